@@ -1,0 +1,3 @@
+"""Live trade tailing on Binance Spot."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,186 @@
+"""What can go wrong, what a user can do about it, and the exit status it leads to.
+
+The tree::
+
+    K2Error
+    ├─ SettingsError              2  an option, a variable or config.toml is wrong
+    ├─ ExchangeUnreachable        3  the exchange cannot be reached
+    │  ├─ ConnectFailed           3  one attempt failed: name, network, TLS, handshake
+    │  └─ AttemptsExhausted       3  all attempts allowed have failed
+    ├─ ExchangeRefused            4  the exchange answered, and said no
+    │  ├─ RestrictedLocation      4  451: not from this country
+    │  ├─ AccessBlocked           4  403: its firewall
+    │  ├─ TooManyRequests         4  429: slow down
+    │  ├─ AddressBanned           4  418: banned for not slowing down
+    │  └─ ApiError                4  the API answered a request with an error code
+    ├─ UnknownSymbol              4  not in the exchange's catalog
+    ├─ MalformedMessage           3  a message that is not what Binance documents
+    └─ OutputError                5  the output cannot be written
+       └─ ReaderGone              0  whoever read our output has closed it
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitStatus(IntEnum):
+    """How a ``k2`` command ended."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    REFUSED = 4
+    OUTPUT = 5
+    INCOMPLETE = 6
+    INTERRUPTED = 130
+
+
+class K2Error(Exception):
+    """Base of all errors that k2 raises on purpose.
+
+    Args:
+        message: What happened, in one line.
+        hint: What the user can do about it, in one line; may be empty.
+    """
+
+    exit_status: ClassVar[ExitStatus] = ExitStatus.BUG
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.hint}" if self.hint else self.message
+
+
+class SettingsError(K2Error):
+    """An option, an environment variable or the configuration file is wrong."""
+
+    exit_status = ExitStatus.USAGE
+
+
+class ExchangeUnreachable(K2Error):
+    """The exchange cannot be reached."""
+
+    exit_status = ExitStatus.UNREACHABLE
+
+
+class ConnectFailed(ExchangeUnreachable):
+    """One attempt to connect failed.
+
+    Args:
+        message: What happened, in one line.
+        hint: What the user can do about it.
+        permanent: Whether trying again can be expected to fail the same way.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, permanent: bool) -> None:
+        super().__init__(message, hint)
+        self.permanent = permanent
+
+
+class AttemptsExhausted(ExchangeUnreachable):
+    """All attempts allowed have failed; the last failure is the ``__cause__``."""
+
+
+class ExchangeRefused(K2Error):
+    """The exchange answered and refused.
+
+    Args:
+        message: What happened, in one line.
+        hint: What the user can do about it.
+        retry_after_seconds: When the exchange allows another attempt, if it said so.
+    """
+
+    exit_status = ExitStatus.REFUSED
+
+    def __init__(
+        self, message: str, hint: str = "", *, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RestrictedLocation(ExchangeRefused):
+    """HTTP 451: the exchange does not serve this location."""
+
+
+class AccessBlocked(ExchangeRefused):
+    """HTTP 403: the exchange's firewall turned the request away."""
+
+
+class TooManyRequests(ExchangeRefused):
+    """HTTP or API status 429: a limit was hit."""
+
+
+class AddressBanned(ExchangeRefused):
+    """HTTP or API status 418: this address is banned for a while."""
+
+
+class ApiError(ExchangeRefused):
+    """The WebSocket API answered with an error.
+
+    Args:
+        message: What happened, in one line.
+        hint: What the user can do about it.
+        status: The reply's status, e.g. 400.
+        code: The exchange's error code, e.g. -1121.
+    """
+
+    def __init__(
+        self, message: str, hint: str = "", *, status: int, code: int | None
+    ) -> None:
+        super().__init__(message, hint)
+        self.status = status
+        self.code = code
+
+
+class UnknownSymbol(K2Error):
+    """A symbol is not in the exchange's catalog."""
+
+    exit_status = ExitStatus.REFUSED
+
+
+class MalformedMessage(K2Error):
+    """A message from the exchange is not what its documentation says."""
+
+    exit_status = ExitStatus.UNREACHABLE
+
+
+class OutputError(K2Error):
+    """The output cannot be written."""
+
+    exit_status = ExitStatus.OUTPUT
+
+
+class ReaderGone(OutputError):
+    """Whoever read our output has closed it, as ``head`` does: no fault at all."""
+
+    exit_status = ExitStatus.DONE
+
+
+def printable(text: str | bytes, limit: int = 200) -> str:
+    r"""Make text from the wire fit for a terminal or a log line.
+
+    Control characters, bidirectional overrides, lone surrogates and whatever else
+    does not print become ``\x..`` or ``\u....``; what is beyond ``limit`` is cut.
+
+    Args:
+        text: Text or bytes as received; bytes are read as UTF-8 as far as that goes.
+        limit: Longest result in characters, before the mark of a cut.
+
+    Returns:
+        One line that cannot move a cursor, ring a bell or change a colour.
+    """
+    if isinstance(text, bytes):
+        text = text[: limit * 4].decode("utf-8", "backslashreplace")
+    cut = text[:limit]
+    shown = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
+        for c in cut
+    )
+    return shown + "…" if len(text) > limit else shown
