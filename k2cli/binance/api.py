@@ -1,0 +1,213 @@
+"""The WebSocket API: requests and their replies over one connection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+import orjson
+import structlog
+from websockets.exceptions import ConnectionClosed
+
+from k2cli.binance.handshake import is_simulated, open_websocket
+from k2cli.errors import (
+    AddressBanned,
+    ApiError,
+    ConnectFailed,
+    ExchangeRefused,
+    MalformedMessage,
+    TooManyRequests,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from structlog.typing import FilteringBoundLogger
+    from websockets.asyncio.client import ClientConnection
+
+# The whole catalog was 4 MB in 2023 and grows; websockets would refuse it at 1 MiB.
+MAX_REPLY_BYTES = 64 * 2**20
+ILLEGAL_CHARACTERS = -1100
+INVALID_SYMBOL = -1121
+
+log: FilteringBoundLogger = structlog.get_logger()
+
+
+class BinanceApiClient:
+    """One connection to the WebSocket API, for any number of requests at a time.
+
+    Use it as an async context manager.
+
+    Args:
+        url: E.g. ``"wss://ws-api.binance.com:443/ws-api/v3"``.
+        open_timeout_seconds: Longest time to connect.
+        reply_timeout_seconds: Longest time to wait for a reply. The exchange itself
+            gives up on its backend after 10 s.
+        proxy: As for the stream client.
+        clock: Gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        open_timeout_seconds: float = 10.0,
+        reply_timeout_seconds: float = 30.0,
+        proxy: str | bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._url = url
+        self._open_timeout_seconds = open_timeout_seconds
+        self._reply_timeout_seconds = reply_timeout_seconds
+        self._proxy = proxy
+        self._clock = clock
+        self._connection: ClientConnection | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._next_id = 1
+        self.simulated = False
+
+    async def __aenter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            ConnectFailed: If the API cannot be reached.
+            ExchangeRefused: If it refuses this address.
+        """
+        self._connection = await open_websocket(
+            self._url,
+            open_timeout_seconds=self._open_timeout_seconds,
+            max_size_bytes=MAX_REPLY_BYTES,
+            proxy=self._proxy,
+        )
+        self.simulated = is_simulated(self._connection)
+        self._reader = asyncio.create_task(self._read(self._connection))
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+        if self._reader is not None:
+            await self._reader
+
+    async def exchange_info(self, symbols: Sequence[str] = ()) -> dict[str, Any]:
+        """Ask for the catalog.
+
+        Args:
+            symbols: Symbols to ask for; all if empty. One that the exchange does not
+                know fails the whole request.
+
+        Raises:
+            ApiError: With code ``INVALID_SYMBOL`` for an unknown symbol.
+        """
+        params: dict[str, Any] = {"showPermissionSets": False}
+        if symbols:
+            params["symbols"] = list(symbols)
+        result = await self.request("exchangeInfo", params)
+        if not isinstance(result, dict):
+            raise MalformedMessage(
+                f"the exchange's catalog is no object: {printable(str(result))}"
+            )
+        return result
+
+    async def request(self, method: str, params: Mapping[str, Any]) -> Any:
+        """Send one request and wait for its reply.
+
+        Args:
+            method: E.g. ``"exchangeInfo"``.
+            params: Its parameters.
+
+        Returns:
+            The reply's ``result``.
+
+        Raises:
+            ConnectFailed: If the connection is lost or the reply does not come.
+            ApiError: If the reply is an error.
+            TooManyRequests: For status 429.
+            AddressBanned: For status 418.
+        """
+        if self._connection is None:
+            raise RuntimeError("use BinanceApiClient as an async context manager")
+        request_id = self._next_id
+        self._next_id += 1
+        reply: asyncio.Future[dict[str, Any]]
+        reply = asyncio.get_running_loop().create_future()
+        self._waiting[request_id] = reply
+        text = orjson.dumps({"id": request_id, "method": method, "params": params})
+        try:
+            async with asyncio.timeout(self._reply_timeout_seconds):
+                await self._connection.send(text, text=True)
+                answer = await reply
+        except TimeoutError as exc:
+            raise ConnectFailed(
+                f"the exchange's API did not answer {method} in time", permanent=False
+            ) from exc
+        except ConnectionClosed as exc:
+            raise _lost() from exc
+        finally:
+            del self._waiting[request_id]
+        if answer.get("status") == 200:
+            return answer.get("result")
+        raise self._error(method, answer)
+
+    async def _read(self, connection: ClientConnection) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                frame = await connection.recv(decode=False)
+                try:
+                    message = orjson.loads(frame)
+                except orjson.JSONDecodeError:
+                    log.warning("Skipped an API message", text=printable(frame))
+                    continue
+                request_id = message.get("id") if isinstance(message, dict) else None
+                if not isinstance(request_id, int):
+                    continue
+                # A reply may come after its request was given up.
+                reply = self._waiting.get(request_id)
+                if reply is not None and not reply.done():
+                    reply.set_result(message)
+        for reply in self._waiting.values():
+            if not reply.done():
+                reply.set_exception(_lost())
+
+    def _error(self, method: str, answer: Mapping[str, Any]) -> ExchangeRefused:
+        status = answer.get("status")
+        error = answer.get("error")
+        details = error if isinstance(error, dict) else {}
+        said = printable(str(details.get("msg", "no reason given")))
+        if status in (418, 429):
+            data = details.get("data")
+            retry_after = data.get("retryAfter") if isinstance(data, dict) else None
+            # Epoch milliseconds here, unlike the header of the same name.
+            seconds = (
+                max(retry_after / 1000 - self._clock(), 0.0)
+                if isinstance(retry_after, int)
+                else None
+            )
+            kind = AddressBanned if status == 418 else TooManyRequests
+            return kind(
+                f"the exchange's API refused {method}: {said}",
+                "Wait, and run fewer clients at once",
+                retry_after_seconds=seconds,
+            )
+        code = details.get("code")
+        return ApiError(
+            f"the exchange's API refused {method}: {said}",
+            status=status if isinstance(status, int) else 0,
+            code=code if isinstance(code, int) else None,
+        )
+
+
+def _lost() -> ConnectFailed:
+    return ConnectFailed(
+        "the connection to the exchange's API was lost", permanent=False
+    )

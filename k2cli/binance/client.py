@@ -1,0 +1,261 @@
+"""The stream client: live trades of any symbols, as long as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from k2cli.binance.backoff import AttemptWindow, Backoff
+from k2cli.binance.connection import Line, LineState, LineStatus
+from k2cli.binance.convert import BINANCE, trade_from_event
+from k2cli.binance.handshake import SIMULATED
+from k2cli.binance.streams import spread, stream_url
+from k2cli.binance.symbols import UNKNOWN, normalize_symbols, parse_binance_symbol
+from k2cli.binance.wire import SERVER_SHUTDOWN, TRADE, decode_frame, is_reply
+from k2cli.errors import MalformedMessage, SettingsError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from k2cli.binance.catalog import Catalog
+    from k2cli.trade import TradeV2
+
+STREAM_URL = "wss://stream.binance.com:9443/stream"
+# Trades held for an iterating caller; when it is full, the connection waits.
+_QUEUED_TRADES = 1000
+# How many symbols, or malformed messages, are named in the log before it gets terse.
+_MOST_NAMED = 20
+
+log: FilteringBoundLogger = structlog.get_logger()
+
+
+class BinanceWebSocketClient:
+    """Receives live trades from Binance Spot and hands them on as ``TradeV2``.
+
+    Either give ``on_message`` and await ``connect()``, or iterate::
+
+        async for trade in BinanceWebSocketClient(["BTCUSDT"]):
+            print(trade.price)
+
+    Args:
+        symbols: E.g. ``["BTCUSDT", "ETH/USDT"]``; spread over several connections if
+            there are many.
+        on_message: Called with each trade; plain or async. While an async one runs, the
+            connection is held back. What it raises ends ``connect()``.
+        url: The exchange's stream address.
+        catalog: Where base and quote assets come from; without it, the names' endings.
+        reconnect_delay: Seconds before the first attempt after a drop; doubled up to 60
+            for those after it.
+        max_reconnect_attempts: Consecutive failures before giving up; 0 for never.
+        max_first_failures: Fewer failures to allow before the very first connection.
+        on_status: Called with a ``LineStatus`` whenever a connection's state changes.
+        open_timeout_seconds: Longest time to connect.
+        proxy: ``True`` for the proxy that the environment names (``HTTPS_PROXY`` …),
+            ``False`` for none, or a proxy's address.
+        clock: Gives monotonic seconds.
+        random_number: Gives numbers in [0, 1), for the jitter.
+
+    Attributes:
+        malformed_messages: Messages that were not what Binance documents, skipped.
+        other_messages: Messages of other kinds, skipped.
+        reconnects: Connections that were made again after the first.
+
+    Raises:
+        SettingsError: If there is no symbol, or a text that cannot be one.
+    """
+
+    def __init__(
+        self,
+        symbols: Sequence[str],
+        on_message: Callable[[TradeV2], Awaitable[None] | None] | None = None,
+        url: str = STREAM_URL,
+        *,
+        catalog: Catalog | None = None,
+        reconnect_delay: float = 5.0,
+        max_reconnect_attempts: int = 10,
+        max_first_failures: int | None = None,
+        on_status: Callable[[LineStatus], None] | None = None,
+        open_timeout_seconds: float = 10.0,
+        proxy: str | bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        random_number: Callable[[], float] = random.random,
+    ) -> None:
+        self.symbols = normalize_symbols(list(symbols))
+        if not self.symbols:
+            raise SettingsError("no symbol is given", "Name one, like BTCUSDT")
+        self.url = url
+        self.malformed_messages = 0
+        self.other_messages = 0
+        self.reconnects = 0
+        self._on_message = on_message
+        self._on_status = on_status
+        self._reconnect_delay = reconnect_delay
+        self._max_reconnect_attempts = max_reconnect_attempts
+        self._max_first_failures = max_first_failures
+        self._open_timeout_seconds = open_timeout_seconds
+        self._proxy = proxy
+        self._clock = clock
+        self._random_number = random_number
+        self._assets: dict[str, tuple[str, str]] = {}
+        self._look_up_assets(catalog)
+        self._lines: list[Line] = []
+        self._connections_made = 0
+
+    async def connect(self) -> None:
+        """Receive trades until ``disconnect()``.
+
+        Raises:
+            AttemptsExhausted: If the exchange could not be reached again.
+            ConnectFailed: If the first attempt shows that others will fail too.
+            ExchangeRefused: If the exchange does not serve this address.
+        """
+        if self._lines:
+            raise RuntimeError("connect() is running already")
+        window = AttemptWindow()
+        groups = spread(self.symbols, self.url)
+        self._lines = [self._line(group, window) for group in groups]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for line in self._lines:
+                    group.create_task(line.run())
+        except* Exception as errors:
+            # One line's end is the client's end, and its reason is the one to know.
+            raise _first(errors) from None
+        finally:
+            self._lines = []
+
+    async def disconnect(self) -> None:
+        """End gracefully: ``connect()`` hands on what has arrived, and returns."""
+        async with asyncio.TaskGroup() as group:
+            for line in self._lines:
+                group.create_task(line.close())
+
+    async def __aiter__(self) -> AsyncIterator[TradeV2]:
+        queue: asyncio.Queue[TradeV2] = asyncio.Queue(_QUEUED_TRADES)
+        if self._on_message is not None:
+            raise RuntimeError("iterate, or give on_message: not both")
+        self._on_message = queue.put
+        receiving = asyncio.create_task(self.connect())
+        try:
+            while True:
+                while not queue.empty():
+                    yield queue.get_nowait()
+                if receiving.done():
+                    break
+                next_trade = asyncio.ensure_future(queue.get())
+                await asyncio.wait(
+                    {receiving, next_trade}, return_when=asyncio.FIRST_COMPLETED
+                )
+                if next_trade.done():
+                    yield next_trade.result()
+                else:
+                    next_trade.cancel()
+            await receiving
+        finally:
+            self._on_message = None
+            receiving.cancel()
+            with suppress(asyncio.CancelledError):
+                await receiving
+
+    def _line(self, symbols: tuple[str, ...], window: AttemptWindow) -> Line:
+        named = list(symbols[:_MOST_NAMED])
+        if len(symbols) > _MOST_NAMED:
+            named.append(f"and {len(symbols) - _MOST_NAMED} more")
+        return Line(
+            stream_url(self.url, symbols),
+            named,
+            on_frame=self._on_frame,
+            on_status=self._line_status,
+            backoff=Backoff(
+                self._reconnect_delay,
+                max_failures=self._max_reconnect_attempts,
+                random=self._random_number,
+            ),
+            window=window,
+            max_first_failures=self._max_first_failures,
+            open_timeout_seconds=self._open_timeout_seconds,
+            proxy=self._proxy,
+            clock=self._clock,
+        )
+
+    def _line_status(self, status: LineStatus) -> None:
+        if status.state is LineState.LIVE:
+            self._connections_made += 1
+            self.reconnects = max(self._connections_made - len(self._lines), 0)
+        if self._on_status is not None:
+            self._on_status(status)
+
+    def _on_frame(
+        self, frame: bytes, received_us: int, simulated: bool
+    ) -> bool | Awaitable[bool]:
+        """Hand on one frame's trade; tell whether there was one."""
+        try:
+            event = decode_frame(frame)
+            if event.get("e") != TRADE:
+                self._other(event)
+                return False
+            trade = trade_from_event(
+                event, self._assets, received_us, SIMULATED if simulated else BINANCE
+            )
+        except MalformedMessage as exc:
+            self._malformed(exc)
+            return False
+        if self._on_message is None:
+            return True
+        awaitable = self._on_message(trade)
+        if awaitable is None or not inspect.isawaitable(awaitable):
+            return True
+        return _then_true(awaitable)
+
+    def _other(self, event: dict[str, Any]) -> None:
+        if event.get("e") == SERVER_SHUTDOWN:
+            log.warning("The exchange announces that it will close the connection")
+            return
+        if is_reply(event):
+            log.debug("Received a reply", text=printable(str(event)))
+            return
+        self.other_messages += 1
+        level = log.info if self.other_messages == 1 else log.debug
+        level("Skipped a message of another kind", text=printable(str(event)))
+
+    def _malformed(self, exc: MalformedMessage) -> None:
+        self.malformed_messages += 1
+        level = log.warning if self.malformed_messages <= _MOST_NAMED else log.debug
+        level(
+            "Skipped a malformed message",
+            reason=exc.message,
+            malformed_messages=self.malformed_messages,
+        )
+
+    def _look_up_assets(self, catalog: Catalog | None) -> None:
+        guessed = []
+        for symbol in self.symbols:
+            base, quote, _ = parse_binance_symbol(symbol, catalog)
+            self._assets[symbol] = (base, quote)
+            if catalog is None or symbol not in catalog:
+                guessed.append(f"{base}/{quote}" if quote != UNKNOWN else symbol)
+        if guessed:
+            log.warning(
+                "Base and quote asset are taken from the symbols' endings",
+                pairs=guessed[:_MOST_NAMED],
+            )
+
+
+async def _then_true(awaitable: Awaitable[None]) -> bool:
+    await awaitable
+    return True
+
+
+def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,219 @@
+"""Opening a WebSocket, and what its failures mean for a user."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+import socket
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    InvalidHandshake,
+    InvalidProxy,
+    InvalidStatus,
+    InvalidURI,
+    ProxyError,
+    WebSocketException,
+)
+
+from k2cli.errors import (
+    AccessBlocked,
+    AddressBanned,
+    ConnectFailed,
+    K2Error,
+    RestrictedLocation,
+    TooManyRequests,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Says on every handshake whether a market is made up. Only k2's own exchange sends it.
+EXCHANGE_HEADER = "X-K2-Exchange"
+SIMULATED = "SIM"
+
+_NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+_logger = logging.getLogger("websockets.client")
+
+
+async def open_websocket(
+    url: str,
+    *,
+    open_timeout_seconds: float,
+    max_size_bytes: int,
+    proxy: str | bool = True,
+) -> ClientConnection:
+    """Open a WebSocket connection.
+
+    TLS is verified against the system's certificates. Text arrives uncompressed: the
+    exchange would compress if asked to, at a cost to both sides.
+
+    Args:
+        url: ``wss://`` or ``ws://``.
+        open_timeout_seconds: Longest time for name, TCP, TLS and handshake together.
+        max_size_bytes: Longest message accepted.
+        proxy: ``True`` for the environment's proxy, ``False`` for none, or its address.
+
+    Raises:
+        ConnectFailed: If nobody answers, or not as a WebSocket server does.
+        ExchangeRefused: If the exchange answers 403, 418, 429 or 451.
+    """
+    try:
+        return await connect(
+            url,
+            compression=None,
+            open_timeout=open_timeout_seconds,
+            close_timeout=2,
+            max_size=max_size_bytes,
+            max_queue=256,
+            proxy=None if proxy is False else proxy,
+            logger=_logger,
+        )
+    except (OSError, WebSocketException, ValueError, ImportError) as exc:
+        raise explain(exc, url) from exc
+
+
+def is_simulated(connection: ClientConnection) -> bool:
+    """Tell whether the server says that its market is made up."""
+    response = connection.response
+    return response is not None and response.headers.get(EXCHANGE_HEADER) == SIMULATED
+
+
+def explain(exc: Exception, url: str) -> K2Error:
+    """Say what a failure to connect means, and whether trying again can help.
+
+    Args:
+        exc: What ``websockets.connect`` raised.
+        url: Where it was to connect to.
+    """
+    host = printable(urlsplit(url).netloc or url)
+    if isinstance(exc, InvalidStatus):
+        response = exc.response
+        body = bytes(response.body or b"")
+        return explain_status(response.status_code, response.headers, body, host)
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return ConnectFailed(
+            f"the certificate of {host} cannot be verified ({exc.verify_message})",
+            "Check the clock and the system's certificates; a proxy that opens TLS "
+            "needs its own certificate installed",
+            permanent=True,
+        )
+    if isinstance(exc, ssl.SSLError):
+        return ConnectFailed(
+            f"{host} does not speak TLS as expected ({printable(exc.reason or '')})",
+            "Check the port, and wss:// against ws://",
+            permanent=True,
+        )
+    if isinstance(exc, InvalidURI):
+        return ConnectFailed(
+            f"'{printable(url)}' is no WebSocket address",
+            "It should look like wss://stream.binance.com:9443/stream",
+            permanent=True,
+        )
+    if isinstance(exc, InvalidProxy | ProxyError | ImportError):
+        return ConnectFailed(
+            f"the proxy failed: {printable(str(exc))}",
+            "Check HTTPS_PROXY and the like in the environment",
+            permanent=True,
+        )
+    if isinstance(exc, TimeoutError):
+        return ConnectFailed(f"{host} did not answer in time", permanent=False)
+    if isinstance(exc, socket.gaierror):
+        return ConnectFailed(
+            f"the name of {host} cannot be resolved",
+            "Check the network connection and the address",
+            permanent=True,
+        )
+    if isinstance(exc, OSError):
+        return _explain_os_error(exc, host)
+    # What is left is an answer that is not HTTP, or HTTP that is no WebSocket. A
+    # connection cut in the middle of a handshake looks like this too.
+    cut = isinstance(exc.__cause__, EOFError)
+    return ConnectFailed(
+        f"{host} closed the connection during the handshake"
+        if cut
+        else f"{host} did not answer as a WebSocket server",
+        "" if cut else "Check the address",
+        permanent=isinstance(exc, InvalidHandshake | ValueError) and not cut,
+    )
+
+
+def _explain_os_error(exc: OSError, host: str) -> ConnectFailed:
+    text = str(exc)
+    # asyncio joins the errors of several addresses into one text without a number.
+    numbers = {exc.errno} | {int(n) for n in re.findall(r"\[Errno (\d+)\]", text)}
+    if errno.ECONNREFUSED in numbers or "refused" in text:
+        return ConnectFailed(
+            f"{host} refused the connection",
+            "Check that the address is right and the server is up",
+            permanent=False,
+        )
+    if numbers & _NO_ROUTE:
+        return ConnectFailed(
+            f"there is no route to {host}",
+            "Check the network connection",
+            permanent=True,
+        )
+    if isinstance(exc, ConnectionError):
+        return ConnectFailed(f"{host} broke off the connection", permanent=False)
+    return ConnectFailed(
+        f"{host} cannot be reached ({printable(exc.strerror or text)})",
+        permanent=False,
+    )
+
+
+def explain_status(
+    status: int, headers: Mapping[str, str], body: bytes, host: str
+) -> K2Error:
+    """Say what an HTTP answer other than the one asked for means.
+
+    Args:
+        status: HTTP status.
+        headers: Of the answer; ``Retry-After`` in seconds is read.
+        body: Of the answer, for the excerpt.
+        host: Who answered, fit for printing.
+    """
+    retry_after: float | None = None
+    with suppress(KeyError, ValueError):
+        retry_after = max(float(headers["Retry-After"]), 0.0)
+    wait = f" for {retry_after:g} s" if retry_after is not None else " for a while"
+    match status:
+        case 451:
+            return RestrictedLocation(
+                f"{host} does not serve this location (HTTP 451)",
+                "Try --url wss://data-stream.binance.vision, which carries the same "
+                "trades, or wss://stream.binance.us:9443 for Binance.US",
+            )
+        case 403:
+            first_line = body.decode("utf-8", "replace").strip().partition("\n")[0]
+            excerpt = f": {printable(first_line, 80)}" if first_line else ""
+            return AccessBlocked(
+                f"the firewall of {host} blocks this address (HTTP 403{excerpt})",
+                "Wait some minutes; if it stays, another network or "
+                "--url wss://data-stream.binance.vision may help",
+                retry_after_seconds=retry_after,
+            )
+        case 429:
+            return TooManyRequests(
+                f"{host} has had too many requests from this address (HTTP 429)",
+                f"Wait{wait} and run fewer clients at once",
+                retry_after_seconds=retry_after,
+            )
+        case 418:
+            return AddressBanned(
+                f"{host} has banned this address{wait} (HTTP 418)",
+                "Stop every client on this address until the ban is over",
+                retry_after_seconds=retry_after,
+            )
+    transient = status >= 500
+    return ConnectFailed(
+        f"{host} answered HTTP {status}",
+        "" if transient else "Check the address",
+        permanent=not transient,
+    )

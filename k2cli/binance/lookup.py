@@ -1,0 +1,194 @@
+"""Getting the catalog, by the first way that works, and checking symbols against it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from k2cli.binance.api import ILLEGAL_CHARACTERS, INVALID_SYMBOL, BinanceApiClient
+from k2cli.binance.catalog import TRADING, Catalog
+from k2cli.binance.catalog_cache import FRESH_SECONDS
+from k2cli.binance.rest import get_exchange_info
+from k2cli.errors import (
+    AccessBlocked,
+    ApiError,
+    K2Error,
+    RestrictedLocation,
+    UnknownSymbol,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from k2cli.binance.catalog_cache import CatalogCache
+
+# Asking for more symbols by name makes no smaller reply than a whole catalog is worth.
+_MOST_BY_NAME = 100
+_WITHOUT_CATALOG = (
+    "without a catalog, symbols are not checked, and base and quote asset are guessed "
+    "from the ending"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What is known of the symbols.
+
+    Attributes:
+        catalog: The catalog; empty if none can be had.
+        warnings: What the user should know about it, a line each.
+    """
+
+    catalog: Catalog
+    warnings: tuple[str, ...] = ()
+
+
+class CatalogSource:
+    """Gives the catalog: from disk, from the API, or from the data-only host.
+
+    Args:
+        api_url: The WebSocket API.
+        rest_url: The data-only host, asked if the API refuses this location; ``None``
+            for not at all.
+        cache: Catalogs on disk; ``None`` to neither read nor keep any.
+        open_timeout_seconds: Longest time to connect.
+        proxy: As for the stream client.
+        clock: Gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        api_url: str,
+        *,
+        rest_url: str | None = None,
+        cache: CatalogCache | None = None,
+        open_timeout_seconds: float = 10.0,
+        proxy: str | bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._api_url = api_url
+        self._rest_url = rest_url
+        self._cache = cache
+        self._open_timeout_seconds = open_timeout_seconds
+        self._proxy = proxy
+        self._clock = clock
+
+    async def whole(self, *, refresh: bool = False) -> Lookup:
+        """Give all symbols of the exchange.
+
+        Args:
+            refresh: Ask the exchange even if the kept catalog is fresh.
+
+        Raises:
+            K2Error: If the exchange cannot be asked and no catalog is kept.
+        """
+        kept = self._kept()
+        if kept is not None and not refresh and self._is_fresh(kept):
+            return Lookup(kept)
+        try:
+            return Lookup(await self._fetch())
+        except K2Error as exc:
+            if kept is None:
+                raise
+            return Lookup(kept, (f"{exc.message}; using {self._age(kept)}",))
+
+    async def check(self, symbols: Sequence[str]) -> Lookup:
+        """Look up the symbols in use.
+
+        Raises:
+            UnknownSymbol: If the exchange does not have one of them; the hint says what
+                may have been meant.
+        """
+        kept = self._kept()
+        if (
+            kept is not None
+            and self._is_fresh(kept)
+            and all(symbol in kept for symbol in symbols)
+        ):
+            return Lookup(kept, _not_trading(kept, symbols))
+        try:
+            catalog = await self._fetch_for(symbols)
+        except K2Error as exc:
+            if kept is None:
+                nothing = Catalog((), whole=False, fetched_at_seconds=self._clock())
+                return Lookup(nothing, (f"{exc.message}; {_WITHOUT_CATALOG}",))
+            # An old catalog cannot say that a symbol does not exist by now.
+            missing = [symbol for symbol in symbols if symbol not in kept]
+            unchecked = f"; not in it: {', '.join(missing)}" if missing else ""
+            return Lookup(
+                kept,
+                (
+                    f"{exc.message}; using {self._age(kept)}{unchecked}",
+                    *_not_trading(kept, symbols),
+                ),
+            )
+        for symbol in symbols:
+            if symbol not in catalog:
+                raise _unknown(symbol, catalog)
+        return Lookup(catalog, _not_trading(catalog, symbols))
+
+    async def _fetch_for(self, symbols: Sequence[str]) -> Catalog:
+        """Fetch the symbols in use, or the whole catalog if one is not known."""
+        if len(symbols) > _MOST_BY_NAME:
+            return await self._fetch()
+        try:
+            return await self._fetch(symbols)
+        except ApiError as exc:
+            if exc.code not in (INVALID_SYMBOL, ILLEGAL_CHARACTERS):
+                raise
+        # One unknown name fails the whole request without saying which.
+        return await self._fetch()
+
+    async def _fetch(self, symbols: Sequence[str] = ()) -> Catalog:
+        simulated = False
+        try:
+            async with BinanceApiClient(
+                self._api_url,
+                open_timeout_seconds=self._open_timeout_seconds,
+                proxy=self._proxy,
+            ) as api:
+                simulated = api.simulated
+                reply: dict[str, Any] = await api.exchange_info(symbols)
+        except (RestrictedLocation, AccessBlocked):
+            if self._rest_url is None:
+                raise
+            reply = await get_exchange_info(self._rest_url, symbols)
+        catalog = Catalog.from_exchange_info(
+            reply, whole=not symbols, fetched_at_seconds=self._clock()
+        )
+        if catalog.whole and self._cache is not None and not simulated:
+            self._cache.save(self._api_url, catalog)
+        return catalog
+
+    def _kept(self) -> Catalog | None:
+        return self._cache.load(self._api_url) if self._cache is not None else None
+
+    def _is_fresh(self, catalog: Catalog) -> bool:
+        return 0 <= self._clock() - catalog.fetched_at_seconds < FRESH_SECONDS
+
+    def _age(self, catalog: Catalog) -> str:
+        hours = max(self._clock() - catalog.fetched_at_seconds, 0) / 3600
+        age = f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+        return f"the catalog of {age} ago"
+
+
+def _not_trading(catalog: Catalog, symbols: Sequence[str]) -> tuple[str, ...]:
+    found = [info for symbol in symbols if (info := catalog.get(symbol)) is not None]
+    return tuple(
+        f"{info.symbol} is not trading (status {printable(info.status, 20)}): "
+        "no trades will come until it is"
+        for info in found
+        if info.status != TRADING
+    )
+
+
+def _unknown(symbol: str, catalog: Catalog) -> UnknownSymbol:
+    suggestions = [printable(name, 40) for name in catalog.suggestions(symbol)]
+    return UnknownSymbol(
+        f"the exchange has no symbol {printable(symbol, 40)}",
+        f"Did you mean {' or '.join(suggestions)}?"
+        if suggestions
+        else "'k2 symbols TEXT' searches those it has",
+    )

@@ -1,0 +1,1 @@
+"""The promise: nothing lost, nothing twice, and the file that shows it."""

@@ -1,0 +1,117 @@
+"""The log: structlog to stderr, readable on a terminal, JSON otherwise."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, TextIO
+
+import structlog
+
+from k2cli.errors import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+LogFormat = Literal["auto", "console", "json"]
+# Longest text of one value on a terminal.
+_MOST_CHARACTERS = 400
+
+
+class LogOutput:
+    """Where log lines go: to stderr, or to a live display while it owns the screen."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._divert: Callable[[str], None] | None = None
+
+    def write(self, text: str) -> None:
+        """Write a line, or hand it to whoever has the screen."""
+        if self._divert is not None:
+            if line := text.rstrip("\n"):
+                self._divert(line)
+        else:
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
+
+    @contextmanager
+    def diverted(self, to: Callable[[str], None]) -> Iterator[None]:
+        """Hand every line to a callable as long as the context lasts."""
+        self._divert = to
+        try:
+            yield
+        finally:
+            self._divert = None
+
+
+def configure(level: str, log_format: LogFormat, stream: TextIO) -> LogOutput:
+    """Set up structlog, and send what other libraries log the same way.
+
+    Args:
+        level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``.
+        log_format: ``"console"``, ``"json"``, or ``"auto"`` for console on a terminal.
+        stream: Where to write.
+    """
+    output = LogOutput(stream)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    terminal = stream.isatty()
+    as_console = log_format == "console" or (log_format == "auto" and terminal)
+    rendering: list[Processor]
+    if as_console:
+        rendering = [
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            _escape,
+            structlog.dev.ConsoleRenderer(
+                colors=terminal and not os.environ.get("NO_COLOR"),
+                pad_event_to=0,
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
+        ]
+    else:
+        rendering = [
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(output),  # type: ignore[arg-type]  # it only writes and flushes
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_ToStructlog()]
+    root.setLevel(number)
+    return output
+
+
+class _ToStructlog(logging.Handler):
+    """Sends the standard library's log records through structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {"exc_info": record.exc_info} if record.exc_info else {}
+        structlog.get_logger().log(
+            record.levelno, record.getMessage(), logger=record.name, **fields
+        )
+
+
+def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Keep a peer's control characters from the terminal."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = printable(value, _MOST_CHARACTERS)
+    return event
+
+
+def stderr_output() -> TextIO:
+    """Give stderr, with what it cannot encode escaped."""
+    if hasattr(sys.stderr, "reconfigure"):
+        sys.stderr.reconfigure(errors="backslashreplace")
+    return sys.stderr
