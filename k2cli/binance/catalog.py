@@ -34,11 +34,6 @@ class SymbolInfo:
     tick_size: str
     step_size: str
 
-    @property
-    def price_decimals(self) -> int:
-        """Digits after the point of the tick size, without trailing zeros."""
-        return len(self.tick_size.partition(".")[2].rstrip("0"))
-
     def to_dict(self) -> dict[str, str]:
         """Give the entry as ``k2 symbols --json`` prints it."""
         return {
@@ -128,6 +123,14 @@ class Catalog:
             key=lambda info: info.symbol,
         )
 
+    def price_decimals(self) -> dict[str, int]:
+        """Give the decimals of the tick size, by symbol, where there is such a rule."""
+        return _decimals({info.symbol: info.tick_size for info in self})
+
+    def size_decimals(self) -> dict[str, int]:
+        """Give the decimals of the step size, likewise."""
+        return _decimals({info.symbol: info.step_size for info in self})
+
     def suggestions(self, symbol: str, limit: int = 3) -> list[str]:
         """Give the names that a mistyped symbol may have meant, likeliest first."""
         trading = [info for info in self if info.status == TRADING]
@@ -140,6 +143,15 @@ class Catalog:
         names = [info.symbol for info in trading]
         close = difflib.get_close_matches(symbol, names, n=limit, cutoff=0.7)
         return list(dict.fromkeys(of_base + close))[:limit]
+
+
+def _decimals(sizes: Mapping[str, str]) -> dict[str, int]:
+    # A size of zero is a rule that is switched off.
+    return {
+        symbol: len(size.partition(".")[2].rstrip("0"))
+        for symbol, size in sizes.items()
+        if size.strip("0.")
+    }
 
 
 def _symbol_info(entry: object) -> SymbolInfo | None:

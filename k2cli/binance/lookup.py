@@ -38,10 +38,12 @@ class Lookup:
 
     Attributes:
         catalog: The catalog; empty if none can be had.
+        symbols: The symbols looked up, in order.
         warnings: What the user should know about it, a line each.
     """
 
     catalog: Catalog
+    symbols: list[str]
     warnings: tuple[str, ...] = ()
 
 
@@ -86,13 +88,13 @@ class CatalogSource:
         """
         kept = self._kept()
         if kept is not None and not refresh and self._is_fresh(kept):
-            return Lookup(kept)
+            return _all_of(kept)
         try:
-            return Lookup(await self._fetch())
+            return _all_of(await self._fetch())
         except K2Error as exc:
             if kept is None:
                 raise
-            return Lookup(kept, (f"{exc.message}; using {self._age(kept)}",))
+            return _all_of(kept, f"{exc.message}; using {self._age(kept)}")
 
     async def check(self, symbols: Sequence[str]) -> Lookup:
         """Look up the symbols in use.
@@ -107,18 +109,21 @@ class CatalogSource:
             and self._is_fresh(kept)
             and all(symbol in kept for symbol in symbols)
         ):
-            return Lookup(kept, _not_trading(kept, symbols))
+            return Lookup(kept, list(symbols), _not_trading(kept, symbols))
         try:
             catalog = await self._fetch_for(symbols)
         except K2Error as exc:
             if kept is None:
                 nothing = Catalog((), whole=False, fetched_at_seconds=self._clock())
-                return Lookup(nothing, (f"{exc.message}; {_WITHOUT_CATALOG}",))
+                return Lookup(
+                    nothing, list(symbols), (f"{exc.message}; {_WITHOUT_CATALOG}",)
+                )
             # An old catalog cannot say that a symbol does not exist by now.
             missing = [symbol for symbol in symbols if symbol not in kept]
             unchecked = f"; not in it: {', '.join(missing)}" if missing else ""
             return Lookup(
                 kept,
+                list(symbols),
                 (
                     f"{exc.message}; using {self._age(kept)}{unchecked}",
                     *_not_trading(kept, symbols),
@@ -127,7 +132,7 @@ class CatalogSource:
         for symbol in symbols:
             if symbol not in catalog:
                 raise _unknown(symbol, catalog)
-        return Lookup(catalog, _not_trading(catalog, symbols))
+        return Lookup(catalog, list(symbols), _not_trading(catalog, symbols))
 
     async def _fetch_for(self, symbols: Sequence[str]) -> Catalog:
         """Fetch the symbols in use, or the whole catalog if one is not known."""
@@ -172,6 +177,10 @@ class CatalogSource:
         hours = max(self._clock() - catalog.fetched_at_seconds, 0) / 3600
         age = f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
         return f"the catalog of {age} ago"
+
+
+def _all_of(catalog: Catalog, *warnings: str) -> Lookup:
+    return Lookup(catalog, [info.symbol for info in catalog], warnings)
 
 
 def _not_trading(catalog: Catalog, symbols: Sequence[str]) -> tuple[str, ...]:

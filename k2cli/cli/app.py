@@ -1,0 +1,96 @@
+"""The ``k2`` program: its commands, and one line for whatever goes wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from k2cli import __version__
+from k2cli.cli.record import record
+from k2cli.cli.simulate import simulate
+from k2cli.cli.stream import stream
+from k2cli.cli.symbols import symbols
+from k2cli.errors import ExitStatus, K2Error, printable
+
+app = typer.Typer(
+    name="k2",
+    help="Live trades of Binance Spot: watch them, pipe them, record them.",
+    epilog="Try it without a network: k2 stream --demo --all",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+app.command()(stream)
+app.command()(record)
+app.command()(symbols)
+app.command()(simulate)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"k2 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _k2(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run ``k2`` with the process's arguments, and exit with its status."""
+    debug = "--debug" in sys.argv[1:]
+    status: int
+    try:
+        status = app(prog_name="k2", standalone_mode=False) or ExitStatus.DONE
+    except (KeyboardInterrupt, Abort):
+        status = ExitStatus.INTERRUPTED
+    except TyperException as exc:
+        # no_args_is_help comes as an exception too, its text printed already.
+        message = exc.format_message().rstrip(".")
+        if message:
+            _complain(f"{message}. 'k2 --help' shows what there is")
+        status = ExitStatus.USAGE
+    except K2Error as exc:
+        if debug:
+            traceback.print_exc()
+        if str(exc) and exc.exit_status != ExitStatus.DONE:
+            _complain(str(exc))
+        status = exc.exit_status
+    except BrokenPipeError:
+        status = ExitStatus.DONE
+    except Exception as exc:
+        if debug:
+            traceback.print_exc()
+        what = printable(f"{type(exc).__name__}: {exc}")
+        _complain(f"a bug in k2 ({what}). --debug shows where; please report it")
+        status = ExitStatus.BUG
+    _leave(status)
+
+
+def _complain(message: str) -> None:
+    print(f"k2: error: {message}", file=sys.stderr)  # noqa: T201 - stderr is talk
+
+
+def _leave(status: int) -> None:
+    # A reader who closed stdout must not make the interpreter complain on its way out.
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)

@@ -1,0 +1,271 @@
+"""The options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+_WHAT = "What to tail"
+_WHEN = "When to stop, what to leave out"
+_WHERE = "Where from"
+_TALK = "Settings and messages"
+
+
+class Side(StrEnum):
+    """The taker's side."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+def duration_seconds(text: str) -> float:
+    """Read a length of time such as ``90s``, ``5m``, ``1h`` or ``2d``."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip().lower())
+    if not found or float(found[1]) == 0:
+        raise typer.BadParameter(f"'{text}' is no length of time; write 90s, 5m or 1h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def amount(text: str) -> Decimal:
+    """Read an amount of money, at least 0."""
+    try:
+        value = Decimal(text.replace(",", "").replace("_", ""))
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or value < 0:
+        raise typer.BadParameter(f"'{text}' is no amount; write a number like 100000")
+    return value
+
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="WSS",
+        help="Market streams to connect to.",
+        rich_help_panel=_WHERE,
+    ),
+]
+ApiUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--api-url",
+        metavar="WSS",
+        help="WebSocket API to ask for the catalog.",
+        rich_help_panel=_WHERE,
+    ),
+]
+Demo = Annotated[
+    bool,
+    typer.Option(
+        "--demo",
+        help="Use the embedded exchange and its made-up market: no network.",
+        rich_help_panel=_WHERE,
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Read settings from this file.",
+        rich_help_panel=_TALK,
+    ),
+]
+Level = Annotated[
+    LogLevel, typer.Option("--log-level", help="Least to log.", rich_help_panel=_TALK)
+]
+Format = Annotated[
+    LogFormat,
+    typer.Option(
+        "--log-format",
+        help="auto: readable on a terminal, JSON otherwise.",
+        rich_help_panel=_TALK,
+    ),
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", help="Show tracebacks.", rich_help_panel=_TALK),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailOptions:
+    """What ``k2 stream`` and ``k2 record`` have in common."""
+
+    symbols: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SYMBOL]...",
+            help="Symbols: BTCUSDT, btcusdt, BTC/USDT. Without any, those of the "
+            "configuration.",
+            show_default=False,
+        ),
+    ] = None
+    named_symbols: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--symbols",
+            "-s",
+            metavar="SYMBOL...",
+            help="The same: --symbols BTCUSDT ETHUSDT, or BTCUSDT,ETHUSDT.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None
+    quote: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--quote",
+            metavar="ASSET",
+            help="All symbols traded against this asset, like USDT.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None
+    base: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--base",
+            metavar="ASSET",
+            help="All symbols of this asset, like BTC.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None
+    all_symbols: Annotated[
+        bool,
+        typer.Option("--all", help="All trading symbols.", rich_help_panel=_WHAT),
+    ] = False
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count",
+            "-n",
+            min=1,
+            metavar="N",
+            help="Stop after N trades.",
+            rich_help_panel=_WHEN,
+        ),
+    ] = None
+    duration: Annotated[
+        float | None,
+        typer.Option(
+            "--duration",
+            metavar="TIME",
+            parser=duration_seconds,
+            help="Stop after 90s, 5m, 1h …",
+            rich_help_panel=_WHEN,
+        ),
+    ] = None
+    min_notional: Annotated[
+        Decimal | None,
+        typer.Option(
+            "--min-notional",
+            metavar="AMOUNT",
+            parser=amount,
+            help="Only trades worth at least this, in their quote asset.",
+            rich_help_panel=_WHEN,
+        ),
+    ] = None
+    side: Annotated[
+        Side | None,
+        typer.Option(
+            "--side", help="Only trades of this taker side.", rich_help_panel=_WHEN
+        ),
+    ] = None
+    url: Url = None
+    api_url: ApiUrl = None
+    demo: Demo = False
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            "--replay",
+            metavar="FILE",
+            help="Play a capture or a recording on the embedded exchange.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            "--speed",
+            metavar="X",
+            min=0,
+            help="Replay X times as fast as recorded; 0 for as fast as can be.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None
+    config: Config = None
+    log_level: Level = LogLevel.INFO
+    log_format: Format = LogFormat.AUTO
+    debug: Debug = False
+
+
+def takes(options: type[Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command the options of a dataclass, handed over as its first argument.
+
+    Args:
+        options: A dataclass whose fields are annotated as Typer parameters.
+    """
+    hints = get_type_hints(options, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in dataclasses.fields(options)
+    ]
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        own_hints = get_type_hints(command, include_extras=True)
+        own = [
+            parameter.replace(annotation=own_hints[parameter.name])
+            for parameter in list(inspect.signature(command).parameters.values())[1:]
+        ]
+
+        @wraps(command)
+        def with_options(**values: Any) -> int:
+            given = {one.name: values.pop(one.name) for one in shared}
+            return command(options(**given), **values)
+
+        # Keyword-only, in the order in which --help lists them.
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        signature = inspect.Signature(shared[:1] + parameters + shared[1:])
+        with_options.__signature__ = signature  # type: ignore[attr-defined]  # inspect reads it
+        with_options.__annotations__ = {
+            p.name: p.annotation for p in signature.parameters.values()
+        }
+        return with_options
+
+    return decorate

@@ -1,0 +1,59 @@
+"""Records in a pipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from k2cli.cli.stdout import RecordWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from k2cli.cli.tail import Tail
+    from k2cli.display.formats import LineFormat
+    from k2cli.trade import TradeV2
+
+
+class PipeOutput:
+    """Every trade as a line on stdout, out at once.
+
+    Args:
+        make_format: Makes the line format once the symbols are known.
+        numbered: Whether to number the records, as a capture has them.
+    """
+
+    def __init__(
+        self, make_format: Callable[[Tail], LineFormat], *, numbered: bool = False
+    ) -> None:
+        self._make_format = make_format
+        self._numbered = numbered
+        self._number = 0
+        self._writer: RecordWriter | None = None
+        self._format: LineFormat | None = None
+        self._header = b""
+
+    def start(self, tail: Tail) -> None:
+        """Make ready to write."""
+        self._format = self._make_format(tail)
+        self._header = self._format.header()
+        self._writer = RecordWriter(tail.reader_left)
+
+    def write(self, trade: TradeV2) -> Awaitable[None] | None:
+        """Write a line."""
+        if self._format is None or self._writer is None:
+            return None
+        if self._numbered:
+            self._number += 1
+            return self._writer.write(trade.to_json_line(self._number))
+        line = self._header + self._format.line(trade)
+        self._header = b""
+        return self._writer.write(line)
+
+    def finish(self) -> None:
+        """Stop waiting for a reader that does not read."""
+        if self._writer is not None:
+            self._writer.abandon()
+
+    def close(self) -> None:
+        """Let go of stdout."""
+        self.finish()

@@ -1,0 +1,110 @@
+"""``k2 simulate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from k2cli.cli import options as shared
+
+if TYPE_CHECKING:
+    from k2cli.simulator import SimulatedExchange
+
+
+def simulate(
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one."),
+    ] = 9443,
+    rate: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            max=100_000,
+            help="Trades per second of the made-up market, over all symbols.",
+        ),
+    ] = 120.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same market.")] = 1,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            "--replay",
+            metavar="FILE",
+            help="Play a capture or a recording instead; it starts with the first "
+            "subscription.",
+        ),
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            "--speed",
+            metavar="X",
+            min=0,
+            help="Replay X times as fast as recorded; 0 for as fast as can be.",
+        ),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault",
+            metavar="NAME@POSITION[:ARG]",
+            help="Misbehave after so many trades, e.g. drop@1000, skip@200:5, "
+            "stall@500:30s.",
+        ),
+    ] = None,
+    duration: Annotated[
+        float | None,
+        typer.Option(
+            "--duration",
+            metavar="TIME",
+            parser=shared.duration_seconds,
+            help="Stop after 90s, 5m, 1h …",
+        ),
+    ] = None,
+    debug: shared.Debug = False,
+) -> int:
+    """Run the embedded exchange for any Binance client.
+
+    k2 simulate --port 9443
+
+    k2 simulate --replay trades.jsonl --speed 10 --fault drop@1000
+    """
+    del debug  # main() reads it
+    import asyncio
+
+    from k2cli.errors import SettingsError
+    from k2cli.simulator import Market, SimulatedExchange, Tape, parse_fault
+
+    if replay is None and speed is not None:
+        raise SettingsError("--speed goes with --replay FILE", "Add it, or leave both")
+    source: Market | Tape
+    if replay is not None:
+        source = Tape(replay, speed=1.0 if speed is None else speed)
+    else:
+        source = Market(seed=seed, rate=rate)
+    faults = [parse_fault(text) for text in fault or []]
+    exchange = SimulatedExchange(source, port=port, faults=faults)
+    return asyncio.run(_serve(exchange, duration))
+
+
+async def _serve(exchange: SimulatedExchange, duration_seconds: float | None) -> int:
+    import asyncio
+
+    from k2cli.cli.stop import Stop
+
+    stop = Stop()
+    with stop.on_signals():
+        async with exchange:
+            typer.echo(
+                f"SIMULATED exchange, not Binance. Streams: {exchange.stream_url}   "
+                f"API: {exchange.api_url}   Ctrl-C ends it.",
+                err=True,
+            )
+            try:
+                async with asyncio.timeout(duration_seconds):
+                    await stop.requested.wait()
+            except TimeoutError:
+                pass
+    return 0

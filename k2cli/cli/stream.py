@@ -1,0 +1,144 @@
+"""``k2 stream``."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from k2cli.cli.options import TailOptions, takes
+
+if TYPE_CHECKING:
+    from k2cli.cli.tail import Output, Tail
+    from k2cli.display.formats import LineFormat
+    from k2cli.log import LogOutput
+
+_WHAT = "What comes out"
+
+
+class OutputFormat(StrEnum):
+    """What ``k2 stream`` prints."""
+
+    AUTO = "auto"
+    TABLE = "table"
+    LINES = "lines"
+    JSON = "json"
+    CSV = "csv"
+
+
+@takes(TailOptions)
+def stream(
+    options: TailOptions,
+    output_format: Annotated[
+        OutputFormat,
+        typer.Option(
+            "--format",
+            "-f",
+            help="auto: a live table on a terminal, JSON lines in a pipe.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = OutputFormat.AUTO,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="The same as --format json.", rich_help_panel=_WHAT
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Record the same trades to FILE meanwhile.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--svg",
+            metavar="FILE",
+            help="Save a picture of the table's last screen.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+) -> int:
+    """Tail live trades: a table on a terminal, JSON lines in a pipe.
+
+    k2 stream --symbols BTCUSDT ETHUSDT
+
+    k2 stream BTCUSDT --json | jq -r .price
+    """
+    from k2cli.capture.file import CaptureFile
+    from k2cli.cli.run import configure_log, run_tail
+    from k2cli.errors import SettingsError
+
+    if json and output_format not in (OutputFormat.AUTO, OutputFormat.JSON):
+        raise SettingsError(f"--json and --format {output_format.value} contradict")
+    log_output = configure_log(options)
+    chosen = OutputFormat.JSON if json else output_format
+    screen = _output(chosen, log_output, picture)
+    with ExitStack() as files:
+        capture = None
+        if output is not None:
+            capture = files.enter_context(CaptureFile(output))
+        return run_tail(options, screen, capture)
+
+
+def _output(
+    chosen: OutputFormat, log_output: LogOutput, picture: Path | None
+) -> Output:
+    import sys
+
+    from k2cli.cli.pipe_output import PipeOutput
+    from k2cli.errors import SettingsError
+
+    terminal = sys.stdout.isatty()
+    if picture is not None and chosen is OutputFormat.AUTO:
+        chosen = OutputFormat.TABLE
+    if (terminal and chosen in (OutputFormat.AUTO, OutputFormat.TABLE)) or picture:
+        from rich.console import Console
+
+        from k2cli.cli.table_output import TableOutput
+        from k2cli.display.live import LiveTable
+
+        if chosen not in (OutputFormat.AUTO, OutputFormat.TABLE):
+            raise SettingsError("--svg is a picture of the table", "Leave --format out")
+        console = Console()
+        if LiveTable.usable(console) or picture:
+            return TableOutput(console, log_output, picture)
+    if chosen is OutputFormat.TABLE:
+        raise SettingsError(
+            "the table needs a terminal that can move its cursor",
+            "Leave --format out, or choose lines, json or csv",
+        )
+    if chosen is OutputFormat.AUTO:
+        chosen = OutputFormat.LINES if terminal else OutputFormat.JSON
+
+    def make_format(tail: Tail) -> LineFormat:
+        return _line_format(chosen.value, tail, coloured=terminal)
+
+    return PipeOutput(make_format)
+
+
+def _line_format(name: str, tail: Tail, *, coloured: bool) -> LineFormat:
+    import os
+
+    from k2cli.display.formats import line_format
+    from k2cli.display.lines import FormatOptions
+
+    return line_format(
+        name,
+        FormatOptions(
+            colour=coloured
+            and not os.environ.get("NO_COLOR")
+            and os.environ.get("TERM") != "dumb",
+            symbols=tail.lookup.symbols,
+            price_decimals=tail.lookup.catalog.price_decimals(),
+            size_decimals=tail.lookup.catalog.size_decimals(),
+        ),
+    )

@@ -1,0 +1,114 @@
+"""``k2 symbols``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from k2cli.cli import options as shared
+
+if TYPE_CHECKING:
+    from k2cli.binance.catalog import SymbolInfo
+    from k2cli.binance.lookup import Lookup
+
+_ALL = "all"
+
+
+def symbols(
+    text: Annotated[
+        str, typer.Argument(help="Part of a symbol's name.", show_default=False)
+    ] = "",
+    quote: Annotated[
+        list[str] | None,
+        typer.Option("--quote", metavar="ASSET", help="Only with this quote asset."),
+    ] = None,
+    base: Annotated[
+        list[str] | None,
+        typer.Option("--base", metavar="ASSET", help="Only of this base asset."),
+    ] = None,
+    status: Annotated[
+        str,
+        typer.Option(metavar="STATUS", help="Only with this status; all for any."),
+    ] = "TRADING",
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, as in a pipe.")
+    ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the exchange, not the kept catalog.")
+    ] = False,
+    demo: shared.Demo = False,
+    api_url: shared.ApiUrl = None,
+    config: shared.Config = None,
+    log_level: shared.Level = shared.LogLevel.INFO,
+    log_format: shared.Format = shared.LogFormat.AUTO,
+    debug: shared.Debug = False,
+) -> int:
+    """List and search the symbols that can be traded.
+
+    k2 symbols btc --quote EUR
+
+    k2 symbols --base BTC --json | jq -r .symbol
+    """
+    del debug  # main() reads it
+    import sys
+
+    import structlog
+
+    from k2cli.binance.symbols import ascii_upper
+    from k2cli.log import configure, stderr_output
+
+    configure(log_level.value, log_format.value, stderr_output())
+    lookup = _whole_catalog(
+        shared.TailOptions(api_url=api_url, demo=demo, config=config), refresh=refresh
+    )
+    for warning in lookup.warnings:
+        structlog.get_logger().warning(warning)
+    wanted = ascii_upper(status)
+    found = lookup.catalog.select(
+        text=ascii_upper(text.strip().replace("/", "").replace("-", "")),
+        base=[ascii_upper(asset) for asset in base or []],
+        quote=[ascii_upper(asset) for asset in quote or []],
+        status=None if wanted == ascii_upper(_ALL) else wanted,
+    )
+    if json or not sys.stdout.isatty():
+        _print_json(found)
+    else:
+        _print_table(found)
+    if not found:
+        typer.echo(
+            f"k2: none of the {len(lookup.catalog):,} symbols fits; "
+            "--status all takes in those that are not trading",
+            err=True,
+        )
+    return 0
+
+
+def _whole_catalog(options: shared.TailOptions, *, refresh: bool) -> Lookup:
+    import asyncio
+
+    from k2cli.cli.source import open_source
+
+    async def fetch() -> Lookup:
+        async with open_source(options) as source:
+            return await source.catalog.whole(refresh=refresh)
+
+    return asyncio.run(fetch())
+
+
+def _print_json(found: list[SymbolInfo]) -> None:
+    import sys
+
+    import orjson
+
+    for info in found:
+        sys.stdout.buffer.write(orjson.dumps(info.to_dict()) + b"\n")
+
+
+def _print_table(found: list[SymbolInfo]) -> None:
+    from rich.console import Console
+
+    from k2cli.display.catalog import catalog_table
+
+    if found:
+        Console().print(catalog_table([info.to_dict() for info in found]))

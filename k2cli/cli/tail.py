@@ -1,0 +1,255 @@
+"""One run: from the exchange, past the ledger and the filters, to the outputs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from k2cli.binance.client import BinanceWebSocketClient
+from k2cli.binance.connection import LineState, LineStatus
+from k2cli.capture.ledger import Ledger
+from k2cli.capture.sequence import Verdict
+from k2cli.cli.source import Source, open_source
+from k2cli.cli.stop import Stop
+from k2cli.errors import ExitStatus, ReaderGone
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from k2cli.binance.lookup import Lookup
+    from k2cli.capture.file import CaptureFile
+    from k2cli.cli.options import TailOptions
+    from k2cli.trade import TradeV2
+
+# The first connection is retried for some fifteen seconds: long enough for a server
+# that restarts, short enough for an address that is wrong.
+FIRST_FAILURES = 3
+# How long a reader of stdout that does not read may hold up the end.
+LAST_WRITE_SECONDS = 2.0
+
+log: FilteringBoundLogger = structlog.get_logger()
+
+
+class Output(Protocol):
+    """Where the trades of a run go, beside the capture file."""
+
+    def start(self, tail: Tail) -> None:
+        """Begin: the symbols are known, the connection is about to be made."""
+
+    def write(self, trade: TradeV2) -> Awaitable[None] | None:
+        """Take a trade; give an awaitable to hold the connection back."""
+
+    def finish(self) -> None:
+        """Let go of readers that hold up the end."""
+
+    def close(self) -> None:
+        """End, whatever happened; harmless if it never began."""
+
+
+class Tail:
+    """A run of ``k2 stream`` or ``k2 record``.
+
+    Args:
+        options: What the user asked for.
+        output: Where the trades go.
+        capture: The file to record to as well.
+
+    Attributes:
+        source: Where the trades come from.
+        ledger: The account of all trades received.
+        lookup: The symbols, and what is known of them.
+        client: The stream client.
+        passed: Trades that passed the filters.
+        last_trade: The newest trade received.
+        started_seconds: When it began, monotonic.
+    """
+
+    source: Source
+    ledger: Ledger
+    lookup: Lookup
+    client: BinanceWebSocketClient
+
+    def __init__(
+        self, options: TailOptions, output: Output, capture: CaptureFile | None = None
+    ) -> None:
+        self.options = options
+        self.output = output
+        self.capture = capture
+        self.stop = Stop()
+        self.passed = 0
+        self.last_trade: TradeV2 | None = None
+        self.started_seconds = time.monotonic()
+        self._status = LineStatus(LineState.CONNECTING)
+        self._status_seconds = self.started_seconds
+        self._warnings: list[str] = []
+        self._flush_is_due = False
+        self._passes = _filter(options)
+
+    async def run(self) -> ExitStatus:
+        """Tail until a limit, a signal or the end of a replay.
+
+        Raises:
+            K2Error: If something went wrong.
+        """
+        with self.stop.on_signals(), ExitStack() as closing:
+            async with open_source(self.options) as source:
+                self.source = source
+                if not await self.stop.unless_requested(self._look_up()):
+                    return ExitStatus.DONE
+                if self.capture is not None:
+                    self.capture.begin()
+                closing.callback(self.output.close)
+                self.output.start(self)
+                await self._receive()
+        error = self.stop.error
+        if error is not None and not isinstance(error, ReaderGone):
+            raise error
+        return ExitStatus.INCOMPLETE if self.ledger.missing else ExitStatus.DONE
+
+    def reader_left(self) -> None:
+        """End, because the reader of stdout has closed it."""
+        self.stop.fail(ReaderGone("the reader closed the pipe"))
+
+    def account(self) -> list[str]:
+        """Give the ledger's lines; none if nothing was received.
+
+        None either if the reader of stdout left a complete stream: nobody is there to
+        read them.
+        """
+        if not hasattr(self, "ledger") or not self.ledger.trades:
+            return []
+        if isinstance(self.stop.error, ReaderGone) and not self.ledger.missing:
+            return []
+        return self.ledger.lines()
+
+    def connection(self) -> str:
+        """Say in a few words how the connection is; ``"live"`` if all is well."""
+        status = self._status
+        if status.state is not LineState.WAITING:
+            return str(status.state.value)
+        since = time.monotonic() - self._status_seconds
+        left = max(status.retry_in_seconds - since, 0)
+        most = self.source.config.max_reconnect_attempts
+        attempt = f"attempt {status.failures + 1}" + (f" of {most}" if most else "")
+        return f"reconnecting in {left:.0f} s ({attempt})"
+
+    def uptime_seconds(self) -> float:
+        """Tell how long it has been running."""
+        return time.monotonic() - self.started_seconds
+
+    async def _look_up(self) -> None:
+        self.lookup = await self.source.select(self.options)
+        self.ledger = Ledger(self.lookup.symbols)
+        if self.capture is not None:
+            for symbol, last in self.capture.end.last_trades.items():
+                if symbol in self.ledger.trackers:
+                    self.ledger.trackers[symbol].resume(*last)
+        # Said once connected: if that fails, the one line of it is the one to read.
+        self._warnings = list(self.lookup.warnings)
+
+    async def _receive(self) -> None:
+        config = self.source.config
+        self.client = BinanceWebSocketClient(
+            self.lookup.symbols,
+            self._on_trade,
+            config.websocket_url,
+            catalog=self.lookup.catalog,
+            reconnect_delay=config.reconnect_delay,
+            max_reconnect_attempts=config.max_reconnect_attempts,
+            max_first_failures=FIRST_FAILURES
+            if config.max_reconnect_attempts
+            else None,
+            on_status=self._on_status,
+            open_timeout_seconds=config.open_timeout,
+            proxy=self.source.proxy,
+        )
+        receiving = asyncio.create_task(self.client.connect())
+        ends = [receiving, asyncio.create_task(self.stop.requested.wait())]
+        if self.source.finished is not None:
+            ends.append(asyncio.create_task(self.source.finished.wait()))
+        try:
+            await asyncio.wait(
+                ends,
+                timeout=self.options.duration,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            # Without a limit a reader that has stopped reading would hold up the end.
+            asyncio.get_running_loop().call_later(
+                LAST_WRITE_SECONDS, self.output.finish
+            )
+            await self.client.disconnect()
+            await receiving
+        except ReaderGone as exc:
+            self.stop.fail(exc)
+        finally:
+            for task in ends:
+                task.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
+
+    def _on_trade(self, trade: TradeV2) -> Awaitable[None] | None:
+        count = self.options.count
+        if count is not None and self.passed >= count:
+            return None
+        verdict = self.ledger.observe(
+            trade.symbol, trade.source_sequence or 0, trade.timestamp
+        )
+        if verdict is Verdict.DUPLICATE:
+            return None
+        if verdict is Verdict.GAP:
+            first, last = self.ledger.trackers[trade.symbol].missing_ranges[-1]
+            log.warning(
+                "Trades are missing",
+                symbol=trade.symbol,
+                first_id=first,
+                last_id=last,
+                trades=last - first + 1,
+            )
+        self.last_trade = trade
+        if not self._passes(trade):
+            return None
+        self.passed += 1
+        if self.passed == count:
+            self.stop.request()
+        if self.capture is not None:
+            self.capture.write(trade)
+            if not self._flush_is_due:
+                # After whatever else has arrived by now, so that a burst is written at
+                # once and a lone trade without delay.
+                self._flush_is_due = True
+                asyncio.get_running_loop().call_soon(self._flush)
+        return self.output.write(trade)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        if self.capture is not None:
+            try:
+                self.capture.flush()
+            except Exception as exc:
+                self.stop.fail(exc)
+
+    def _on_status(self, status: LineStatus) -> None:
+        self._status = status
+        self._status_seconds = time.monotonic()
+        if status.state is LineState.LIVE:
+            for warning in self._warnings:
+                log.warning(warning)
+            self._warnings = []
+
+
+def _filter(options: TailOptions) -> Callable[[TradeV2], bool]:
+    """Make one test of the conditions; they never touch the sequence accounting."""
+    side = options.side.name if options.side else None
+    least = options.min_notional
+    conditions: Sequence[Callable[[TradeV2], bool]] = [
+        *([lambda trade: trade.side == side] if side else []),
+        *([lambda trade: trade.notional >= least] if least is not None else []),
+    ]
+    if not conditions:
+        return lambda _: True
+    return lambda trade: all(condition(trade) for condition in conditions)

@@ -1,0 +1,169 @@
+"""Trades as bytes for a pipe, one format per entry of one registry."""
+
+from __future__ import annotations
+
+import csv
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+from k2cli.display.lines import FormatOptions, ReadableLines
+from k2cli.errors import SettingsError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from k2cli.trade import TradeV2
+
+CSV_COLUMNS = (
+    "message_id",
+    "trade_id",
+    "symbol",
+    "exchange",
+    "asset_class",
+    "timestamp",
+    "price",
+    "quantity",
+    "currency",
+    "side",
+    "trade_conditions",
+    "source_sequence",
+    "ingestion_timestamp",
+    "platform_sequence",
+    "is_buyer_maker",
+    "is_best_match",
+    "event_type",
+    "event_time",
+    "trade_time",
+    "base_asset",
+    "quote_asset",
+    "source",
+)
+"""The record's keys in order, with ``vendor_data`` laid out flat at the end."""
+
+_VENDOR_COLUMNS = CSV_COLUMNS[14:]
+
+
+class LineFormat(Protocol):
+    """A way to write trades, one line each, in UTF-8."""
+
+    def header(self) -> bytes:
+        """Give what comes before the first trade; may be empty."""
+
+    def line(self, trade: TradeV2) -> bytes:
+        r"""Give one trade as one line with its ``\n``."""
+
+
+class JsonLines:
+    """JSON lines: the record itself.
+
+    Args:
+        options: Not used; JSON is the same for every reader.
+    """
+
+    def __init__(self, options: FormatOptions) -> None:
+        del options
+
+    def header(self) -> bytes:
+        """Give nothing: every line stands alone."""
+        return b""
+
+    def line(self, trade: TradeV2) -> bytes:
+        r"""Give one trade as one line of JSON with its ``\n``."""
+        line = trade.to_json_line()
+        # JSON lets DEL and the C1 controls stand as they are; a terminal acts on them.
+        if line.isascii() and b"\x7f" not in line:
+            return line
+        text = line[:-1].decode()
+        if text.isprintable():
+            return line
+        return "".join(map(_json_printable, text)).encode() + b"\n"
+
+
+def _json_printable(character: str) -> str:
+    """Give a character, or JSON's escape for it if it does not print."""
+    if character.isprintable():
+        return character
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+
+class _Row:
+    """A file for the csv writer, which hands each written row to the caller."""
+
+    def write(self, row: str, /) -> str:
+        return row
+
+
+class CsvLines:
+    r"""Comma-separated values: a header, ``\n`` line ends, empty for null.
+
+    Conditions are joined by ``;``. What does not print is escaped.
+
+    Args:
+        options: Not used.
+    """
+
+    def __init__(self, options: FormatOptions) -> None:
+        del options
+        self._writer = csv.writer(_Row(), lineterminator="\n")
+
+    def header(self) -> bytes:
+        """Give the column names."""
+        return self._row(CSV_COLUMNS)
+
+    def line(self, trade: TradeV2) -> bytes:
+        r"""Give one trade as one row of UTF-8 with its ``\n``."""
+        vendor = trade.vendor_data
+        cells = (
+            trade.message_id,
+            trade.trade_id,
+            trade.symbol,
+            trade.exchange,
+            trade.asset_class,
+            str(trade.timestamp),
+            trade.price,
+            trade.quantity,
+            trade.currency,
+            trade.side,
+            ";".join(trade.trade_conditions),
+            _number(trade.source_sequence),
+            str(trade.ingestion_timestamp),
+            _number(trade.platform_sequence),
+            *[vendor.get(name, "") for name in _VENDOR_COLUMNS],
+        )
+        return self._row(cells)
+
+    def _row(self, cells: tuple[str, ...]) -> bytes:
+        row: str = self._writer.writerow(cells)
+        if not row[:-1].isprintable():
+            row = self._writer.writerow([printable(c, len(c)) for c in cells])
+        return row.encode()
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+FORMATS: Mapping[str, Callable[[FormatOptions], LineFormat]] = MappingProxyType(
+    {"json": JsonLines, "csv": CsvLines, "lines": ReadableLines}
+)
+"""Every format by the name a user types; a new one is one entry here."""
+
+
+def line_format(name: str, options: FormatOptions | None = None) -> LineFormat:
+    """Make the format of a name.
+
+    Args:
+        name: A key of ``FORMATS``.
+        options: What the reader wants; the defaults are for a pipe.
+
+    Raises:
+        SettingsError: If there is no such format.
+    """
+    make = FORMATS.get(name)
+    if make is None:
+        raise SettingsError(
+            f"There is no format {printable(name)!r}",
+            f"Choose one of {', '.join(FORMATS)}",
+        )
+    return make(options or FormatOptions())
