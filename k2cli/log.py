@@ -71,6 +71,8 @@ def configure(level: str, log_format: LogFormat, stream: TextIO) -> LogOutput:
             structlog.dev.ConsoleRenderer(
                 colors=terminal and not os.environ.get("NO_COLOR"),
                 pad_event_to=0,
+                pad_level=False,
+                sort_keys=False,
                 exception_formatter=structlog.dev.plain_traceback,
             ),
         ]
@@ -78,7 +80,8 @@ def configure(level: str, log_format: LogFormat, stream: TextIO) -> LogOutput:
         rendering = [
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            _headline_first,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     structlog.configure(
         processors=[structlog.processors.add_log_level, *rendering],
@@ -108,6 +111,13 @@ def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
         if isinstance(value, str):
             event[key] = printable(value, _MOST_CHARACTERS)
     return event
+
+
+def _headline_first(
+    _logger: WrappedLogger, _method: str, event: EventDict
+) -> EventDict:
+    headline = {key: event.pop(key) for key in ("timestamp", "level", "event")}
+    return headline | event
 
 
 def stderr_output() -> TextIO:
