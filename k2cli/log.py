@@ -117,7 +117,7 @@ def _headline_first(
     _logger: WrappedLogger, _method: str, event: EventDict
 ) -> EventDict:
     headline = {key: event.pop(key) for key in ("timestamp", "level", "event")}
-    return headline | event
+    return {**headline, **event}
 
 
 def stderr_output() -> TextIO:
