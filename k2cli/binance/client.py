@@ -105,7 +105,7 @@ class BinanceWebSocketClient:
         self._clock = clock
         self._random_number = random_number
         self._assets: dict[str, tuple[str, str]] = {}
-        self._look_up_assets(catalog)
+        self._guessed = self._look_up_assets(catalog)
         self._lines: list[Line] = []
         self._connections_made = 0
 
@@ -189,6 +189,7 @@ class BinanceWebSocketClient:
     def _line_status(self, status: LineStatus) -> None:
         if status.state is LineState.LIVE:
             self._connections_made += 1
+            self._say_what_is_guessed()
             self.reconnects = max(self._connections_made - len(self._lines), 0)
         if self._on_status is not None:
             self._on_status(status)
@@ -235,18 +236,24 @@ class BinanceWebSocketClient:
             malformed_messages=self.malformed_messages,
         )
 
-    def _look_up_assets(self, catalog: Catalog | None) -> None:
+    def _look_up_assets(self, catalog: Catalog | None) -> list[str]:
+        """Find base and quote assets; give the pairs that the catalog lacks."""
         guessed = []
         for symbol in self.symbols:
             base, quote, _ = parse_binance_symbol(symbol, catalog)
             self._assets[symbol] = (base, quote)
             if catalog is None or symbol not in catalog:
                 guessed.append(f"{base}/{quote}" if quote != UNKNOWN else symbol)
-        if guessed:
+        return guessed
+
+    def _say_what_is_guessed(self) -> None:
+        """Say once that records rest on the suffix rule, and for which symbols."""
+        if self._guessed:
             log.warning(
                 "Base and quote asset are taken from the symbols' endings",
-                pairs=guessed[:_MOST_NAMED],
+                pairs=self._guessed[:_MOST_NAMED],
             )
+            self._guessed = []
 
 
 async def _then_true(awaitable: Awaitable[None]) -> bool:

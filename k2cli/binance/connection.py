@@ -236,7 +236,9 @@ class Line:
             )
         delay = self._backoff.next_delay_seconds(at_least)
         log.warning(
-            "Disconnected from Binance WebSocket",
+            "Disconnected from Binance WebSocket"
+            if type(exc) is ExchangeUnreachable
+            else "Cannot connect to Binance WebSocket",
             reason=exc.message,
             retry_in_seconds=round(delay, 1),
             failures=self._backoff.failures,

@@ -72,7 +72,12 @@ class Ledger:
             for symbol, tracker in self.trackers.items()
             if tracker.missing
         ]
-        return [*table, *named, self.verdict()]
+        restarted = [
+            f"{symbol} began to count anew: {_counted(tracker.resets, 'time')}"
+            for symbol, tracker in self.trackers.items()
+            if tracker.resets
+        ]
+        return [*table, *named, *restarted, self.verdict()]
 
 
 def _row(symbol: str, tracker: SequenceTracker) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from k2cli.capture.ledger import Ledger
 from k2cli.capture.sequence import Verdict
 from k2cli.cli.source import Source, open_source
 from k2cli.cli.stop import Stop
+from k2cli.display.digits import duration_text, size_text
 from k2cli.errors import ExitStatus, ReaderGone
 
 if TYPE_CHECKING:
@@ -126,7 +127,15 @@ class Tail:
             return []
         if isinstance(self.stop.error, ReaderGone) and not self.ledger.missing:
             return []
-        return self.ledger.lines()
+        lines = self.ledger.lines()
+        if self.capture is not None:
+            lines.append(
+                f"{self.capture.name}: {self.capture.trades_written:,} trades written "
+                f"in {duration_text(self.uptime_seconds())}, "
+                f"{self.capture.platform_sequence:,} in all, "
+                f"{size_text(self.capture.size_bytes)}"
+            )
+        return lines
 
     def connection(self) -> str:
         """Say in a few words how the connection is; ``"live"`` if all is well."""

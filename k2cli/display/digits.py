@@ -11,6 +11,7 @@ _NOTIONAL_DECIMALS = {"BTC": 6, "ETH": 5, "BNB": 4}
 _SCALES = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**5, "K"))
 _LEAST_VOLUME = Decimal("0.0005")
 _SCALE_UNITS = {"T": 10**12, "B": 10**9, "M": 10**6, "K": 10**3}
+_SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def significant_decimals(digits: str) -> int:
@@ -104,3 +105,13 @@ def duration_text(seconds: float) -> str:
     days, hour = divmod(hours, 24)
     clock = f"{hour:02}:{minute:02}:{second:02}"
     return f"{days}d {clock}" if days else clock
+
+
+def size_text(size_bytes: int) -> str:
+    """Give a size with a decimal unit, e.g. ``"2.3 MB"``."""
+    size = float(size_bytes)
+    for unit in _SIZE_UNITS[:-1]:
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} {_SIZE_UNITS[-1]}"

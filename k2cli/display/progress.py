@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from k2cli.display.digits import duration_text
+from k2cli.display.digits import duration_text, size_text
 from k2cli.display.status import LIVE, Part, spread
 from k2cli.errors import printable
-
-_SIZES = ("B", "kB", "MB", "GB", "TB")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,16 +69,6 @@ def progress_line(progress: Progress, width: int) -> Text:
     if progress.simulated:
         parts.insert(1, Part(Text(" SIMULATED ", "bold black on yellow"), 3))
     return spread(parts, width)
-
-
-def size_text(size_bytes: int) -> str:
-    """Give a size with a decimal unit, e.g. ``"2.3 MB"``."""
-    size = float(size_bytes)
-    for unit in _SIZES[:-1]:
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} {_SIZES[-1]}"
 
 
 def lag_text(lag_us: int) -> str:
