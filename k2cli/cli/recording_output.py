@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.text import Text
 
 from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
-from k2cli.display.market import RateWindow
 from k2cli.display.digits import size_text
+from k2cli.display.market import RateWindow
 from k2cli.display.progress import Progress, progress_line
 
 if TYPE_CHECKING:

@@ -129,11 +129,12 @@ class Tail:
             return []
         lines = self.ledger.lines()
         if self.capture is not None:
-            lines.append(
+            lines.insert(
+                -1,
                 f"{self.capture.name}: {self.capture.trades_written:,} trades written "
                 f"in {duration_text(self.uptime_seconds())}, "
                 f"{self.capture.platform_sequence:,} in all, "
-                f"{size_text(self.capture.size_bytes)}"
+                f"{size_text(self.capture.size_bytes)}",
             )
         return lines
 
