@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -15,7 +16,7 @@ from k2cli.errors import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from structlog.typing import EventDict, Processor, WrappedLogger
+    from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 LogFormat = Literal["auto", "console", "json"]
 # Longest text of one value on a terminal.
@@ -23,11 +24,16 @@ _MOST_CHARACTERS = 400
 
 
 class LogOutput:
-    """Where log lines go: to stderr, or to a live display while it owns the screen."""
+    """Where log lines go: to stderr, or to a live display while it owns the screen.
+
+    Attributes:
+        latest_warning: The last event that was at least a warning, in one line.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._divert: Callable[[str], None] | None = None
+        self.latest_warning: str | None = None
 
     def write(self, text: str) -> None:
         """Write a line, or hand it to whoever has the screen."""
@@ -41,10 +47,27 @@ class LogOutput:
         """Flush the stream."""
         self._stream.flush()
 
+    def note_warning(
+        self, _logger: WrappedLogger, _method: str, event: EventDict
+    ) -> EventDict:
+        """Keep a warning for whoever shows the latest; a structlog processor."""
+        if event["level"] in ("warning", "error", "critical"):
+            fields = [
+                f"{key}={value}"
+                for key, value in event.items()
+                if key not in ("level", "event")
+            ]
+            line = " ".join([str(event["event"]), *fields])
+            self.latest_warning = printable(line, _MOST_CHARACTERS)
+        return event
+
     @contextmanager
     def diverted(self, to: Callable[[str], None]) -> Iterator[None]:
-        """Hand every line to a callable as long as the context lasts."""
-        self._divert = to
+        """Hand every line to a callable as long as the context lasts.
+
+        Unless stderr is no terminal: then lines cannot disturb a display.
+        """
+        self._divert = to if self._stream.isatty() else None
         try:
             yield
         finally:
@@ -73,7 +96,7 @@ def configure(level: str, log_format: LogFormat, stream: TextIO) -> LogOutput:
                 pad_event_to=0,
                 pad_level=False,
                 sort_keys=False,
-                exception_formatter=structlog.dev.plain_traceback,
+                exception_formatter=_escaped_traceback,
             ),
         ]
     else:
@@ -84,7 +107,11 @@ def configure(level: str, log_format: LogFormat, stream: TextIO) -> LogOutput:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     structlog.configure(
-        processors=[structlog.processors.add_log_level, *rendering],
+        processors=[
+            structlog.processors.add_log_level,
+            output.note_warning,
+            *rendering,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(output),  # type: ignore[arg-type]  # it only writes and flushes
         cache_logger_on_first_use=False,
@@ -100,8 +127,10 @@ class _ToStructlog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         fields = {"exc_info": record.exc_info} if record.exc_info else {}
+        # structlog knows the usual levels only; another counts as the one below it.
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)
         structlog.get_logger().log(
-            record.levelno, record.getMessage(), logger=record.name, **fields
+            level, record.getMessage(), logger=record.name, **fields
         )
 
 
@@ -111,6 +140,14 @@ def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
         if isinstance(value, str):
             event[key] = printable(value, _MOST_CHARACTERS)
     return event
+
+
+def _escaped_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    """Write a traceback, whose exceptions may hold a peer's text."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    lines = text.getvalue().split("\n")
+    stream.write("\n".join(printable(line, _MOST_CHARACTERS) for line in lines))
 
 
 def _headline_first(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import select
 import sys
 import time
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 # Log lines held while the table has the screen, shown when it gives it back.
 _LOG_LINES_HELD = 100
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class TableOutput(Redrawn):
@@ -109,7 +107,7 @@ class TableOutput(Redrawn):
             reconnects=tail.client.reconnects,
             gaps=tail.ledger.gaps,
             missing=tail.ledger.missing,
-            log_message=_COLOURS.sub("", self._held[-1]) if self._held else None,
+            log_message=self._log_output.latest_warning,
             recording=capture.name if capture is not None else None,
             recorded=capture.trades_written if capture is not None else 0,
             label="REPLAY" if tail.source.replayed else None,

@@ -244,6 +244,8 @@ class Tail:
                 self.stop.fail(exc)
 
     def _on_status(self, status: LineStatus) -> None:
+        if status.state is LineState.CLOSED:
+            return  # our own doing, at the end: the last picture shows what was
         self._status = status
         self._status_seconds = time.monotonic()
         if status.state is LineState.LIVE:
