@@ -92,7 +92,9 @@ def configure(level: str, log_format: LogFormat, stream: TextIO) -> LogOutput:
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
             _escape,
             structlog.dev.ConsoleRenderer(
-                colors=terminal and not os.environ.get("NO_COLOR"),
+                colors=terminal
+                and not os.environ.get("NO_COLOR")
+                and os.environ.get("TERM") != "dumb",
                 pad_event_to=0,
                 pad_level=False,
                 sort_keys=False,

@@ -56,7 +56,10 @@ class K2:
         }
 
     async def start(
-        self, *arguments: str, stdout: int = asyncio.subprocess.PIPE, **env: str
+        self,
+        *arguments: str,
+        stdout: int = asyncio.subprocess.PIPE,
+        **env: str,
     ) -> asyncio.subprocess.Process:
         """Start a process."""
         process = await asyncio.create_subprocess_exec(
@@ -75,7 +78,8 @@ class K2:
 
     async def __call__(self, *arguments: str, **env: str) -> Ended:
         """Run a process to its end."""
-        return await self.end(await self.start(*arguments, **env))
+        process = await self.start(*arguments, stdout=asyncio.subprocess.PIPE, **env)
+        return await self.end(process)
 
     async def end(self, process: asyncio.subprocess.Process) -> Ended:
         """Wait for a process's end."""
