@@ -44,6 +44,13 @@ def _split(symbols: object) -> object:
     return symbols
 
 
+def _check_symbols(symbols: list[str]) -> list[str]:
+    for symbol in symbols:
+        if not re.fullmatch(r"[\w/:-]{1,40}", symbol):
+            raise ValueError("a list of symbols")
+    return symbols
+
+
 WebSocketUrl = Annotated[str, _url("wss", "ws")]
 HttpUrl = Annotated[str, _url("https", "http")]
 
@@ -75,7 +82,11 @@ class BinanceConfig(BaseSettings):
     api_url: WebSocketUrl = "wss://ws-api.binance.com:443/ws-api/v3"
     rest_url: HttpUrl = "https://data-api.binance.vision"
     symbols: Annotated[
-        list[str], NoDecode, BeforeValidator(_split), Field(min_length=1)
+        list[str],
+        NoDecode,
+        BeforeValidator(_split),
+        AfterValidator(_check_symbols),
+        Field(min_length=1),
     ] = ["BTCUSDT", "ETHUSDT"]
     reconnect_delay: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 5
     max_reconnect_attempts: Annotated[int, Field(ge=0)] = 10

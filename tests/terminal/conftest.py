@@ -68,6 +68,8 @@ class Terminal:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while not condition():
+                    assert self.process is not None
+                    assert self.process.poll() is None, f"ended:\n{self.text}"
                     self._arrived.clear()
                     await self._arrived.wait()
         except TimeoutError:
