@@ -177,7 +177,7 @@ def printable(text: str | bytes, limit: int = 200) -> str:
         One line that cannot move a cursor, ring a bell or change a colour.
     """
     if isinstance(text, bytes):
-        text = text[: limit * 4].decode("utf-8", "backslashreplace")
+        text = text[: limit * 4 + 1].decode("utf-8", "backslashreplace")
     cut = text[:limit]
     shown = "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii")

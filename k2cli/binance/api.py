@@ -12,6 +12,7 @@ import structlog
 from websockets.exceptions import ConnectionClosed
 
 from k2cli.binance.handshake import is_simulated, open_websocket
+from k2cli.binance.wire import excerpt
 from k2cli.errors import (
     AddressBanned,
     ApiError,
@@ -115,7 +116,7 @@ class BinanceApiClient:
         result = await self.request("exchangeInfo", params)
         if not isinstance(result, dict):
             raise MalformedMessage(
-                f"the exchange's catalog is no object: {printable(str(result))}"
+                f"the exchange's catalog is no object: {excerpt(result)}"
             )
         return result
 
@@ -183,7 +184,7 @@ class BinanceApiClient:
         status = answer.get("status")
         error = answer.get("error")
         details = error if isinstance(error, dict) else {}
-        said = printable(str(details.get("msg", "no reason given")))
+        said = excerpt(details.get("msg", "no reason given"))
         if status in (418, 429):
             data = details.get("data")
             retry_after = data.get("retryAfter") if isinstance(data, dict) else None

@@ -17,8 +17,14 @@ from k2cli.binance.convert import BINANCE, trade_from_event
 from k2cli.binance.handshake import SIMULATED
 from k2cli.binance.streams import spread, stream_url
 from k2cli.binance.symbols import UNKNOWN, normalize_symbols, parse_binance_symbol
-from k2cli.binance.wire import SERVER_SHUTDOWN, TRADE, decode_frame, is_reply
-from k2cli.errors import MalformedMessage, SettingsError, printable
+from k2cli.binance.wire import (
+    SERVER_SHUTDOWN,
+    TRADE,
+    decode_frame,
+    excerpt,
+    is_reply,
+)
+from k2cli.errors import MalformedMessage, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -128,7 +134,8 @@ class BinanceWebSocketClient:
                     group.create_task(line.run())
         except* Exception as errors:
             # One line's end is the client's end, and its reason is the one to know.
-            raise _first(errors) from None
+            error = errors.exceptions[0]
+            raise error from error.__cause__
         finally:
             self._lines = []
 
@@ -151,13 +158,14 @@ class BinanceWebSocketClient:
                 if receiving.done():
                     break
                 next_trade = asyncio.ensure_future(queue.get())
-                await asyncio.wait(
-                    {receiving, next_trade}, return_when=asyncio.FIRST_COMPLETED
-                )
+                try:
+                    await asyncio.wait(
+                        {receiving, next_trade}, return_when=asyncio.FIRST_COMPLETED
+                    )
+                finally:
+                    next_trade.cancel()  # changes nothing if it is done
                 if next_trade.done():
                     yield next_trade.result()
-                else:
-                    next_trade.cancel()
             await receiving
         finally:
             self._on_message = None
@@ -221,11 +229,11 @@ class BinanceWebSocketClient:
             log.warning("The exchange announces that it will close the connection")
             return
         if is_reply(event):
-            log.debug("Received a reply", text=printable(str(event)))
+            log.debug("Received a reply", text=excerpt(event))
             return
         self.other_messages += 1
         level = log.info if self.other_messages == 1 else log.debug
-        level("Skipped a message of another kind", text=printable(str(event)))
+        level("Skipped a message of another kind", text=excerpt(event))
 
     def _malformed(self, exc: MalformedMessage) -> None:
         self.malformed_messages += 1
@@ -259,10 +267,3 @@ class BinanceWebSocketClient:
 async def _then_true(awaitable: Awaitable[None]) -> bool:
     await awaitable
     return True
-
-
-def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

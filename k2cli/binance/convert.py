@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from k2cli.binance.symbols import parse_binance_symbol
-from k2cli.binance.wire import TRADE, decode_frame, unwrap
-from k2cli.errors import MalformedMessage, printable
+from k2cli.binance.wire import TRADE, decode_frame, excerpt, unwrap
+from k2cli.errors import MalformedMessage
 from k2cli.trade import TradeV2
 
 if TYPE_CHECKING:
@@ -173,4 +173,4 @@ def _microseconds(event: Mapping[str, Any], wire_time: object) -> int:
 
 
 def _malformed(event: Mapping[str, Any], what: str) -> MalformedMessage:
-    return MalformedMessage(f"trade event {what}: {printable(str(event))}")
+    return MalformedMessage(f"trade event {what}: {excerpt(event)}")

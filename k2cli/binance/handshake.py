@@ -92,7 +92,7 @@ def explain(exc: Exception, url: str) -> K2Error:
         exc: What ``websockets.connect`` raised.
         url: Where it was to connect to.
     """
-    host = printable(urlsplit(url).netloc or url)
+    host = _host(url)
     if isinstance(exc, InvalidStatus):
         response = exc.response
         body = bytes(response.body or b"")
@@ -144,6 +144,13 @@ def explain(exc: Exception, url: str) -> K2Error:
     )
 
 
+def _host(url: str) -> str:
+    try:
+        return printable(urlsplit(url).netloc or url)
+    except ValueError:
+        return printable(url)
+
+
 def _explain_os_error(exc: OSError, host: str) -> ConnectFailed:
     text = str(exc)
     # asyncio joins the errors of several addresses into one text without a number.
@@ -180,7 +187,8 @@ def explain_status(
         host: Who answered, fit for printing.
     """
     retry_after: float | None = None
-    with suppress(KeyError, ValueError):
+    # LookupError: no such header, or several.
+    with suppress(LookupError, ValueError):
         retry_after = max(float(headers["Retry-After"]), 0.0)
     wait = f" for {retry_after:g} s" if retry_after is not None else " for a while"
     match status:

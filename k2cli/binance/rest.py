@@ -7,6 +7,7 @@ https://data-api.binance.vision (Binance's FAQ on market data only).
 from __future__ import annotations
 
 import asyncio
+import http.client
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -66,7 +67,7 @@ def _get(address: str, timeout_seconds: float) -> bytes:
     except urllib.error.HTTPError as exc:
         with exc:
             raise _refusal(exc.code, exc.headers, exc.read(4096), host) from exc
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, http.client.HTTPException) as exc:
         raise ConnectFailed(
             f"{host} cannot be reached ({printable(str(exc))})", permanent=False
         ) from exc

@@ -45,12 +45,12 @@ def ascii_lower(text: str) -> str:
     Stream names are lower case, and symbols need not be ASCII: ``str.lower`` could
     change such a name into another one.
     """
-    return text.encode().lower().decode()
+    return text.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
 
 
 def ascii_upper(text: str) -> str:
     """Upper-case a-z and leave every other character alone."""
-    return text.encode().upper().decode()
+    return text.encode(errors="surrogatepass").upper().decode(errors="surrogatepass")
 
 
 def normalize_symbol(text: str) -> str:

@@ -44,7 +44,16 @@ def unwrap(message: object) -> dict[str, Any]:
         data = message.get("data")
         if isinstance(data, dict):
             return data
-    raise MalformedMessage(f"not an event: {printable(str(message))}")
+    raise MalformedMessage(f"not an event: {excerpt(message)}")
+
+
+def excerpt(message: object) -> str:
+    """Give the beginning of a message as text that is fit for printing."""
+    try:
+        return printable(str(message))
+    except RecursionError:
+        # orjson reads deeper nesting than Python can show.
+        return "nested too deeply"
 
 
 def is_reply(event: dict[str, Any]) -> bool:

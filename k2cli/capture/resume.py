@@ -9,6 +9,8 @@ import orjson
 
 from k2cli.errors import OutputError
 
+# How a record begins.
+_BEGINNING = b'{"message_id"'
 # How much of the end is read. A symbol that traded only before it is taken up anew.
 TAIL_BYTES = 4 * 2**20
 
@@ -47,8 +49,10 @@ def read_end(file: BinaryIO, size_bytes: int, name: str) -> CaptureEnd:
     file.seek(start)
     tail = file.read(size_bytes - start)
     whole = tail.rfind(b"\n") + 1
-    if size_bytes and not whole and not (start == 0 and tail.startswith(b'{"message_')):
-        raise _no_capture(name)
+    if size_bytes and not whole:
+        begun = min(size_bytes, len(_BEGINNING))
+        if start or not tail.startswith(_BEGINNING[:begun]):
+            raise _no_capture(name)
     lines = tail[:whole].splitlines()
     if start:
         del lines[:1]
@@ -58,7 +62,7 @@ def read_end(file: BinaryIO, size_bytes: int, name: str) -> CaptureEnd:
     for number, line in enumerate(reversed(lines)):
         try:
             record: dict[str, Any] = orjson.loads(line)
-            symbol = record["symbol"]
+            symbol = str(record["symbol"])
             last = (int(record["source_sequence"]), int(record["timestamp"]))
             if number == 0:
                 platform_sequence = int(record["platform_sequence"])

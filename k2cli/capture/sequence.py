@@ -37,8 +37,10 @@ class SequenceTracker:
         self.duplicates = 0
         self.resets = 0
         self._last_time_us = 0
-        # Missing ids as inclusive ranges, ascending and apart from each other.
+        # Missing ids as inclusive ranges, those of each count ascending and apart from
+        # each other; only those of the present count can still come.
         self._missing: list[tuple[int, int]] = []
+        self._present_count_from = 0
 
     @property
     def missing_ranges(self) -> list[tuple[int, int]]:
@@ -89,6 +91,7 @@ class SequenceTracker:
             # A repeated trade keeps its time: a lower id made later is a new count.
             verdict = Verdict.RESET
             self.resets += 1
+            self._present_count_from = len(self._missing)
         else:
             self.duplicates += 1
             return Verdict.DUPLICATE
@@ -99,8 +102,9 @@ class SequenceTracker:
 
     def _fill(self, trade_id: int) -> bool:
         """Take an id out of the missing ones, if it is among them."""
-        at = bisect_right(self._missing, trade_id, key=lambda ids: ids[0]) - 1
-        if at < 0:
+        start = self._present_count_from
+        at = bisect_right(self._missing, trade_id, start, key=lambda ids: ids[0]) - 1
+        if at < start:
             return False
         first, last = self._missing[at]
         if trade_id > last:

@@ -60,12 +60,12 @@ def progress_line(progress: Progress, width: int) -> Text:
         Part(Text(f"{progress.trades:,} trades"), 1),
         Part(Text(f"{progress.trades_per_second:,.0f}/s"), 3),
         Part(complete, 2),
-        Part(Text(printable(progress.name, 60), "bold"), 5),
+        Part(Text(printable(progress.name, 60), "bold"), 7),
     ]
     if progress.size_bytes is not None:
-        parts.append(Part(Text(size_text(progress.size_bytes)), 6))
+        parts.append(Part(Text(size_text(progress.size_bytes)), 5))
     if progress.lag_us is not None:
-        parts.append(Part(Text(lag_text(progress.lag_us), "dim"), 7))
+        parts.append(Part(Text(lag_text(progress.lag_us), "dim"), 6))
     if progress.simulated:
         parts.insert(1, Part(Text(" SIMULATED ", "bold black on yellow"), 3))
     return spread(parts, width)

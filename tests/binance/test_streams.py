@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k2cli.binance.streams import spread, stream_url
+
+BASE = "wss://stream.binance.com:9443/stream"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "expected"),
+    [
+        (BASE, "wss://stream.binance.com:9443/stream?"),
+        ("wss://stream.binance.com:9443", "wss://stream.binance.com:9443/stream?"),
+        ("wss://stream.binance.com:9443/", "wss://stream.binance.com:9443/stream?"),
+        ("wss://stream.binance.com:9443/ws", "wss://stream.binance.com:9443/stream?"),
+        ("wss://stream.binance.com/ws/", "wss://stream.binance.com/stream?"),
+        (
+            "wss://data-stream.binance.vision/stream/",
+            "wss://data-stream.binance.vision/stream?",
+        ),
+        ("ws://127.0.0.1:8080/proxy/stream", "ws://127.0.0.1:8080/proxy/stream?"),
+        ("ws://[::1]:8080", "ws://[::1]:8080/stream?"),
+    ],
+)
+def test_any_form_of_address_leads_to_the_combined_stream(
+    base_url: str, expected: str
+) -> None:
+    url = stream_url(base_url, ["BTCUSDT", "ETHUSDT"])
+    streams = "streams=btcusdt@trade/ethusdt@trade&timeUnit=MICROSECOND"
+    assert url == expected + streams
+
+
+def test_an_address_keeps_what_else_it_asks_for() -> None:
+    url = stream_url("wss://h/stream?token=a%26b&empty=&timeUnit=x&streams=y", ["B"])
+    assert url == (
+        "wss://h/stream?streams=b@trade&timeUnit=MICROSECOND&token=a%26b&empty="
+    )
+
+
+def test_symbols_beyond_ascii_are_percent_encoded() -> None:
+    url = stream_url(BASE, ["币安人生USDT"])
+    assert url.isascii()
+    assert "%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9Fusdt@trade" in url
+    assert parse_qs(urlsplit(url).query)["streams"] == ["币安人生usdt@trade"]
+
+
+SYMBOLS = st.lists(
+    st.text("ABCXYZ0123456789币安人生é", min_size=1, max_size=40),
+    unique=True,
+    max_size=450,
+)
+
+
+@given(SYMBOLS, st.sampled_from([BASE, "ws://127.0.0.1:1", f"{BASE}?a={'x' * 500}"]))
+def test_symbols_are_spread_whole_and_in_order_within_the_limits(
+    symbols: list[str], base_url: str
+) -> None:
+    groups = spread(symbols, base_url)
+    assert [symbol for group in groups for symbol in group] == symbols
+    for group in groups:
+        assert 0 < len(group) <= 200
+        assert len(stream_url(base_url, group)) < 8004
+
+
+def test_as_few_connections_as_possible_are_used() -> None:
+    names = [f"S{number}USDT" for number in range(401)]
+    assert [len(group) for group in spread(names, BASE)] == [200, 200, 1]
+    assert [len(group) for group in spread(names[:200], BASE)] == [200]
+    assert spread([], BASE) == []
+
+
+def test_long_names_are_spread_by_the_length_of_the_address() -> None:
+    names = [f"{number:03d}{'币' * 37}" for number in range(60)]
+    groups = spread(names, BASE)
+    assert len(groups) == 3
+    assert min(len(stream_url(BASE, group)) for group in groups[:-1]) > 7000
+
+
+def test_a_stream_is_named_in_ascii_lower_case_only() -> None:
+    query = unquote(urlsplit(stream_url(BASE, ["İUSDT"])).query)
+    assert query.startswith("streams=İusdt@trade&")

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k2cli.capture.sequence import SequenceTracker, Verdict
+
+FIRST, NEXT, GAP = Verdict.FIRST, Verdict.NEXT, Verdict.GAP
+LATE, DUPLICATE, RESET = Verdict.LATE, Verdict.DUPLICATE, Verdict.RESET
+
+
+def observed(tracker: SequenceTracker, *ids: int) -> list[Verdict]:
+    """Observe trades whose times rise with their ids, as the exchange's do."""
+    return [tracker.observe(trade_id, 1000 + trade_id) for trade_id in ids]
+
+
+@pytest.mark.parametrize(
+    ("ids", "verdicts", "missing"),
+    [
+        ([7], [FIRST], []),
+        ([0, 1], [FIRST, NEXT], []),
+        ([7, 8, 9], [FIRST, NEXT, NEXT], []),
+        ([7, 9], [FIRST, GAP], [(8, 8)]),
+        ([7, 8, 12, 13], [FIRST, NEXT, GAP, NEXT], [(9, 11)]),
+        ([7, 7], [FIRST, DUPLICATE], []),
+        ([7, 8, 7, 9], [FIRST, NEXT, DUPLICATE, NEXT], []),
+        ([7, 6], [FIRST, DUPLICATE], []),
+        ([7, 9, 8, 10], [FIRST, GAP, LATE, NEXT], []),
+        ([7, 9, 8, 8], [FIRST, GAP, LATE, DUPLICATE], []),
+        ([1, 6, 4], [FIRST, GAP, LATE], [(2, 3), (5, 5)]),
+        ([1, 6, 2, 5], [FIRST, GAP, LATE, LATE], [(3, 4)]),
+        ([1, 4, 8, 3, 6], [FIRST, GAP, GAP, LATE, LATE], [(2, 2), (5, 5), (7, 7)]),
+    ],
+)
+def test_each_trade_is_judged_by_its_id(
+    ids: list[int], verdicts: list[Verdict], missing: list[tuple[int, int]]
+) -> None:
+    tracker = SequenceTracker()
+    assert observed(tracker, *ids) == verdicts
+    assert tracker.missing_ranges == missing
+    assert tracker.missing == sum(last - first + 1 for first, last in missing)
+
+
+def test_it_counts_what_it_saw() -> None:
+    tracker = SequenceTracker()
+    observed(tracker, 5, 6, 9, 9, 7, 20, 5)
+    assert (tracker.first_id, tracker.last_id) == (5, 20)
+    assert tracker.trades == 5
+    assert tracker.gaps == 2
+    assert tracker.duplicates == 2
+    assert tracker.resets == 0
+    assert tracker.missing_ranges == [(8, 8), (10, 19)]
+
+
+def test_nothing_was_seen_at_first() -> None:
+    tracker = SequenceTracker()
+    assert tracker.first_id is None
+    assert tracker.last_id is None
+    assert tracker.missing_ranges == []
+
+
+def test_the_ranges_given_are_the_callers_own() -> None:
+    tracker = SequenceTracker()
+    observed(tracker, 1, 5)
+    tracker.missing_ranges.clear()
+    assert tracker.missing == 3
+
+
+@given(
+    st.lists(st.integers(50, 90), min_size=1, max_size=80),
+    st.sampled_from([1, 3, 1000]),
+)
+def test_accepted_and_missing_partition_the_range_seen(
+    ids: list[int], ids_with_equal_time: int
+) -> None:
+    # Any order, any repetition, anything left out; trades of one order share a time.
+    tracker = SequenceTracker()
+    accepted = [
+        trade_id
+        for trade_id in ids
+        if tracker.observe(trade_id, trade_id // ids_with_equal_time)
+        is not Verdict.DUPLICATE
+    ]
+    missing = [
+        trade_id
+        for first, last in tracker.missing_ranges
+        for trade_id in range(first, last + 1)
+    ]
+    assert tracker.first_id == ids[0]
+    assert tracker.last_id == max(ids)
+    assert sorted(accepted + missing) == list(range(ids[0], max(ids) + 1))
+    assert missing == sorted(missing)
+    assert len(accepted) == len(set(accepted)) == tracker.trades
+    assert len(ids) == tracker.trades + tracker.duplicates
+    assert len(missing) == tracker.missing
+    assert tracker.resets == 0
+    # Each id that came and is not below the first was accepted.
+    assert set(accepted) == {each for each in ids if each >= ids[0]}
+
+
+@given(st.permutations(range(2, 30)))
+def test_late_trades_fill_every_gap(order: list[int]) -> None:
+    tracker = SequenceTracker()
+    observed(tracker, 1, 30)
+    assert set(observed(tracker, *order)) == {LATE}
+    assert tracker.missing_ranges == []
+    assert tracker.trades == 30
+    assert tracker.gaps == 1
+
+
+@given(st.lists(st.integers(1, 40), unique=True, min_size=2))
+def test_ascending_ids_have_a_gap_for_each_jump(ids: list[int]) -> None:
+    ids.sort()
+    tracker = SequenceTracker()
+    observed(tracker, *ids)
+    jumps = sum(b - a > 1 for a, b in pairwise(ids))
+    assert tracker.gaps == len(tracker.missing_ranges) == jumps
+    assert tracker.trades == len(ids)
+
+
+def test_a_capture_is_gone_on_with_where_it_ended() -> None:
+    tracker = SequenceTracker()
+    tracker.resume(100, 5000)
+    assert tracker.observe(101, 5001) is NEXT
+    assert tracker.first_id == 101
+
+
+def test_trades_missed_between_two_runs_are_missing() -> None:
+    tracker = SequenceTracker()
+    tracker.resume(100, 5000)
+    assert tracker.observe(104, 5001) is GAP
+    assert tracker.missing_ranges == [(101, 103)]
+    assert tracker.trades == 1
+
+
+def test_a_trade_that_the_capture_has_is_a_duplicate() -> None:
+    tracker = SequenceTracker()
+    tracker.resume(100, 5000)
+    assert tracker.observe(100, 5000) is DUPLICATE
+    assert tracker.observe(99, 4999) is DUPLICATE
+    assert tracker.observe(101, 5000) is NEXT
+
+
+def test_a_lower_id_made_later_begins_a_new_count() -> None:
+    tracker = SequenceTracker()
+    observed(tracker, 1000, 1001)
+    assert tracker.observe(1, 2_000_000) is RESET
+    assert tracker.observe(2, 2_000_001) is NEXT
+    assert tracker.observe(1, 2_000_000) is DUPLICATE
+    assert (tracker.resets, tracker.trades, tracker.last_id) == (1, 4, 2)
+
+
+def test_a_duplicate_of_the_same_time_is_no_new_count() -> None:
+    tracker = SequenceTracker()
+    assert [tracker.observe(i, 1000) for i in (5, 6, 5)] == [FIRST, NEXT, DUPLICATE]
+
+
+def test_what_was_missing_before_a_new_count_stays_missing() -> None:
+    tracker = SequenceTracker()
+    observed(tracker, 1, 5)
+    tracker.observe(0, 9000)
+    assert tracker.observe(3, 9003) is GAP
+    # The new count's 2, not the old one's.
+    assert tracker.observe(2, 9002) is LATE
+    assert tracker.missing_ranges == [(2, 4), (1, 1)]
+
+
+def test_late_trades_fill_gaps_after_a_new_count_began() -> None:
+    tracker = SequenceTracker()
+    observed(tracker, 1000, 1005, 1100, 1105, 1200, 1205)
+    lost = tracker.missing_ranges
+    tracker.observe(1, 9_000_000)
+    tracker.observe(5, 9_000_004)
+    assert tracker.observe(3, 9_000_002) is LATE
+    assert tracker.missing_ranges == [*lost, (2, 2), (4, 4)]
+
+
+@given(
+    st.lists(st.integers(50, 70), min_size=1, max_size=30),
+    st.lists(st.integers(0, 40), min_size=1, max_size=30),
+)
+def test_each_count_is_partitioned_on_its_own(old: list[int], new: list[int]) -> None:
+    tracker = SequenceTracker()
+    for trade_id in old:
+        tracker.observe(trade_id, trade_id)
+    before = tracker.missing_ranges
+    accepted = [
+        trade_id
+        for trade_id in new
+        if tracker.observe(trade_id, 1000 + trade_id) is not Verdict.DUPLICATE
+    ]
+    missing = [
+        trade_id
+        for first, last in tracker.missing_ranges[len(before) :]
+        for trade_id in range(first, last + 1)
+    ]
+    assert tracker.resets == 1
+    assert tracker.missing_ranges[: len(before)] == before
+    assert sorted(accepted + missing) == list(range(new[0], max(new) + 1))

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k2cli import errors
+from k2cli.errors import (
+    ApiError,
+    ConnectFailed,
+    ExchangeRefused,
+    ExitStatus,
+    K2Error,
+    printable,
+)
+
+CLASSES: list[type[K2Error]] = [
+    each
+    for _, each in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(each, K2Error)
+]
+ANY_TEXT = st.text(st.characters(exclude_categories=()))
+
+
+def test_the_exit_statuses_are_those_of_the_contract() -> None:
+    assert {status.name: status.value for status in ExitStatus} == {
+        "DONE": 0,
+        "BUG": 1,
+        "USAGE": 2,
+        "UNREACHABLE": 3,
+        "REFUSED": 4,
+        "OUTPUT": 5,
+        "INCOMPLETE": 6,
+        "INTERRUPTED": 130,
+    }
+
+
+def test_the_tree_drawn_in_the_docstring_is_the_tree_there_is() -> None:
+    drawn: dict[str, tuple[str, int]] = {}
+    above: dict[int, str] = {0: "K2Error"}
+    for line in (errors.__doc__ or "").splitlines():
+        match = re.fullmatch(r"    ([│ ├└─]+)([A-Z]\w+) +(\d+)  .+", line)
+        if match:
+            depth = len(match[1]) // 3
+            above[depth] = match[2]
+            drawn[match[2]] = (above[depth - 1], int(match[3]))
+    there_is = {
+        each.__name__: (each.__mro__[1].__name__, int(each.exit_status))
+        for each in CLASSES
+        if each is not K2Error
+    }
+    assert drawn == there_is
+    assert K2Error.exit_status is ExitStatus.BUG
+
+
+def make(kind: type[K2Error], message: str, hint: str) -> K2Error:
+    more: dict[type[K2Error], dict[str, Any]] = {
+        ApiError: {"status": 400, "code": -1121},
+        ConnectFailed: {"permanent": True},
+    }
+    return kind(message, hint, **more.get(kind, {}))
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_an_error_reads_as_what_happened_and_what_to_do(kind: type[K2Error]) -> None:
+    exc = make(kind, "it rains", "Take an umbrella")
+    assert str(exc) == "it rains. Take an umbrella"
+    assert (exc.message, exc.hint) == ("it rains", "Take an umbrella")
+    assert str(make(kind, "it rains", "")) == "it rains"
+
+
+def test_errors_carry_what_a_program_needs_to_know() -> None:
+    refused = ExchangeRefused("no", retry_after_seconds=3.5)
+    api_error = ApiError("no", status=400, code=-1121)
+    assert refused.retry_after_seconds == 3.5
+    assert (api_error.status, api_error.code) == (400, -1121)
+    assert api_error.retry_after_seconds is None
+    assert ConnectFailed("no", permanent=True).permanent
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("BTCUSDT 61685.99", "BTCUSDT 61685.99"),
+        ("币安人生 é ✓", "币安人生 é ✓"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\x1b]0;owned\x07", "\\x1b]0;owned\\x07"),
+        ("a\r\n\tb", "a\\r\\n\\tb"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\x7f\x00", "\\x7f\\x00"),
+        # Text that would run backwards, or nowhere.
+        ("\u202eTDSU\u2066", "\\u202eTDSU\\u2066"),
+        ("\u2028\u200b\ufeff", "\\u2028\\u200b\\ufeff"),
+        ("\udcff", "\\udcff"),
+        (b"bytes \xff\x1b", "bytes \\xff\\x1b"),
+        ("币".encode(), "币"),
+        (b"", ""),
+    ],
+)
+def test_text_from_the_wire_is_escaped(raw: str | bytes, shown: str) -> None:
+    assert printable(raw) == shown
+
+
+@pytest.mark.parametrize("character", ["x", "é", "币", "😀"])
+def test_what_is_cut_off_is_marked(character: str) -> None:
+    assert printable(character * 5, 5) == character * 5
+    assert printable(character * 6, 5) == character * 5 + "…"
+    assert printable((character * 5).encode(), 5) == character * 5
+    assert printable((character * 6).encode(), 5) == character * 5 + "…"
+
+
+@given(ANY_TEXT | st.binary(), st.integers(0, 300))
+def test_whatever_comes_is_one_line_that_prints(raw: str | bytes, limit: int) -> None:
+    shown = printable(raw, limit)
+    assert shown.isprintable()
+    # One character takes ten at most, as "\U0001f600" would.
+    assert len(shown) <= limit * 10 + 1
+    shown.encode()
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Z"])))
+def test_text_that_prints_stays_as_it_is(text: str) -> None:
+    assert printable(text, limit=len(text)) == text
