@@ -11,7 +11,10 @@ import orjson
 import structlog
 from websockets.exceptions import ConnectionClosed
 
-from k2cli.binance.handshake import is_simulated, open_websocket
+from k2cli.binance.budget import WeightBudget
+from k2cli.binance.convert import BINANCE, now_us, trade_from_history
+from k2cli.binance.handshake import SIMULATED, is_simulated, open_websocket
+from k2cli.binance.streams import api_url
 from k2cli.binance.wire import excerpt
 from k2cli.errors import (
     AddressBanned,
@@ -30,8 +33,12 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
     from websockets.asyncio.client import ClientConnection
 
+    from k2cli.trade import TradeV2
+
 # The whole catalog was 4 MB in 2023 and grows; websockets would refuse it at 1 MiB.
 MAX_REPLY_BYTES = 64 * 2**20
+# Request weight of trades.historical, whatever the number of trades.
+HISTORY_WEIGHT = 25
 ILLEGAL_CHARACTERS = -1100
 INVALID_SYMBOL = -1121
 
@@ -49,7 +56,12 @@ class BinanceApiClient:
         reply_timeout_seconds: Longest time to wait for a reply. The exchange itself
             gives up on its backend after 10 s.
         proxy: As for the stream client.
+        budget: Learns from each reply how much weight has been used; shared by
+            connections that follow each other.
         clock: Gives Unix seconds.
+
+    Attributes:
+        simulated: Whether the server says that its market is made up.
     """
 
     def __init__(
@@ -59,9 +71,11 @@ class BinanceApiClient:
         open_timeout_seconds: float = 10.0,
         reply_timeout_seconds: float = 30.0,
         proxy: str | bool = True,
+        budget: WeightBudget | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._url = url
+        self._url = api_url(url)
+        self._budget = budget or WeightBudget()
         self._open_timeout_seconds = open_timeout_seconds
         self._reply_timeout_seconds = reply_timeout_seconds
         self._proxy = proxy
@@ -120,6 +134,36 @@ class BinanceApiClient:
             )
         return result
 
+    async def historical_trades(
+        self, symbol: str, from_id: int | None, limit: int, pair: tuple[str, str]
+    ) -> list[TradeV2]:
+        """Ask for past trades; entries that are no trades are left out.
+
+        Args:
+            symbol: Upper case.
+            from_id: First id wanted; ``None`` for the newest trades.
+            limit: Most trades to give, up to 1000.
+            pair: The symbol's base and quote asset.
+
+        Returns:
+            The trades by ascending id, marked as back-filled.
+        """
+        params: dict[str, Any] = {"symbol": symbol, "limit": limit}
+        if from_id is not None:
+            params["fromId"] = from_id
+        result = await self.request("trades.historical", params)
+        received_us = now_us()
+        exchange = SIMULATED if self.simulated else BINANCE
+        trades = []
+        for entry in result if isinstance(result, list) else []:
+            try:
+                trade = trade_from_history(entry, symbol, pair, received_us, exchange)
+            except MalformedMessage as exc:
+                log.warning("Skipped a trade of the history", reason=exc.message)
+                continue
+            trades.append(trade)
+        return sorted(trades, key=lambda trade: trade.source_sequence or 0)
+
     async def request(self, method: str, params: Mapping[str, Any]) -> Any:
         """Send one request and wait for its reply.
 
@@ -156,6 +200,7 @@ class BinanceApiClient:
             raise _lost() from exc
         finally:
             del self._waiting[request_id]
+        self._budget.note(answer.get("rateLimits"), self._clock())
         if answer.get("status") == 200:
             return answer.get("result")
         raise self._error(method, answer)

@@ -166,6 +166,44 @@ def trade_from_event(
     )
 
 
+def trade_from_history(
+    entry: object,
+    symbol: str,
+    pair: tuple[str, str],
+    received_us: int,
+    exchange: str,
+) -> TradeV2:
+    """Convert one entry of ``trades.historical``: a trade that the stream lost.
+
+    It is marked as such, and has no event time, which the history does not keep.
+
+    Args:
+        entry: As received.
+        symbol: Whose history was asked for; entries do not say.
+        pair: Its base and quote asset.
+        received_us: When the reply was received, Unix microseconds UTC.
+        exchange: The record's ``exchange``.
+
+    Raises:
+        MalformedMessage: If it is not a trade as Binance documents it.
+    """
+    if not isinstance(entry, dict):
+        raise MalformedMessage(f"no trade in the history: {excerpt(entry)}")
+    event = {
+        "e": TRADE,
+        "s": symbol,
+        "t": entry.get("id"),
+        "p": entry.get("price"),
+        "q": entry.get("qty"),
+        "T": entry.get("time"),
+        "m": entry.get("isBuyerMaker"),
+        "M": entry.get("isBestMatch"),
+    }
+    trade = trade_from_event(event, {symbol: pair}, received_us, exchange)
+    trade.vendor_data["source"] = "backfill"
+    return trade
+
+
 def _microseconds(event: Mapping[str, Any], wire_time: object) -> int:
     if type(wire_time) is int and 0 < wire_time < _LAST_MICROSECONDS:
         return wire_time if wire_time >= _FIRST_MICROSECONDS else wire_time * 1000

@@ -10,6 +10,7 @@ from k2cli.binance.api import ILLEGAL_CHARACTERS, INVALID_SYMBOL, BinanceApiClie
 from k2cli.binance.catalog import TRADING, Catalog
 from k2cli.binance.catalog_cache import FRESH_SECONDS
 from k2cli.binance.rest import get_exchange_info
+from k2cli.binance.symbols import parse_binance_symbol
 from k2cli.errors import (
     AccessBlocked,
     ApiError,
@@ -45,6 +46,11 @@ class Lookup:
     catalog: Catalog
     symbols: list[str]
     warnings: tuple[str, ...] = ()
+
+    def pair(self, symbol: str) -> tuple[str, str]:
+        """Give a symbol's base and quote asset, by its ending if need be."""
+        base, quote, _ = parse_binance_symbol(symbol, self.catalog)
+        return base, quote
 
 
 class CatalogSource:

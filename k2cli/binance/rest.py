@@ -11,6 +11,7 @@ import http.client
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -65,8 +66,11 @@ def _get(address: str, timeout_seconds: float) -> bytes:
             content: bytes = reply.read(MAX_REPLY_BYTES)
             return content
     except urllib.error.HTTPError as exc:
-        with exc:
-            raise _refusal(exc.code, exc.headers, exc.read(4096), host) from exc
+        body = b""
+        # The status says enough if the rest of the answer does not come.
+        with exc, suppress(OSError, http.client.HTTPException):
+            body = exc.read(4096)
+        raise _refusal(exc.code, exc.headers, body, host) from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
         raise ConnectFailed(
             f"{host} cannot be reached ({printable(str(exc))})", permanent=False

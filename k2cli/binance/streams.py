@@ -41,6 +41,18 @@ def stream_url(base_url: str, symbols: Sequence[str]) -> str:
     return urlunsplit((scheme, netloc, path, "&".join(parts), ""))
 
 
+def api_url(base_url: str) -> str:
+    """Give the address of the WebSocket API with times in microseconds.
+
+    Args:
+        base_url: E.g. ``"wss://ws-api.binance.com:443/ws-api/v3"``; a query is kept.
+    """
+    scheme, netloc, path, query, _ = urlsplit(base_url)
+    kept = [pair for pair in parse_qsl(query) if pair[0] != "timeUnit"]
+    query = urlencode([*kept, ("timeUnit", "MICROSECOND")])
+    return urlunsplit((scheme, netloc, path, query, ""))
+
+
 def spread(symbols: Sequence[str], base_url: str) -> list[tuple[str, ...]]:
     """Share symbols out among as few connections as the exchange's limits allow."""
     groups: list[tuple[str, ...]] = []

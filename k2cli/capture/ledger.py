@@ -11,7 +11,16 @@ if TYPE_CHECKING:
 
 # Ranges of missing ids that are named per symbol; the count is always of all.
 _MOST_RANGES_NAMED = 20
-_HEADINGS = ("symbol", "trades", "first id", "last id", "gaps", "missing", "duplicates")
+_HEADINGS = (
+    "symbol",
+    "trades",
+    "first id",
+    "last id",
+    "gaps",
+    "repaired",
+    "missing",
+    "duplicates",
+)
 
 
 class Ledger:
@@ -40,6 +49,11 @@ class Ledger:
         return sum(tracker.gaps for tracker in self.trackers.values())
 
     @property
+    def repaired(self) -> int:
+        """Trades that came from the history, of all symbols."""
+        return sum(tracker.repaired for tracker in self.trackers.values())
+
+    @property
     def missing(self) -> int:
         """Ids missing, of all symbols."""
         return sum(tracker.missing for tracker in self.trackers.values())
@@ -51,10 +65,12 @@ class Ledger:
 
     def verdict(self) -> str:
         """Give the run's result in one line."""
-        trades = _counted(self.trades, "trade")
+        account = _counted(self.trades, "trade")
+        if self.repaired:
+            account += f", {self.repaired:,} of them repaired"
         if not self.missing:
-            return f"complete: {trades}, nothing missing"
-        return f"incomplete: {trades}, {self.missing:,} missing"
+            return f"complete: {account}, nothing missing"
+        return f"incomplete: {account}, {self.missing:,} missing"
 
     def lines(self) -> list[str]:
         """Give a table with a line per symbol, the missing ids, and the verdict."""
@@ -87,6 +103,7 @@ def _row(symbol: str, tracker: SequenceTracker) -> tuple[str, ...]:
         "-" if tracker.first_id is None else str(tracker.first_id),
         "-" if tracker.first_id is None else str(tracker.last_id),
         f"{tracker.gaps:,}",
+        f"{tracker.repaired:,}",
         f"{tracker.missing:,}",
         f"{tracker.duplicates:,}",
     )

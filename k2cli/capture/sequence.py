@@ -5,6 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from enum import Enum
 
+IdRange = tuple[int, int]
+"""First and last trade id, both included."""
+
 
 class Verdict(Enum):
     """How a trade fits the sequence of its symbol."""
@@ -20,11 +23,15 @@ class Verdict(Enum):
 class SequenceTracker:
     """Follows the trade ids of one symbol, which the exchange counts up by one.
 
+    Ids that are jumped over are *open* as long as they may come: late, or from the
+    history. Given up, they are *lost*. Missing is what is open or lost.
+
     Attributes:
         first_id: The first id seen.
         last_id: The highest id seen.
         trades: Trades accepted: each id once.
-        gaps: Jumps seen, whether or not their trades arrived later.
+        repaired: Of these, those from the history.
+        gaps: Jumps seen, whether or not their trades came later.
         duplicates: Trades whose id had been seen before.
         resets: Times the exchange began to count anew, as test networks do monthly.
     """
@@ -33,24 +40,56 @@ class SequenceTracker:
         self.first_id: int | None = None
         self.last_id: int | None = None
         self.trades = 0
+        self.repaired = 0
         self.gaps = 0
         self.duplicates = 0
         self.resets = 0
         self._last_time_us = 0
-        # Missing ids as inclusive ranges, those of each count ascending and apart from
-        # each other; only those of the present count can still come.
-        self._missing: list[tuple[int, int]] = []
-        self._present_count_from = 0
+        # Inclusive ranges, ascending and apart from each other.
+        self._open: list[IdRange] = []
+        self._lost: list[IdRange] = []
+        # What is missing of former counts.
+        self._former: list[IdRange] = []
 
     @property
-    def missing_ranges(self) -> list[tuple[int, int]]:
+    def missing_ranges(self) -> list[IdRange]:
         """Ids that were jumped over and have not come since, as inclusive ranges."""
-        return list(self._missing)
+        return self._former + sorted(self._lost + self._open)
 
     @property
     def missing(self) -> int:
         """How many ids are missing."""
-        return sum(last - first + 1 for first, last in self._missing)
+        return sum(last - first + 1 for first, last in self.missing_ranges)
+
+    @property
+    def first_open_id(self) -> int | None:
+        """The lowest id that may still come; ``None`` if nothing is open."""
+        return self._open[0][0] if self._open else None
+
+    def open_ranges(self, first_id: int, last_id: int) -> list[IdRange]:
+        """Give the open ids from ``first_id`` to ``last_id``, both included."""
+        return [
+            (max(first, first_id), min(last, last_id))
+            for first, last in self._open
+            if first <= last_id and last >= first_id
+        ]
+
+    def give_up(self, first_id: int, last_id: int) -> None:
+        """Give up the open ids from ``first_id`` to ``last_id``: they are lost."""
+        self._lost += self.open_ranges(first_id, last_id)
+        self._open = [
+            part
+            for first, last in self._open
+            for part in (
+                (first, min(last, first_id - 1)),
+                (max(first, last_id + 1), last),
+            )
+            if part[0] <= part[1]
+        ]
+
+    def forget_open(self) -> None:
+        """Take the open ids out of the account: they are behind its end."""
+        self._open = []
 
     def resume(self, last_id: int, last_time_us: int) -> None:
         """Go on from a capture that ended with this trade.
@@ -62,6 +101,23 @@ class SequenceTracker:
         self.last_id = last_id
         self._last_time_us = last_time_us
 
+    def expect(self, newest_id: int) -> IdRange | None:
+        """Learn from elsewhere that trades were made which have not come.
+
+        Args:
+            newest_id: The newest trade's id.
+
+        Returns:
+            The ids that are open by it, if any.
+        """
+        if self.last_id is None or newest_id <= self.last_id:
+            return None
+        unseen = (self.last_id + 1, newest_id)
+        self.gaps += 1
+        self._open.append(unseen)
+        self.last_id = newest_id
+        return unseen
+
     def observe(self, trade_id: int, trade_time_us: int) -> Verdict:
         """Take note of a trade.
 
@@ -71,7 +127,8 @@ class SequenceTracker:
                 the first trades after a reset.
 
         Returns:
-            How it fits. ``DUPLICATE`` means: leave it out.
+            How it fits. ``DUPLICATE`` means: leave it out. After ``GAP``, the ids from
+            the last one before to this one are open.
         """
         last_id = self.last_id
         if self.first_id is None:
@@ -83,7 +140,7 @@ class SequenceTracker:
         elif trade_id > last_id:
             verdict = Verdict.GAP
             self.gaps += 1
-            self._missing.append((last_id + 1, trade_id - 1))
+            self._open.append((last_id + 1, trade_id - 1))
         elif self._fill(trade_id):
             self.trades += 1
             return Verdict.LATE
@@ -91,7 +148,8 @@ class SequenceTracker:
             # A repeated trade keeps its time: a lower id made later is a new count.
             verdict = Verdict.RESET
             self.resets += 1
-            self._present_count_from = len(self._missing)
+            self._former = self.missing_ranges
+            self._lost, self._open = [], []
         else:
             self.duplicates += 1
             return Verdict.DUPLICATE
@@ -101,15 +159,14 @@ class SequenceTracker:
         return verdict
 
     def _fill(self, trade_id: int) -> bool:
-        """Take an id out of the missing ones, if it is among them."""
-        start = self._present_count_from
-        at = bisect_right(self._missing, trade_id, start, key=lambda ids: ids[0]) - 1
-        if at < start:
+        """Take an id out of the open ones, if it is among them."""
+        at = bisect_right(self._open, trade_id, key=lambda ids: ids[0]) - 1
+        if at < 0:
             return False
-        first, last = self._missing[at]
+        first, last = self._open[at]
         if trade_id > last:
             return False
         left = [(first, trade_id - 1)] if first < trade_id else []
         right = [(trade_id + 1, last)] if trade_id < last else []
-        self._missing[at : at + 1] = left + right
+        self._open[at : at + 1] = left + right
         return True

@@ -21,6 +21,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 _WHAT = "What to tail"
 _WHEN = "When to stop, what to leave out"
+_GAPS = "When trades are missing"
 _WHERE = "Where from"
 _TALK = "Settings and messages"
 
@@ -224,6 +225,24 @@ class TailOptions:
             rich_help_panel=_WHERE,
         ),
     ] = None
+    backfill: Annotated[
+        bool,
+        typer.Option(
+            "--backfill/--no-backfill",
+            help="Fetch missing trades from the exchange's history.",
+            rich_help_panel=_GAPS,
+        ),
+    ] = True
+    max_backfill: Annotated[
+        int,
+        typer.Option(
+            "--max-backfill",
+            metavar="N",
+            min=0,
+            help="Report a gap of more than N trades instead of repairing it.",
+            rich_help_panel=_GAPS,
+        ),
+    ] = 1_000_000
     config: Config = None
     log_level: Level = LogLevel.INFO
     log_format: Format = LogFormat.AUTO

@@ -61,9 +61,11 @@ def record(
     console = Console(stderr=True)
     if str(output) == "-":
         pipe = PipeOutput(_json_lines, numbered=True)
-        return run_tail(options, RecordingOutput(console, log_output, pipe))
+        progress = RecordingOutput(console, log_output, pipe)
+        return run_tail(options, progress, in_order=True)
     with CaptureFile(output, overwrite=overwrite) as capture:
-        return run_tail(options, RecordingOutput(console, log_output), capture)
+        progress = RecordingOutput(console, log_output)
+        return run_tail(options, progress, capture, in_order=True)
 
 
 def _json_lines(_tail: Tail) -> LineFormat:

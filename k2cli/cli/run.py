@@ -21,9 +21,13 @@ def configure_log(options: TailOptions) -> LogOutput:
 
 
 def run_tail(
-    options: TailOptions, output: Output, capture: CaptureFile | None = None
+    options: TailOptions,
+    output: Output,
+    capture: CaptureFile | None = None,
+    *,
+    in_order: bool,
 ) -> int:
-    """Run a tail and print its account, however it ends.
+    """Run a tail and print its account, however it ends; see ``Tail``.
 
     Returns:
         The exit status.
@@ -33,7 +37,7 @@ def run_tail(
     """
 
     async def run() -> int:
-        tail = Tail(options, output, capture)
+        tail = Tail(options, output, capture, in_order=in_order)
         try:
             return await tail.run()
         finally:

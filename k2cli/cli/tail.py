@@ -11,8 +11,9 @@ import structlog
 
 from k2cli.binance.client import BinanceWebSocketClient
 from k2cli.binance.connection import LineState, LineStatus
+from k2cli.capture.delivery import Delivery
 from k2cli.capture.ledger import Ledger
-from k2cli.capture.sequence import Verdict
+from k2cli.cli.repairer import Repairer
 from k2cli.cli.source import Source, open_source
 from k2cli.cli.stop import Stop
 from k2cli.display.digits import duration_text, size_text
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from k2cli.binance.lookup import Lookup
     from k2cli.capture.file import CaptureFile
+    from k2cli.capture.sequence import IdRange
     from k2cli.cli.options import TailOptions
     from k2cli.trade import TradeV2
 
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 FIRST_FAILURES = 3
 # How long a reader of stdout that does not read may hold up the end.
 LAST_WRITE_SECONDS = 2.0
+# How long repairs may hold up the end: when a limit was reached, and after a signal.
+LAST_REPAIR_SECONDS = 10.0
+SIGNALLED_REPAIR_SECONDS = 3.0
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -59,7 +64,9 @@ class Tail:
     Args:
         options: What the user asked for.
         output: Where the trades go.
-        capture: The file to record to as well.
+        capture: The file to record to as well; always in order.
+        in_order: Whether the output, too, gets the trades of a symbol in order, rather
+            than at once.
 
     Attributes:
         source: Where the trades come from.
@@ -77,7 +84,12 @@ class Tail:
     client: BinanceWebSocketClient
 
     def __init__(
-        self, options: TailOptions, output: Output, capture: CaptureFile | None = None
+        self,
+        options: TailOptions,
+        output: Output,
+        capture: CaptureFile | None = None,
+        *,
+        in_order: bool,
     ) -> None:
         self.options = options
         self.output = output
@@ -89,6 +101,7 @@ class Tail:
         self._status = LineStatus(LineState.CONNECTING)
         self._status_seconds = self.started_seconds
         self._warnings: list[str] = []
+        self._in_order = in_order
         self._flush_is_due = False
         self._passes = _filter(options)
 
@@ -180,12 +193,13 @@ class Tail:
             proxy=self.source.proxy,
         )
         receiving = asyncio.create_task(self.client.connect())
-        ends = [receiving, asyncio.create_task(self.stop.requested.wait())]
+        requested = asyncio.create_task(self.stop.requested.wait())
+        tasks = [receiving, requested, *self._start_repairs()]
         if self.source.finished is not None:
-            ends.append(asyncio.create_task(self.source.finished.wait()))
+            tasks.append(asyncio.create_task(self.source.finished.wait()))
         try:
             await asyncio.wait(
-                ends,
+                tasks,
                 timeout=self.options.duration,
                 return_when=asyncio.FIRST_COMPLETED,
             )
@@ -195,45 +209,107 @@ class Tail:
             )
             await self.client.disconnect()
             await receiving
+            await self._finish_repairs()
+            for task in tasks:
+                if task.done() and not task.cancelled():
+                    task.result()
         except ReaderGone as exc:
             self.stop.fail(exc)
         finally:
-            for task in ends:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*ends, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._flush()
 
-    def _on_trade(self, trade: TradeV2) -> Awaitable[None] | None:
+    def _start_repairs(self) -> list[asyncio.Task[None]]:
+        emit = self._emit
+        self._delivery = Delivery(
+            self.ledger,
+            at_once=None if self._in_order else emit,
+            in_order=emit if self._in_order else self._record_if_asked(),
+            on_gap=self._on_gap,
+            on_lost=_report_lost,
+        )
+        self._repairer = Repairer(
+            self.source,
+            self.lookup,
+            self.ledger,
+            lambda trade: self._on_trade(trade, repaired=True),
+            self._delivery.lost,
+        )
+        tasks = [asyncio.create_task(self._watch_gaps())]
+        if self.options.backfill:
+            tasks.append(asyncio.create_task(self._repairer.run()))
+        return tasks
+
+    async def _watch_gaps(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self._delivery.give_up_stale(time.monotonic())
+
+    async def _finish_repairs(self) -> None:
+        """Let repairs that are under way come to an end, if that does not take long."""
+        counted = self.options.count is not None and self.passed >= self.options.count
+        if not counted and self.options.backfill:
+            signalled = self.stop.requested.is_set()
+            await self._repairer.until_idle(
+                SIGNALLED_REPAIR_SECONDS if signalled else LAST_REPAIR_SECONDS
+            )
+        await self._delivery.finish(whole=not counted)
+
+    def _on_gap(self, symbol: str, ids: IdRange) -> bool:
+        trades = ids[1] - ids[0] + 1
+        repairing = self.options.backfill and trades <= self.options.max_backfill
+        log.info(
+            "Sequence gap",
+            symbol=symbol,
+            first_id=ids[0],
+            last_id=ids[1],
+            trades=trades,
+            repairing=repairing,
+        )
+        if repairing:
+            self._repairer.repair(symbol, ids)
+        return repairing
+
+    def _on_trade(
+        self, trade: TradeV2, *, repaired: bool = False
+    ) -> Awaitable[None] | None:
         count = self.options.count
         if count is not None and self.passed >= count:
             return None
-        verdict = self.ledger.observe(
-            trade.symbol, trade.source_sequence or 0, trade.timestamp
-        )
-        if verdict is Verdict.DUPLICATE:
-            return None
-        if verdict is Verdict.GAP:
-            first, last = self.ledger.trackers[trade.symbol].missing_ranges[-1]
-            log.warning(
-                "Trades are missing",
-                symbol=trade.symbol,
-                first_id=first,
-                last_id=last,
-                trades=last - first + 1,
-            )
-        self.last_trade = trade
-        if not self._passes(trade):
+        if not repaired:
+            self.last_trade = trade
+        return self._delivery.arrived(trade, time.monotonic(), repaired=repaired)
+
+    def _record_if_asked(self) -> Callable[[TradeV2], None] | None:
+        return self._record if self.capture is not None else None
+
+    def _emit(self, trade: TradeV2) -> Awaitable[None] | None:
+        """Hand a trade to the output, and to the file if that gets the same ones."""
+        count = self.options.count
+        if not self._passes(trade) or (count is not None and self.passed >= count):
             return None
         self.passed += 1
         if self.passed == count:
             self.stop.request()
-        if self.capture is not None:
-            self.capture.write(trade)
-            if not self._flush_is_due:
-                # After whatever else has arrived by now, so that a burst is written at
-                # once and a lone trade without delay.
-                self._flush_is_due = True
-                asyncio.get_running_loop().call_soon(self._flush)
+        if self._in_order:
+            self._write(trade)
         return self.output.write(trade)
+
+    def _record(self, trade: TradeV2) -> None:
+        if self._passes(trade):
+            self._write(trade)
+
+    def _write(self, trade: TradeV2) -> None:
+        if self.capture is None:
+            return
+        self.capture.write(trade)
+        if not self._flush_is_due:
+            # After whatever else has arrived by now, so that a burst is written at once
+            # and a lone trade without delay.
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_is_due = False
@@ -252,6 +328,16 @@ class Tail:
             for warning in self._warnings:
                 log.warning(warning)
             self._warnings = []
+
+
+def _report_lost(symbol: str, ids: IdRange) -> None:
+    log.warning(
+        "Trades are missing",
+        symbol=symbol,
+        first_id=ids[0],
+        last_id=ids[1],
+        trades=ids[1] - ids[0] + 1,
+    )
 
 
 def _filter(options: TailOptions) -> Callable[[TradeV2], bool]:
