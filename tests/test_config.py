@@ -117,6 +117,19 @@ def test_the_environment_is_read_as_text(
     assert getattr(BinanceConfig(), field) == meant
 
 
+def test_a_variable_may_be_written_in_lower_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "k2.toml", reconnect_delay=1)
+    monkeypatch.setenv("k2_binance_reconnect_delay", "2")
+    assert load_config({}, file).reconnect_delay == 2.0
+    monkeypatch.setenv("k2_binance_reconnect_delay", "soon")
+    message = refusal({}, file).message
+    assert message.lower().startswith(
+        "reconnect_delay from k2_binance_reconnect_delay is 'soon'"
+    )
+
+
 def test_the_users_own_file_is_read(users_folder: Path) -> None:
     assert default_config_file() == users_folder / "config.toml"
     write(users_folder / "config.toml", symbols=["BNBBTC"], reconnect_delay=1)
@@ -167,6 +180,9 @@ WRONG: list[tuple[str, str, str]] = [
     ("rest_url", "\x1b[2J", "starts with https:// or http://"),
     ("symbols", "", "a list of symbols"),
     ("symbols", " , ", "a list of symbols"),
+    ("symbols", "BTCUSDT,ETH.USDT", "a list of symbols"),
+    ("symbols", "\x1b[2J", "a list of symbols"),
+    ("symbols", "A" * 41, "a list of symbols"),
     ("reconnect_delay", "0", "above 0, up to 3600"),
     ("reconnect_delay", "-1", "above 0, up to 3600"),
     ("reconnect_delay", "3601", "above 0, up to 3600"),
@@ -207,6 +223,7 @@ def test_a_wrong_value_names_its_field_its_source_and_what_is_allowed(
         ("symbols", 7),
         ("symbols", [1]),
         ("symbols", [["BTCUSDT"]]),
+        ("symbols", ["BTC USDT"]),
         ("reconnect_delay", "soon"),
         ("reconnect_delay", []),
         ("max_reconnect_attempts", -1),

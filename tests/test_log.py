@@ -25,6 +25,7 @@ class Terminal(io.StringIO):
 def logging_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put structlog and the standard library's logging back afterwards."""
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     before = structlog.get_config()
@@ -78,10 +79,11 @@ def test_each_format_can_be_had_everywhere() -> None:
     assert pipe.getvalue().endswith("[info] hello\n")
 
 
+@pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_colours_are_for_terminals_that_want_them(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv(variable, value)
     terminal = Terminal()
     configure("info", "auto", terminal)
     log().error("hello", a=1)

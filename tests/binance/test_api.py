@@ -119,6 +119,7 @@ async def test_messages_that_answer_nothing_are_passed_over(
             "null",
             '{"event":{"e":"serverShutdown","E":1}}',
             '{"id":null,"status":400}',
+            '{"id":[1],"status":200}',
             '{"id":"1","status":200,"result":"text id"}',
             '{"id":999999,"status":200,"result":"nobody asked"}',
         ):

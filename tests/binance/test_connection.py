@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
+from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
 from k2cli.binance.backoff import AttemptWindow, Backoff
 from k2cli.binance.connection import Line, LineState
+from k2cli.binance.handshake import open_websocket
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,
@@ -379,12 +381,8 @@ class ScriptedWindow(AttemptWindow):
         return 300.0
 
 
-async def test_a_line_waits_when_there_were_too_many_attempts(
-    exchange: SimulatedExchange, inbox: Inbox
-) -> None:
-    exchange.levers.refuse(503)
-    window = ScriptedWindow(passing=4)
-    line = Line(
+def line_to(exchange: SimulatedExchange, inbox: Inbox, window: AttemptWindow) -> Line:
+    return Line(
         f"{exchange.stream_url}?streams=btcusdt@trade",
         ["BTCUSDT"],
         on_frame=lambda frame, received_us, simulated: False,
@@ -396,8 +394,33 @@ async def test_a_line_waits_when_there_were_too_many_attempts(
         proxy=False,
         clock=lambda: 0.0,
     )
+
+
+async def test_a_line_that_opens_just_as_it_is_closed_is_closed(
+    exchange: SimulatedExchange, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = line_to(exchange, inbox, AttemptWindow())
+
+    async def open_and_close(*args: Any, **options: Any) -> ClientConnection:
+        connection = await open_websocket(*args, **options)
+        line._closing.set()
+        return connection
+
+    monkeypatch.setattr("k2cli.binance.connection.open_websocket", open_and_close)
+    await line.run()
+    assert inbox.states[-1] is LineState.CLOSED
+    assert exchange.levers.stream_connections == []
+
+
+async def test_a_line_waits_when_there_were_too_many_attempts(
+    exchange: SimulatedExchange, inbox: Inbox
+) -> None:
+    exchange.levers.refuse(503)
+    window = ScriptedWindow(passing=4)
+    line = line_to(exchange, inbox, window)
     running = asyncio.create_task(line.run())
     await window.held.wait()
+    assert inbox.states.count(LineState.CONNECTING) == 4
     await line.close()
     await running
     assert exchange.connection_attempts == 4
@@ -407,18 +430,26 @@ async def test_a_line_waits_when_there_were_too_many_attempts(
 async def test_all_lines_share_the_limit_of_attempts(
     exchange: SimulatedExchange, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    window = ScriptedWindow(passing=5)
-    monkeypatch.setattr("k2cli.binance.client.AttemptWindow", lambda: window)
+    windows: list[ScriptedWindow] = []
+
+    def make_window() -> ScriptedWindow:
+        windows.append(ScriptedWindow(passing=5))
+        return windows[-1]
+
+    monkeypatch.setattr("k2cli.binance.client.AttemptWindow", make_window)
     exchange.levers.refuse(503)
     client = BinanceWebSocketClient(
         [f"S{number}USDT" for number in range(600)],
         inbox.take,
         exchange.stream_url,
+        on_status=inbox.note,
         reconnect_delay=1e-9,
         max_reconnect_attempts=0,
         proxy=False,
     )
     running = asyncio.create_task(client.connect())
+    await inbox.reached(LineState.CONNECTING)
+    (window,) = windows
     await window.held.wait()
     await client.disconnect()
     await running

@@ -189,7 +189,7 @@ async def test_an_api_in_trouble_is_like_one_that_cannot_be_reached(
         ("BTC", "Did you mean BTCUSDT or"),
         ("QQQQQQQ", "'k2 symbols TEXT' searches those it has"),
         # Characters that the exchange's own check refuses.
-        ("__X__", "'k2 symbols TEXT' searches those it has"),
+        ("NO SUCH", "'k2 symbols TEXT' searches those it has"),
     ],
 )
 async def test_an_unknown_symbol_gets_a_suggestion(

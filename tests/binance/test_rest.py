@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import asyncio
+import struct
+from socket import SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,6 +82,23 @@ async def test_a_refusal_tells_when_to_come_again(
     with pytest.raises(TooManyRequests) as caught:
         await get_exchange_info(f"http://{host}")
     assert caught.value.retry_after_seconds == 7.0
+
+
+async def test_a_refusal_that_breaks_off_is_one_all_the_same() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(b"HTTP/1.1 503 Unavailable\r\nContent-Length: 100\r\n\r\nhalf")
+        await writer.drain()
+        # Lets the connection end with a reset.
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, linger)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ConnectFailed):
+            await get_exchange_info(f"http://127.0.0.1:{port}")
 
 
 async def test_nobody_listening_is_unreachable(unused_tcp_port: int) -> None:
