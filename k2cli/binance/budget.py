@@ -35,7 +35,9 @@ class WeightBudget:
         for entry in rate_limits:
             if isinstance(entry, dict) and _is_weight_per_minute(entry):
                 limit, count = entry.get("limit"), entry.get("count")
-                if isinstance(limit, int) and isinstance(count, int) and limit > 0:
+                if not (isinstance(limit, int) and isinstance(count, int)):
+                    continue
+                if limit > 0 and count >= 0:
                     self._limit, self._used = limit, count
                     self._minute = int(now_seconds // WINDOW_SECONDS)
 

@@ -15,6 +15,7 @@ from k2cli.binance.backoff import AttemptWindow, Backoff
 from k2cli.binance.connection import Line, LineState, LineStatus
 from k2cli.binance.convert import BINANCE, trade_from_event
 from k2cli.binance.handshake import SIMULATED
+from k2cli.binance.leg import FrameKind, Leg
 from k2cli.binance.streams import spread, stream_url
 from k2cli.binance.symbols import UNKNOWN, normalize_symbols, parse_binance_symbol
 from k2cli.binance.wire import (
@@ -24,10 +25,10 @@ from k2cli.binance.wire import (
     excerpt,
     is_reply,
 )
-from k2cli.errors import MalformedMessage, SettingsError
+from k2cli.errors import MalformedMessage, SettingsError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from k2cli.trade import TradeV2
 
 STREAM_URL = "wss://stream.binance.com:9443/stream"
+# Half an hour before the exchange's own end, less jitter.
+MAX_AGE_SECONDS = 23.5 * 3600
 # Trades held for an iterating caller; when it is full, the connection waits.
 _QUEUED_TRADES = 1000
 # How many symbols, or malformed messages, are named in the log before it gets terse.
@@ -62,6 +65,8 @@ class BinanceWebSocketClient:
             for those after it.
         max_reconnect_attempts: Consecutive failures before giving up; 0 for never.
         max_first_failures: Fewer failures to allow before the very first connection.
+        max_connection_age_seconds: Age at which a connection is replaced, up to three
+            percent sooner; the exchange ends it after 24 hours.
         on_status: Called with a ``LineStatus`` whenever a connection's state changes.
         open_timeout_seconds: Longest time to connect.
         proxy: ``True`` for the proxy that the environment names (``HTTPS_PROXY`` …),
@@ -72,10 +77,11 @@ class BinanceWebSocketClient:
     Attributes:
         malformed_messages: Messages that were not what Binance documents, skipped.
         other_messages: Messages of other kinds, skipped.
-        reconnects: Connections that were made again after the first.
+        repeated_trades: Trades that came again from a connection's successor, left out.
 
     Raises:
-        SettingsError: If there is no symbol, or a text that cannot be one.
+        SettingsError: If there is no symbol, a text that cannot be one, or no WebSocket
+            address.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class BinanceWebSocketClient:
         reconnect_delay: float = 5.0,
         max_reconnect_attempts: int = 10,
         max_first_failures: int | None = None,
+        max_connection_age_seconds: float = MAX_AGE_SECONDS,
         on_status: Callable[[LineStatus], None] | None = None,
         open_timeout_seconds: float = 10.0,
         proxy: str | bool = True,
@@ -97,37 +104,53 @@ class BinanceWebSocketClient:
         self.symbols = normalize_symbols(list(symbols))
         if not self.symbols:
             raise SettingsError("no symbol is given", "Name one, like BTCUSDT")
+        if not url.startswith(("ws://", "wss://")):
+            raise SettingsError(
+                f"'{printable(url)}' is no WebSocket address",
+                "It should look like wss://stream.binance.com:9443/stream",
+            )
         self.url = url
         self.malformed_messages = 0
         self.other_messages = 0
-        self.reconnects = 0
+        self.repeated_trades = 0
         self._on_message = on_message
         self._on_status = on_status
         self._reconnect_delay = reconnect_delay
         self._max_reconnect_attempts = max_reconnect_attempts
         self._max_first_failures = max_first_failures
+        self._max_connection_age_seconds = max_connection_age_seconds
         self._open_timeout_seconds = open_timeout_seconds
         self._proxy = proxy
         self._clock = clock
         self._random_number = random_number
         self._assets: dict[str, tuple[str, str]] = {}
         self._guessed = self._look_up_assets(catalog)
+        self._last_ids: dict[str, int] = {}
         self._lines: list[Line] = []
-        self._connections_made = 0
+        self._running = False
 
-    async def connect(self) -> None:
-        """Receive trades until ``disconnect()``.
+    @property
+    def reconnects(self) -> int:
+        """How many connections were made after the first one of each line."""
+        return sum(max(line.connections - 1, 0) for line in self._lines)
+
+    def connect(self) -> Coroutine[Any, Any, None]:
+        """Receive trades until ``disconnect()``, which may come at once.
 
         Raises:
             AttemptsExhausted: If the exchange could not be reached again.
             ConnectFailed: If the first attempt shows that others will fail too.
             ExchangeRefused: If the exchange does not serve this address.
         """
-        if self._lines:
+        if self._running:
             raise RuntimeError("connect() is running already")
         window = AttemptWindow()
         groups = spread(self.symbols, self.url)
         self._lines = [self._line(group, window) for group in groups]
+        return self._receive()
+
+    async def _receive(self) -> None:
+        self._running = True
         try:
             async with asyncio.TaskGroup() as group:
                 for line in self._lines:
@@ -137,7 +160,7 @@ class BinanceWebSocketClient:
             error = errors.exceptions[0]
             raise error from error.__cause__
         finally:
-            self._lines = []
+            self._running = False
 
     async def disconnect(self) -> None:
         """End gracefully: ``connect()`` hands on what has arrived, and returns."""
@@ -173,15 +196,26 @@ class BinanceWebSocketClient:
             with suppress(asyncio.CancelledError):
                 await receiving
 
+    def replace_connection(self, symbol: str, reason: str) -> None:
+        """Have a symbol's connection replaced by a new one.
+
+        Args:
+            symbol: Whose trades do not come as they should.
+            reason: Why, for the log.
+        """
+        for line in self._lines:
+            if symbol in line.symbols:
+                line.replace(reason)
+
     def _line(self, symbols: tuple[str, ...], window: AttemptWindow) -> Line:
-        named = list(symbols[:_MOST_NAMED])
-        if len(symbols) > _MOST_NAMED:
-            named.append(f"and {len(symbols) - _MOST_NAMED} more")
+        # Lines that were opened together need not be replaced together.
+        sooner = 1 - 0.03 * self._random_number()
         return Line(
             stream_url(self.url, symbols),
-            named,
+            symbols,
             on_frame=self._on_frame,
             on_status=self._line_status,
+            handed_on=self._last_ids,
             backoff=Backoff(
                 self._reconnect_delay,
                 max_failures=self._max_reconnect_attempts,
@@ -189,6 +223,7 @@ class BinanceWebSocketClient:
             ),
             window=window,
             max_first_failures=self._max_first_failures,
+            max_age_seconds=self._max_connection_age_seconds * sooner,
             open_timeout_seconds=self._open_timeout_seconds,
             proxy=self._proxy,
             clock=self._clock,
@@ -196,44 +231,51 @@ class BinanceWebSocketClient:
 
     def _line_status(self, status: LineStatus) -> None:
         if status.state is LineState.LIVE:
-            self._connections_made += 1
             self._say_what_is_guessed()
-            self.reconnects = max(self._connections_made - len(self._lines), 0)
         if self._on_status is not None:
             self._on_status(status)
 
     def _on_frame(
-        self, frame: bytes, received_us: int, simulated: bool
-    ) -> bool | Awaitable[bool]:
-        """Hand on one frame's trade; tell whether there was one."""
+        self, frame: bytes, received_us: int, leg: Leg
+    ) -> FrameKind | Awaitable[FrameKind]:
+        """Hand on one frame's trade; say what the frame was."""
         try:
             event = decode_frame(frame)
             if event.get("e") != TRADE:
-                self._other(event)
-                return False
+                return self._other(event)
             trade = trade_from_event(
-                event, self._assets, received_us, SIMULATED if simulated else BINANCE
+                event,
+                self._assets,
+                received_us,
+                SIMULATED if leg.simulated else BINANCE,
             )
         except MalformedMessage as exc:
             self._malformed(exc)
-            return False
+            return FrameKind.OTHER
+        symbol, trade_id = trade.symbol, trade.source_sequence or 0
+        if leg.skip_to:
+            if trade_id <= leg.skip_to.get(symbol, -1):
+                self.repeated_trades += 1
+                return FrameKind.DATA
+            leg.skip_to.pop(symbol, None)
+        self._last_ids[symbol] = trade_id
         if self._on_message is None:
-            return True
+            return FrameKind.DATA
         awaitable = self._on_message(trade)
         if awaitable is None or not inspect.isawaitable(awaitable):
-            return True
-        return _then_true(awaitable)
+            return FrameKind.DATA
+        return _then_data(awaitable)
 
-    def _other(self, event: dict[str, Any]) -> None:
+    def _other(self, event: dict[str, Any]) -> FrameKind:
         if event.get("e") == SERVER_SHUTDOWN:
-            log.warning("The exchange announces that it will close the connection")
-            return
+            return FrameKind.SHUTDOWN
         if is_reply(event):
             log.debug("Received a reply", text=excerpt(event))
-            return
+            return FrameKind.OTHER
         self.other_messages += 1
         level = log.info if self.other_messages == 1 else log.debug
         level("Skipped a message of another kind", text=excerpt(event))
+        return FrameKind.OTHER
 
     def _malformed(self, exc: MalformedMessage) -> None:
         self.malformed_messages += 1
@@ -264,6 +306,6 @@ class BinanceWebSocketClient:
             self._guessed = []
 
 
-async def _then_true(awaitable: Awaitable[None]) -> bool:
+async def _then_data(awaitable: Awaitable[None]) -> FrameKind:
     await awaitable
-    return True
+    return FrameKind.DATA

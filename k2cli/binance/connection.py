@@ -1,4 +1,4 @@
-"""One line to the exchange: connect, receive, connect again."""
+"""One line to the exchange: connect, replace before breaking, connect again."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 import structlog
-from websockets.exceptions import ConnectionClosed
 
-from k2cli.binance.convert import now_us
-from k2cli.binance.handshake import is_simulated, open_websocket
+from k2cli.binance.handshake import open_websocket
+from k2cli.binance.leg import Leg
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
     from k2cli.binance.backoff import AttemptWindow, Backoff
+    from k2cli.binance.leg import FrameKind
 
 # A connection that lives this long has proved itself, even in a silent market.
 STABLE_SECONDS = 60.0
@@ -37,6 +37,9 @@ STABLE_SECONDS = 60.0
 BLOCKED_DELAY_SECONDS = 120.0
 # Trade events have under 200 bytes.
 MAX_FRAME_BYTES = 2**20
+# How long a new connection may stay silent before it takes over all the same: in a
+# quiet market nothing comes to prove it.
+QUIET_HANDOVER_SECONDS = 10.0
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -68,49 +71,60 @@ class LineStatus:
 
 
 class Line:
-    """Keeps one connection to a stream address up and hands on its frames.
+    """Keeps a stream address connected and hands on its frames, each once.
+
+    A connection that gets old, is announced to be closed, or is in doubt is replaced:
+    the new one is opened beside it, and takes over when it delivers.
 
     Args:
         url: The whole address, streams included.
-        label: What it carries, for the log.
-        on_frame: Called with each frame, when it was received (Unix microseconds), and
-            whether the server says that its market is made up; tells whether the frame
-            was data. Awaited if it gives an awaitable, which holds the line back.
+        symbols: What it carries.
+        on_frame: As for ``Leg``.
         on_status: Called with each change of state.
+        handed_on: Last trade ids handed on, by symbol; kept by whoever takes frames.
         backoff: Delays between attempts.
         window: The limit on attempts, shared by all lines.
         max_first_failures: Failures allowed before the very first connection; ``None``
             for as many as the back-off allows.
+        max_age_seconds: When to replace a connection because of its age.
         open_timeout_seconds: Longest time to connect.
         proxy: As for the client.
         clock: Monotonic seconds.
+
+    Attributes:
+        connections: How many connections were made.
     """
 
     def __init__(
         self,
         url: str,
-        label: list[str],
+        symbols: tuple[str, ...],
         *,
-        on_frame: Callable[[bytes, int, bool], bool | Awaitable[bool]],
+        on_frame: Callable[[bytes, int, Leg], FrameKind | Awaitable[FrameKind]],
         on_status: Callable[[LineStatus], None],
+        handed_on: dict[str, int],
         backoff: Backoff,
         window: AttemptWindow,
         max_first_failures: int | None,
+        max_age_seconds: float,
         open_timeout_seconds: float,
         proxy: str | bool,
         clock: Callable[[], float],
     ) -> None:
+        self.symbols = symbols
         self._url = url
-        self._label = label
         self._on_frame = on_frame
         self._on_status = on_status
+        self._handed_on = handed_on
         self._backoff = backoff
         self._window = window
         self._max_first_failures = max_first_failures
+        self._max_age_seconds = max_age_seconds
         self._open_timeout_seconds = open_timeout_seconds
         self._proxy = proxy
         self._clock = clock
-        self._connection: ClientConnection | None = None
+        self.connections = 0
+        self._legs: list[Leg] = []
         self._opening: asyncio.Future[ClientConnection] | None = None
         self._closing = asyncio.Event()
         self._was_live = False
@@ -123,11 +137,97 @@ class Line:
             ConnectFailed: If the first attempt shows that others will fail too.
             ExchangeRefused: Likewise.
         """
+        try:
+            leg = await self._next_leg(waits=False)
+            while leg is not None:
+                leg = await self._keep(leg)
+        finally:
+            for one in self._legs:
+                await one.abandon()
+        self._on_status(LineStatus(LineState.CLOSED))
+
+    async def close(self) -> None:
+        """End the line: what has arrived is still handed on, then ``run`` returns."""
+        self._closing.set()
+        if self._opening is not None:
+            self._opening.cancel()
+        await asyncio.gather(*(leg.close() for leg in self._legs))
+
+    def replace(self, reason: str) -> None:
+        """Open another connection in place of the present one."""
+        for leg in self._legs[-1:]:
+            leg.replace_because(reason)
+
+    async def _keep(self, leg: Leg) -> Leg | None:
+        """Carry a connection to its end, or to its successor, and give that."""
+        opened = self._clock()
+        ageing = asyncio.create_task(asyncio.sleep(self._max_age_seconds))
+        ageing.add_done_callback(lambda _: leg.replace_because("it is getting old"))
+        try:
+            await asyncio.wait(
+                {leg.ended, leg.doubt}, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            ageing.cancel()
+        if not leg.ended.done() and not self._closing.is_set():
+            log.info(
+                "Replacing the connection", reason=leg.doubt.result(), symbols=self._few
+            )
+            return await self._replace(leg)
+        why = await leg.ended
+        self._legs.remove(leg)
+        if self._closing.is_set():
+            return None
+        if leg.proved or self._clock() - opened >= STABLE_SECONDS:
+            self._backoff.proved()
+        else:
+            self._backoff.failed()
+        await self._wait_after(ExchangeUnreachable(why))
+        return await self._next_leg(waits=False)
+
+    async def _replace(self, leg: Leg) -> Leg | None:
+        """Open a successor beside a leg, which ends when the new one delivers."""
+        try:
+            successor = await self._next_leg(waits=True)
+        except (ExchangeUnreachable, ExchangeRefused) as exc:
+            if leg.silent or leg.ended.done():
+                raise
+            log.warning("Keeping the old connection", reason=exc.message)
+            self._backoff.proved()
+            leg.trust_again()
+            return leg
+        while successor is not None:
+            delivered = asyncio.create_task(successor.delivered.wait())
+            try:
+                await asyncio.wait(
+                    {delivered, successor.ended, leg.ended},
+                    timeout=QUIET_HANDOVER_SECONDS,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            finally:
+                delivered.cancel()
+            if not successor.ended.done() or leg.ended.done():
+                break
+            # It was lost before it was of any use: the old one goes on meanwhile.
+            self._legs.remove(successor)
+            self._backoff.failed()
+            await self._wait_after(ExchangeUnreachable(await successor.ended))
+            successor = await self._next_leg(waits=True)
+        await leg.close()
+        self._legs.remove(leg)
+        await leg.ended
+        if successor is not None:
+            successor.let_go(dict(self._handed_on))
+        return successor
+
+    async def _next_leg(self, *, waits: bool) -> Leg | None:
+        """Connect, however many attempts it takes; ``None`` if the line is closed."""
         while not self._closing.is_set():
             await self._pause(self._window.reserve(self._clock()))
             if self._closing.is_set():
                 break
-            self._on_status(LineStatus(LineState.CONNECTING))
+            if not self._legs:
+                self._on_status(LineStatus(LineState.CONNECTING))
             try:
                 connection = await self._open()
             except (ConnectFailed, ExchangeRefused) as exc:
@@ -136,18 +236,21 @@ class Line:
                 continue
             if connection is None:
                 break
-            reason = await self._use(connection)
-            if not self._closing.is_set():
-                await self._wait_after(reason)
-        self._on_status(LineStatus(LineState.CLOSED))
-
-    async def close(self) -> None:
-        """End the line: what has arrived is still handed on, then ``run`` returns."""
-        self._closing.set()
-        if self._opening is not None:
-            self._opening.cancel()
-        if self._connection is not None:
-            await self._connection.close()
+            leg = Leg(connection, self._on_frame, waits=waits)
+            self._legs.append(leg)
+            self.connections += 1
+            self._was_live = True
+            log.info(
+                "Connected to Binance WebSocket",
+                symbols=self._few,
+                url=printable(self._url.partition("?")[0]),
+                **({"simulated": True} if leg.simulated else {}),
+            )
+            self._on_status(LineStatus(LineState.LIVE))
+            if self._closing.is_set():
+                await leg.close()
+            return leg
+        return None
 
     async def _open(self) -> ClientConnection | None:
         """Make one attempt; ``None`` if the line was closed meanwhile."""
@@ -157,6 +260,7 @@ class Line:
                 open_timeout_seconds=self._open_timeout_seconds,
                 max_size_bytes=MAX_FRAME_BYTES,
                 proxy=self._proxy,
+                keepalive=False,
             )
         )
         try:
@@ -169,51 +273,6 @@ class Line:
         finally:
             self._opening = None
 
-    async def _use(self, connection: ClientConnection) -> ExchangeUnreachable:
-        """Receive until the connection ends, and say why it did."""
-        self._connection = connection
-        self._was_live = True
-        simulated = is_simulated(connection)
-        log.info(
-            "Connected to Binance WebSocket",
-            symbols=self._label,
-            url=printable(self._url.partition("?")[0]),
-            **({"simulated": True} if simulated else {}),
-        )
-        self._on_status(LineStatus(LineState.LIVE))
-        opened = self._clock()
-        proved = False
-        try:
-            if self._closing.is_set():
-                await connection.close()
-            while True:
-                frame = await connection.recv(decode=False)
-                is_data = self._on_frame(frame, now_us(), simulated)
-                if not isinstance(is_data, bool):
-                    is_data = await is_data
-                if is_data and not proved:
-                    proved = True
-                    self._backoff.proved()
-        except ConnectionClosed as exc:
-            received = exc.rcvd
-            reason = (
-                f"closed by the exchange with code {received.code}"
-                + (f" ({printable(received.reason, 80)})" if received.reason else "")
-                if received is not None
-                else "closed by us: no answer to a ping"
-                if exc.sent is not None and exc.sent.code == 1011
-                else "connection lost"
-            )
-        finally:
-            self._connection = None
-            await connection.close()
-        if not proved:
-            if self._clock() - opened >= STABLE_SECONDS:
-                self._backoff.proved()
-            else:
-                self._backoff.failed()
-        return ExchangeUnreachable(f"the stream was {reason}")
-
     async def _wait_after(self, exc: ExchangeUnreachable | ExchangeRefused) -> None:
         """Wait for the next attempt, or raise if there is to be none."""
         if not self._was_live and _is_hopeless(exc):
@@ -223,8 +282,7 @@ class Line:
             first_failures is not None and self._backoff.failures >= first_failures
         ):
             raise AttemptsExhausted(
-                f"gave up after {self._backoff.failures} failed attempts: "
-                f"{exc.message}",
+                f"gave up after {_attempts(self._backoff.failures)}: {exc.message}",
                 exc.hint or "Check the network, and try again later",
             ) from exc
         at_least = 0.0
@@ -243,9 +301,12 @@ class Line:
             retry_in_seconds=round(delay, 1),
             failures=self._backoff.failures,
         )
-        self._on_status(
-            LineStatus(LineState.WAITING, exc.message, delay, self._backoff.failures)
-        )
+        if not self._legs:
+            self._on_status(
+                LineStatus(
+                    LineState.WAITING, exc.message, delay, self._backoff.failures
+                )
+            )
         await self._pause(delay)
 
     async def _pause(self, seconds: float) -> None:
@@ -255,6 +316,17 @@ class Line:
                     await self._closing.wait()
             except TimeoutError:
                 pass
+
+    @property
+    def _few(self) -> list[str]:
+        """The symbols for the log: not hundreds of them."""
+        named = list(self.symbols[:20])
+        more = len(self.symbols) - len(named)
+        return [*named, f"and {more} more"] if more else named
+
+
+def _attempts(count: int) -> str:
+    return "one failed attempt" if count == 1 else f"{count} failed attempts"
 
 
 def _is_hopeless(exc: ExchangeUnreachable | ExchangeRefused) -> bool:

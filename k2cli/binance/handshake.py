@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 EXCHANGE_HEADER = "X-K2-Exchange"
 SIMULATED = "SIM"
 
+# HTTP statuses that are about who asks, not about what is asked.
+REFUSALS = frozenset({403, 418, 429, 451})
+# Bans last three days at most.
+MOST_WAIT_SECONDS = 3 * 86_400.0
+
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 _logger = logging.getLogger("websockets.client")
 
@@ -48,6 +53,7 @@ async def open_websocket(
     open_timeout_seconds: float,
     max_size_bytes: int,
     proxy: str | bool = True,
+    keepalive: bool = True,
 ) -> ClientConnection:
     """Open a WebSocket connection.
 
@@ -59,6 +65,7 @@ async def open_websocket(
         open_timeout_seconds: Longest time for name, TCP, TLS and handshake together.
         max_size_bytes: Longest message accepted.
         proxy: ``True`` for the environment's proxy, ``False`` for none, or its address.
+        keepalive: Whether to close the connection when a ping is not answered.
 
     Raises:
         ConnectFailed: If nobody answers, or not as a WebSocket server does.
@@ -70,6 +77,7 @@ async def open_websocket(
             compression=None,
             open_timeout=open_timeout_seconds,
             close_timeout=2,
+            ping_interval=20 if keepalive else None,
             max_size=max_size_bytes,
             max_queue=256,
             proxy=None if proxy is False else proxy,
@@ -189,7 +197,7 @@ def explain_status(
     retry_after: float | None = None
     # LookupError: no such header, or several.
     with suppress(LookupError, ValueError):
-        retry_after = max(float(headers["Retry-After"]), 0.0)
+        retry_after = min(max(float(headers["Retry-After"]), 0.0), MOST_WAIT_SECONDS)
     wait = f" for {retry_after:g} s" if retry_after is not None else " for a while"
     match status:
         case 451:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from k2cli.binance.api import MAX_REPLY_BYTES
-from k2cli.binance.handshake import explain_status
+from k2cli.binance.handshake import REFUSALS, explain_status
 from k2cli.errors import ApiError, ConnectFailed, K2Error, MalformedMessage, printable
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ def _get(address: str, timeout_seconds: float) -> bytes:
 
 
 def _refusal(status: int, headers: Message, body: bytes, host: str) -> K2Error:
-    try:
-        error = orjson.loads(body)
-        return ApiError(
-            f"{host} refused the request: {printable(str(error['msg']))}",
-            status=status,
-            code=int(error["code"]),
-        )
-    except (ValueError, KeyError, TypeError):
-        return explain_status(status, dict(headers.items()), body, host)
+    if status not in REFUSALS:
+        with suppress(ValueError, KeyError, TypeError):
+            error = orjson.loads(body)
+            return ApiError(
+                f"{host} refused the request: {printable(str(error['msg']))}",
+                status=status,
+                code=int(error["code"]),
+            )
+    return explain_status(status, dict(headers.items()), body, host)

@@ -13,6 +13,7 @@ from k2cli import BinanceWebSocketClient
 from k2cli.binance.backoff import AttemptWindow, Backoff
 from k2cli.binance.connection import Line, LineState
 from k2cli.binance.handshake import open_websocket
+from k2cli.binance.leg import FrameKind
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,
@@ -104,9 +105,8 @@ async def test_a_shutdown_that_was_announced_is_survived(
             await exchange.wait_subscribed("BTCUSDT")
             await exchange.publish(make_trades(1))
             await inbox.holds(1)
-    assert "The exchange announces that it will close the connection" in [
-        entry["event"] for entry in logs
-    ]
+    (replaced,) = [e for e in logs if e["event"] == "Replacing the connection"]
+    assert replaced["reason"] == FrameKind.SHUTDOWN.value
     assert client.malformed_messages == client.other_messages == 0
 
 
@@ -120,7 +120,7 @@ async def test_a_drop_is_logged_with_its_reason_and_the_wait(
             await inbox.reached(LineState.WAITING)
     (entry,) = [each for each in logs if each["event"].startswith("Disconnected")]
     assert entry["reason"] == (
-        "the stream was closed by the exchange with code 1008 (Too many requests)"
+        "the exchange closed the connection with code 1008 (Too many requests)"
     )
     assert entry["failures"] == 1
     assert entry["log_level"] == "warning"
@@ -384,12 +384,14 @@ class ScriptedWindow(AttemptWindow):
 def line_to(exchange: SimulatedExchange, inbox: Inbox, window: AttemptWindow) -> Line:
     return Line(
         f"{exchange.stream_url}?streams=btcusdt@trade",
-        ["BTCUSDT"],
-        on_frame=lambda frame, received_us, simulated: False,
+        ("BTCUSDT",),
+        on_frame=lambda frame, received_us, leg: FrameKind.OTHER,
         on_status=inbox.note,
+        handed_on={},
         backoff=Backoff(1e-9, max_failures=0, random=lambda: 0.5),
         window=window,
         max_first_failures=None,
+        max_age_seconds=3600.0,
         open_timeout_seconds=5.0,
         proxy=False,
         clock=lambda: 0.0,
