@@ -102,10 +102,7 @@ class Delivery:
 
     def lost(self, symbol: str, ids: IdRange) -> Awaitable[None] | None:
         """Give ids up, and let go what waited for them."""
-        tracker = self._trackers[symbol]
-        for part in tracker.open_ranges(*ids):
-            self._on_lost(symbol, part)
-        tracker.give_up(*ids)
+        self._give_up(symbol, ids)
         return self._drain(symbol)
 
     def give_up_stale(self, now_seconds: float) -> None:
@@ -130,17 +127,20 @@ class Delivery:
             if not whole and self._at_once is None:
                 tracker.forget_open()
                 continue
-            for ids in tracker.open_ranges(0, tracker.last_id or 0):
-                self._on_lost(symbol, ids)
-                tracker.give_up(*ids)
+            self._give_up(symbol, (0, tracker.last_id or 0))
             draining = self._drain(symbol)
             if draining is not None:
                 await draining
 
     def _opened(self, symbol: str, ids: IdRange) -> None:
         if not self._on_gap(symbol, ids):
-            self._on_lost(symbol, ids)
-            self._trackers[symbol].give_up(*ids)
+            self._give_up(symbol, ids)
+
+    def _give_up(self, symbol: str, ids: IdRange) -> None:
+        tracker = self._trackers[symbol]
+        for part in tracker.open_ranges(*ids):
+            self._on_lost(symbol, part)
+        tracker.give_up(*ids)
 
     def _deliver(
         self, trade: TradeV2, tracker: SequenceTracker
@@ -151,12 +151,20 @@ class Delivery:
         symbol = trade.symbol
         if tracker.first_open_id is None and symbol not in self._hold:
             return _both(held_back, self._in_order(trade))
-        self._hold.push(trade)
+        self._hold.push(trade, tracker.resets)
+        held_back = _both(held_back, self._make_room())
+        return _both(held_back, self._drain(symbol))
+
+    def _make_room(self) -> Awaitable[None] | None:
+        """Give gaps up until no more is held than may be."""
         while self._hold.trades > HOLD_TRADES:
             fullest = self._hold.fullest()
-            if fullest is None or not self._give_up_first_gap(fullest):
+            if fullest is None:
                 break
-        return _both(held_back, self._drain(symbol))
+            if not self._give_up_first_gap(fullest):
+                # Not a gap but a slow receiver: it holds back all who bring more.
+                return self._drain(fullest)
+        return None
 
     def _give_up_first_gap(self, symbol: str) -> bool:
         tracker = self._trackers[symbol]
@@ -184,7 +192,7 @@ class Delivery:
             return None
         tracker = self._trackers[symbol]
         while symbol in self._hold:
-            trade = self._hold.pop(symbol, tracker.first_open_id)
+            trade = self._hold.pop(symbol, tracker.first_open_id, tracker.resets)
             if trade is None:
                 return None
             held_back = self._in_order(trade)

@@ -20,28 +20,35 @@ class Hold:
 
     def __init__(self) -> None:
         self.trades = 0
-        # By trade id; ids are unique within a symbol, so trades are never compared.
-        self._held: dict[str, list[tuple[int, TradeV2]]] = {}
+        # By count and trade id, which together are unique within a symbol, so that
+        # trades are never compared.
+        self._held: dict[str, list[tuple[tuple[int, int], TradeV2]]] = {}
 
     def __contains__(self, symbol: object) -> bool:
         return symbol in self._held
 
-    def push(self, trade: TradeV2) -> None:
-        """Take a trade in."""
+    def push(self, trade: TradeV2, count: int = 0) -> None:
+        """Take a trade in.
+
+        Args:
+            trade: The trade.
+            count: How often the exchange had begun to count the symbol's trades anew.
+        """
         held = self._held.setdefault(trade.symbol, [])
-        heapq.heappush(held, (trade.source_sequence or 0, trade))
+        heapq.heappush(held, ((count, trade.source_sequence or 0), trade))
         self.trades += 1
 
-    def pop(self, symbol: str, before_id: int | None) -> TradeV2 | None:
+    def pop(self, symbol: str, before_id: int | None, count: int = 0) -> TradeV2 | None:
         """Let the symbol's trade with the lowest id go.
 
         Args:
             symbol: Whose.
             before_id: Only if its id is lower, so that nothing is missing before it;
                 any if ``None``.
+            count: Which count that id is of; trades of an earlier one go before it.
         """
         held = self._held.get(symbol)
-        if not held or (before_id is not None and held[0][0] >= before_id):
+        if not held or (before_id is not None and held[0][0] >= (count, before_id)):
             return None
         trade = heapq.heappop(held)[1]
         if not held:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from unicodedata import east_asian_width
 
 from k2cli.capture.sequence import SequenceTracker, Verdict
 
@@ -75,11 +76,13 @@ class Ledger:
     def lines(self) -> list[str]:
         """Give a table with a line per symbol, the missing ids, and the verdict."""
         rows = [_HEADINGS, *(_row(*item) for item in self.trackers.items())]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADINGS))]
+        widths = [max(_cells(row[i]) for row in rows) for i in range(len(_HEADINGS))]
         table = [
-            "  ".join(
-                cell.ljust(width) if column == 0 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            row[0]
+            + " " * (widths[0] - _cells(row[0]))
+            + "".join(
+                f"  {cell:>{width}}"
+                for cell, width in zip(row[1:], widths[1:], strict=True)
             )
             for row in rows
         ]
@@ -107,6 +110,11 @@ def _row(symbol: str, tracker: SequenceTracker) -> tuple[str, ...]:
         f"{tracker.missing:,}",
         f"{tracker.duplicates:,}",
     )
+
+
+def _cells(text: str) -> int:
+    """Give the width on a terminal, where East Asian characters take two cells."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def _named(ranges: list[tuple[int, int]]) -> str:

@@ -19,21 +19,29 @@ LOOK_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)
 
 @dataclass(slots=True)
 class Piece:
-    """A part of a gap that is to be asked for.
+    """Missing ids of a symbol that are to be asked for together.
 
     Attributes:
         symbol: Whose.
-        first_id: First id wanted.
-        last_id: Last id wanted.
+        ranges: The ids wanted, ascending.
         due_seconds: Not to be asked for before.
-        looks: How often the history was found not to have it.
+        looks: How often the history was found not to have them.
     """
 
     symbol: str
-    first_id: int
-    last_id: int
+    ranges: list[IdRange]
     due_seconds: float
     looks: int = 0
+
+    @property
+    def first_id(self) -> int:
+        """First id wanted."""
+        return self.ranges[0][0]
+
+    @property
+    def last_id(self) -> int:
+        """Last id wanted."""
+        return self.ranges[-1][1]
 
 
 class RepairPlan:
@@ -41,6 +49,7 @@ class RepairPlan:
 
     def __init__(self) -> None:
         self._pieces: list[Piece] = []
+        self._not_before_seconds = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._pieces)
@@ -63,30 +72,44 @@ class RepairPlan:
             settle_seconds: How long to wait for the trades to come by themselves.
         """
         due = now_seconds + settle_seconds
-        self._pieces.append(Piece(symbol, first_id, last_id, due))
+        self._pieces.append(Piece(symbol, [(first_id, last_id)], due))
 
     def take(self, now_seconds: float) -> Piece | None:
-        """Take out the next piece that is due, if one is."""
-        piece = min(self._pieces, key=lambda piece: piece.due_seconds, default=None)
-        if piece is None or piece.due_seconds > now_seconds:
+        """Take out the next piece that is due, if one is.
+
+        What is due of the same symbol goes along with it: a page has room for many
+        small gaps, and each request costs the same.
+        """
+        if self.due_in_seconds(now_seconds) != 0:
             return None
-        self._pieces.remove(piece)
-        return piece
+        next_one = min(self._pieces, key=lambda piece: piece.due_seconds)
+        along: list[Piece] = []
+        left: list[Piece] = []
+        for piece in self._pieces:
+            goes = (
+                piece.symbol == next_one.symbol
+                and piece.looks == next_one.looks
+                and piece.due_seconds <= now_seconds
+            )
+            (along if goes else left).append(piece)
+        self._pieces = left
+        next_one.ranges = sorted(ids for piece in along for ids in piece.ranges)
+        return next_one
 
     def due_in_seconds(self, now_seconds: float) -> float | None:
         """Tell how long until a piece is due; ``None`` if there is no piece."""
         due = min((piece.due_seconds for piece in self._pieces), default=None)
-        return None if due is None else max(due - now_seconds, 0.0)
+        if due is None:
+            return None
+        return max(due - now_seconds, self._not_before_seconds - now_seconds, 0.0)
 
-    def put_back(self, piece: Piece, due_seconds: float) -> None:
-        """Ask for a piece again later: no answer was had, which is not its fault."""
-        piece.due_seconds = due_seconds
+    def put_back(self, piece: Piece) -> None:
+        """Ask for a piece again: no answer was had, which is not its fault."""
         self._pieces.append(piece)
 
     def not_before(self, due_seconds: float) -> None:
-        """Let all pieces wait at least so long."""
-        for piece in self._pieces:
-            piece.due_seconds = max(piece.due_seconds, due_seconds)
+        """Let all pieces wait at least so long, those that are yet to come too."""
+        self._not_before_seconds = max(due_seconds, self._not_before_seconds)
 
     def answered(
         self,
@@ -99,27 +122,26 @@ class RepairPlan:
 
         Args:
             piece: What was asked for, with the page size ``PAGE_TRADES`` at most.
-            page: All trade ids of the answer, ascending.
+            page: The trade ids of the answer, ascending.
             missing: The ids of the piece that are missing still.
             now_seconds: The time now.
 
         Returns:
             Ids to give up: they were not there at several looks.
         """
-        asked = min(piece.last_id - piece.first_id + 1, PAGE_TRADES)
-        full = len(page) >= asked
-        # A page that ends early is the end of the history: all of it was looked for.
-        seen_to = page[-1] if full and page else piece.last_id
+        # A page may end early, for whatever reason; only one that has nothing is the
+        # end of the history.
+        reached = page[-1] if page else -1
+        seen_to = reached if reached >= piece.first_id else piece.last_id
         absent = [(a, min(b, seen_to)) for a, b in missing if a <= seen_to]
         unseen = [(max(a, seen_to + 1), b) for a, b in missing if b > seen_to]
         if unseen:
-            rest = Piece(piece.symbol, unseen[0][0], unseen[-1][1], now_seconds)
+            rest = Piece(piece.symbol, unseen, now_seconds, piece.looks)
             self._pieces.append(rest)
         if not absent:
             return []
         if piece.looks >= len(LOOK_AGAIN_SECONDS):
             return absent
         due = now_seconds + LOOK_AGAIN_SECONDS[piece.looks]
-        again = Piece(piece.symbol, absent[0][0], absent[-1][1], due, piece.looks + 1)
-        self._pieces.append(again)
+        self._pieces.append(Piece(piece.symbol, absent, due, piece.looks + 1))
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from enum import Enum
 
 IdRange = tuple[int, int]
@@ -27,7 +27,8 @@ class SequenceTracker:
     history. Given up, they are *lost*. Missing is what is open or lost.
 
     Attributes:
-        first_id: The first id seen.
+        first_id: The first id accounted for: the first seen or, in a capture that is
+            gone on with, the one after its end.
         last_id: The highest id seen.
         trades: Trades accepted: each id once.
         repaired: Of these, those from the history.
@@ -44,7 +45,8 @@ class SequenceTracker:
         self.gaps = 0
         self.duplicates = 0
         self.resets = 0
-        self._last_time_us = 0
+        # Of the trade with the highest id; None while that has not come.
+        self._last_time_us: int | None = 0
         # Inclusive ranges, ascending and apart from each other.
         self._open: list[IdRange] = []
         self._lost: list[IdRange] = []
@@ -54,12 +56,18 @@ class SequenceTracker:
     @property
     def missing_ranges(self) -> list[IdRange]:
         """Ids that were jumped over and have not come since, as inclusive ranges."""
-        return self._former + sorted(self._lost + self._open)
+        joined: list[IdRange] = []
+        for first, last in sorted(self._lost + self._open):
+            if joined and first == joined[-1][1] + 1:
+                joined[-1] = (joined[-1][0], last)
+            else:
+                joined.append((first, last))
+        return self._former + joined
 
     @property
     def missing(self) -> int:
         """How many ids are missing."""
-        return sum(last - first + 1 for first, last in self.missing_ranges)
+        return sum(map(_count, (self._former, self._lost, self._open)))
 
     @property
     def first_open_id(self) -> int | None:
@@ -70,16 +78,16 @@ class SequenceTracker:
         """Give the open ids from ``first_id`` to ``last_id``, both included."""
         return [
             (max(first, first_id), min(last, last_id))
-            for first, last in self._open
-            if first <= last_id and last >= first_id
+            for first, last in self._open[self._touching(first_id, last_id)]
         ]
 
     def give_up(self, first_id: int, last_id: int) -> None:
         """Give up the open ids from ``first_id`` to ``last_id``: they are lost."""
         self._lost += self.open_ranges(first_id, last_id)
-        self._open = [
+        touched = self._touching(first_id, last_id)
+        self._open[touched] = [
             part
-            for first, last in self._open
+            for first, last in self._open[touched]
             for part in (
                 (first, min(last, first_id - 1)),
                 (max(first, last_id + 1), last),
@@ -88,8 +96,17 @@ class SequenceTracker:
         ]
 
     def forget_open(self) -> None:
-        """Take the open ids out of the account: they are behind its end."""
+        """End the account before the first open id, so that nothing is open."""
+        if self.last_id is None or not self._open:
+            return
+        end = self._open[0][0] - 1
+        behind = [ids for ids in self._lost if ids[0] > end]
+        self.trades -= self.last_id - end - _count(behind) - _count(self._open)
+        self._lost = [ids for ids in self._lost if ids[0] <= end]
         self._open = []
+        self.last_id = end
+        if not self.trades:
+            self.first_id = None
 
     def resume(self, last_id: int, last_time_us: int) -> None:
         """Go on from a capture that ended with this trade.
@@ -113,9 +130,12 @@ class SequenceTracker:
         if self.last_id is None or newest_id <= self.last_id:
             return None
         unseen = (self.last_id + 1, newest_id)
+        if self.first_id is None:
+            self.first_id = unseen[0]
         self.gaps += 1
         self._open.append(unseen)
         self.last_id = newest_id
+        self._last_time_us = None
         return unseen
 
     def observe(self, trade_id: int, trade_time_us: int) -> Verdict:
@@ -130,9 +150,7 @@ class SequenceTracker:
             How it fits. ``DUPLICATE`` means: leave it out. After ``GAP``, the ids from
             the last one before to this one are open.
         """
-        last_id = self.last_id
-        if self.first_id is None:
-            self.first_id = trade_id
+        last_id, last_time_us = self.last_id, self._last_time_us
         if last_id is None:
             verdict = Verdict.FIRST
         elif trade_id == last_id + 1:
@@ -143,8 +161,10 @@ class SequenceTracker:
             self._open.append((last_id + 1, trade_id - 1))
         elif self._fill(trade_id):
             self.trades += 1
+            if trade_id == last_id:
+                self._last_time_us = trade_time_us
             return Verdict.LATE
-        elif trade_time_us > self._last_time_us:
+        elif last_time_us is not None and trade_time_us > last_time_us:
             # A repeated trade keeps its time: a lower id made later is a new count.
             verdict = Verdict.RESET
             self.resets += 1
@@ -153,10 +173,20 @@ class SequenceTracker:
         else:
             self.duplicates += 1
             return Verdict.DUPLICATE
+        if self.first_id is None:
+            # Without a first one but with a last one it was resumed.
+            self.first_id = min(trade_id, trade_id if last_id is None else last_id + 1)
         self.trades += 1
         self.last_id = trade_id
-        self._last_time_us = max(trade_time_us, self._last_time_us)
+        self._last_time_us = max(trade_time_us, last_time_us or 0)
         return verdict
+
+    def _touching(self, first_id: int, last_id: int) -> slice:
+        """Find the open ranges that have any of the ids from one to the other."""
+        return slice(
+            bisect_left(self._open, first_id, key=lambda ids: ids[1]),
+            bisect_right(self._open, last_id, key=lambda ids: ids[0]),
+        )
 
     def _fill(self, trade_id: int) -> bool:
         """Take an id out of the open ones, if it is among them."""
@@ -170,3 +200,7 @@ class SequenceTracker:
         right = [(trade_id + 1, last)] if trade_id < last else []
         self._open[at : at + 1] = left + right
         return True
+
+
+def _count(ranges: list[IdRange]) -> int:
+    return sum(last - first + 1 for first, last in ranges)

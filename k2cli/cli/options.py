@@ -21,7 +21,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 _WHAT = "What to tail"
 _WHEN = "When to stop, what to leave out"
-_GAPS = "When trades are missing"
+_GAPS = "Lost trades and connections"
 _WHERE = "Where from"
 _TALK = "Settings and messages"
 
@@ -243,6 +243,16 @@ class TailOptions:
             rich_help_panel=_GAPS,
         ),
     ] = 1_000_000
+    max_connection_age: Annotated[
+        float,
+        typer.Option(
+            "--max-connection-age",
+            metavar="TIME",
+            parser=duration_seconds,
+            help="Replace a connection before it is older; Binance ends it at 24h.",
+            rich_help_panel=_GAPS,
+        ),
+    ] = "23.5h"  # type: ignore[assignment]  # Typer sends defaults through the parser
     config: Config = None
     log_level: Level = LogLevel.INFO
     log_format: Format = LogFormat.AUTO

@@ -80,6 +80,7 @@ class Repairer:
             random=random.random,
         )
         self._api: BinanceApiClient | None = None
+        self._connecting = asyncio.Lock()
 
     def repair(self, symbol: str, ids: IdRange) -> None:
         """Ask for a gap to be repaired."""
@@ -100,6 +101,8 @@ class Repairer:
                     self._idle.set()
                 await self._sleep(self._plan.due_in_seconds(now))
         finally:
+            # Nobody need wait for what will not be repaired any more.
+            self._idle.set()
             await self._hang_up()
 
     async def until_idle(self, seconds: float) -> None:
@@ -107,6 +110,18 @@ class Repairer:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
+
+    async def newest_id(self, symbol: str) -> int | None:
+        """Ask the history for the newest trade id; ``None`` if it cannot tell."""
+        if self._budget.reserve(HISTORY_WEIGHT, time.time()):
+            return None
+        try:
+            api = await self._connected()
+            newest = await api.historical_trades(symbol, None, 1, self._pairs[symbol])
+        except (ConnectFailed, ExchangeRefused) as exc:
+            log.debug("Cannot read the history", reason=exc.message, symbol=symbol)
+            return None
+        return newest[-1].source_sequence if newest else None
 
     async def _sleep(self, seconds: float | None) -> None:
         self._wake.clear()
@@ -120,14 +135,14 @@ class Repairer:
     async def _look(self, piece: Piece) -> None:
         """Ask the history for a piece, unless it has come by itself meanwhile."""
         tracker = self._ledger.trackers[piece.symbol]
-        missing = tracker.open_ranges(piece.first_id, piece.last_id)
-        if not missing:
+        piece.ranges = self._still_missing(piece)
+        if not piece.ranges:
             return
-        piece.first_id, piece.last_id = missing[0][0], missing[-1][1]
         wait = self._budget.reserve(HISTORY_WEIGHT, time.time())
         if wait:
             log.info("Repairs wait for the request budget", seconds=round(wait, 1))
-            self._plan.put_back(piece, time.monotonic() + wait)
+            self._plan.put_back(piece)
+            self._plan.not_before(time.monotonic() + wait)
             return
         try:
             trades = await self._fetch(piece)
@@ -135,52 +150,59 @@ class Repairer:
             await self._failed(piece, exc)
             return
         self._backoff.proved()
-        for trade in trades:
-            if piece.first_id <= (trade.source_sequence or 0) <= piece.last_id:
+        page = [trade.source_sequence or 0 for trade in trades]
+        for trade_id, trade in zip(page, trades, strict=True):
+            # Between the ids wanted, a page has others that are no repair.
+            if tracker.open_ranges(trade_id, trade_id):
                 held_back = self._on_trade(trade)
                 if held_back is not None:
                     await held_back
-        missing = tracker.open_ranges(piece.first_id, piece.last_id)
-        page = [trade.source_sequence or 0 for trade in trades]
+        await self._answered(piece, page)
+
+    def _still_missing(self, piece: Piece) -> list[IdRange]:
+        tracker = self._ledger.trackers[piece.symbol]
+        return [part for ids in piece.ranges for part in tracker.open_ranges(*ids)]
+
+    async def _answered(self, piece: Piece, page: list[int]) -> None:
+        missing = self._still_missing(piece)
         for ids in self._plan.answered(piece, page, missing, time.monotonic()):
             await self._lose(piece.symbol, ids)
 
     async def _fetch(self, piece: Piece) -> list[TradeV2]:
-        if self._api is None:
-            api = BinanceApiClient(
-                self._source.config.api_url,
-                open_timeout_seconds=self._source.config.open_timeout,
-                proxy=self._source.proxy,
-                budget=self._budget,
-            )
-            await api.__aenter__()
-            self._api = api
+        api = await self._connected()
         limit = min(piece.last_id - piece.first_id + 1, PAGE_TRADES)
-        return await self._api.historical_trades(
+        return await api.historical_trades(
             piece.symbol, piece.first_id, limit, self._pairs[piece.symbol]
         )
 
+    async def _connected(self) -> BinanceApiClient:
+        async with self._connecting:
+            if self._api is None:
+                api = BinanceApiClient(
+                    self._source.config.api_url,
+                    open_timeout_seconds=self._source.config.open_timeout,
+                    proxy=self._source.proxy,
+                    budget=self._budget,
+                )
+                await api.__aenter__()
+                self._api = api
+            return self._api
+
     async def _failed(self, piece: Piece, exc: ConnectFailed | ExchangeRefused) -> None:
         """Decide what becomes of a piece that there was no answer for."""
-        if isinstance(exc, RestrictedLocation | AccessBlocked):
+        if isinstance(exc, RestrictedLocation):
             log.warning("The history is out of reach", reason=exc.message)
-            for ids in self._ledger.trackers[piece.symbol].open_ranges(
-                piece.first_id, piece.last_id
-            ):
+            for ids in self._still_missing(piece):
                 await self._lose(piece.symbol, ids)
             return
         wait = self._backoff.next_delay_seconds()
-        if isinstance(exc, TooManyRequests | AddressBanned):
-            usual = _BAN_SECONDS if isinstance(exc, AddressBanned) else wait
+        if isinstance(exc, TooManyRequests | AddressBanned | AccessBlocked):
+            usual = wait if isinstance(exc, TooManyRequests) else _BAN_SECONDS
             wait = max(exc.retry_after_seconds or usual, wait)
         elif isinstance(exc, ApiError):
-            missing = self._ledger.trackers[piece.symbol].open_ranges(
-                piece.first_id, piece.last_id
-            )
             if 400 <= exc.status < 500:
-                # It will not like the same question better the next time.
-                for ids in self._plan.answered(piece, [], missing, time.monotonic()):
-                    await self._lose(piece.symbol, ids)
+                # It will hardly like the same question better the next time.
+                await self._answered(piece, [])
                 return
         else:
             await self._hang_up()
@@ -191,7 +213,7 @@ class Repairer:
             retry_in_seconds=round(wait, 1),
         )
         # Others would fare no better: all of them wait.
-        self._plan.put_back(piece, time.monotonic() + wait)
+        self._plan.put_back(piece)
         self._plan.not_before(time.monotonic() + wait)
 
     async def _lose(self, symbol: str, ids: IdRange) -> None:

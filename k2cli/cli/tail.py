@@ -11,11 +11,10 @@ import structlog
 
 from k2cli.binance.client import BinanceWebSocketClient
 from k2cli.binance.connection import LineState, LineStatus
-from k2cli.capture.delivery import Delivery
 from k2cli.capture.ledger import Ledger
-from k2cli.cli.repairer import Repairer
 from k2cli.cli.source import Source, open_source
 from k2cli.cli.stop import Stop
+from k2cli.cli.wholeness import Wholeness
 from k2cli.display.digits import duration_text, size_text
 from k2cli.errors import ExitStatus, ReaderGone
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from k2cli.binance.lookup import Lookup
     from k2cli.capture.file import CaptureFile
-    from k2cli.capture.sequence import IdRange
     from k2cli.cli.options import TailOptions
     from k2cli.trade import TradeV2
 
@@ -189,12 +187,22 @@ class Tail:
             if config.max_reconnect_attempts
             else None,
             on_status=self._on_status,
+            max_connection_age_seconds=self.options.max_connection_age,
             open_timeout_seconds=config.open_timeout,
             proxy=self.source.proxy,
         )
         receiving = asyncio.create_task(self.client.connect())
         requested = asyncio.create_task(self.stop.requested.wait())
-        tasks = [receiving, requested, *self._start_repairs()]
+        self._wholeness = Wholeness(
+            self.source,
+            self.lookup,
+            self.ledger,
+            self.client,
+            at_once=None if self._in_order else self._emit,
+            in_order=self._emit if self._in_order else self._record_if_asked(),
+            max_backfill=self.options.max_backfill if self.options.backfill else 0,
+        )
+        tasks = [receiving, requested, *self._wholeness.start()]
         if self.source.finished is not None:
             tasks.append(asyncio.create_task(self.source.finished.wait()))
         try:
@@ -209,7 +217,7 @@ class Tail:
             )
             await self.client.disconnect()
             await receiving
-            await self._finish_repairs()
+            await self._finish()
             for task in tasks:
                 if task.done() and not task.cancelled():
                     task.result()
@@ -221,66 +229,25 @@ class Tail:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._flush()
 
-    def _start_repairs(self) -> list[asyncio.Task[None]]:
-        emit = self._emit
-        self._delivery = Delivery(
-            self.ledger,
-            at_once=None if self._in_order else emit,
-            in_order=emit if self._in_order else self._record_if_asked(),
-            on_gap=self._on_gap,
-            on_lost=_report_lost,
-        )
-        self._repairer = Repairer(
-            self.source,
-            self.lookup,
-            self.ledger,
-            lambda trade: self._on_trade(trade, repaired=True),
-            self._delivery.lost,
-        )
-        tasks = [asyncio.create_task(self._watch_gaps())]
-        if self.options.backfill:
-            tasks.append(asyncio.create_task(self._repairer.run()))
-        return tasks
-
-    async def _watch_gaps(self) -> None:
-        while True:
-            await asyncio.sleep(1)
-            self._delivery.give_up_stale(time.monotonic())
-
-    async def _finish_repairs(self) -> None:
+    async def _finish(self) -> None:
         """Let repairs that are under way come to an end, if that does not take long."""
         counted = self.options.count is not None and self.passed >= self.options.count
-        if not counted and self.options.backfill:
-            signalled = self.stop.requested.is_set()
-            await self._repairer.until_idle(
-                SIGNALLED_REPAIR_SECONDS if signalled else LAST_REPAIR_SECONDS
-            )
-        await self._delivery.finish(whole=not counted)
-
-    def _on_gap(self, symbol: str, ids: IdRange) -> bool:
-        trades = ids[1] - ids[0] + 1
-        repairing = self.options.backfill and trades <= self.options.max_backfill
-        log.info(
-            "Sequence gap",
-            symbol=symbol,
-            first_id=ids[0],
-            last_id=ids[1],
-            trades=trades,
-            repairing=repairing,
+        signalled = self.stop.requested.is_set()
+        await self._wholeness.finish(
+            0.0
+            if counted
+            else SIGNALLED_REPAIR_SECONDS
+            if signalled
+            else LAST_REPAIR_SECONDS,
+            whole=not counted,
         )
-        if repairing:
-            self._repairer.repair(symbol, ids)
-        return repairing
 
-    def _on_trade(
-        self, trade: TradeV2, *, repaired: bool = False
-    ) -> Awaitable[None] | None:
+    def _on_trade(self, trade: TradeV2) -> Awaitable[None] | None:
         count = self.options.count
         if count is not None and self.passed >= count:
             return None
-        if not repaired:
-            self.last_trade = trade
-        return self._delivery.arrived(trade, time.monotonic(), repaired=repaired)
+        self.last_trade = trade
+        return self._wholeness.arrived(trade)
 
     def _record_if_asked(self) -> Callable[[TradeV2], None] | None:
         return self._record if self.capture is not None else None
@@ -328,16 +295,6 @@ class Tail:
             for warning in self._warnings:
                 log.warning(warning)
             self._warnings = []
-
-
-def _report_lost(symbol: str, ids: IdRange) -> None:
-    log.warning(
-        "Trades are missing",
-        symbol=symbol,
-        first_id=ids[0],
-        last_id=ids[1],
-        trades=ids[1] - ids[0] + 1,
-    )
 
 
 def _filter(options: TailOptions) -> Callable[[TradeV2], bool]:

@@ -1,0 +1,147 @@
+"""Keeping a run whole: gaps repaired, silences looked into, the end in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from k2cli.capture.delivery import Delivery
+from k2cli.capture.silence import SilenceWatch
+from k2cli.cli.repairer import Repairer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from k2cli.binance.client import BinanceWebSocketClient
+    from k2cli.binance.lookup import Lookup
+    from k2cli.capture.delivery import Deliver
+    from k2cli.capture.ledger import Ledger
+    from k2cli.capture.sequence import IdRange
+    from k2cli.cli.source import Source
+    from k2cli.trade import TradeV2
+
+_LOOK_EVERY_SECONDS = 1.0
+# A trade that the history has and the stream has not is late; after that it is lost.
+LATE_SECONDS = 2.0
+
+log: FilteringBoundLogger = structlog.get_logger()
+
+
+class Wholeness:
+    """Stands between the stream client and the outputs, and sees that nothing is lost.
+
+    Args:
+        source: The exchange.
+        lookup: The symbols.
+        ledger: The account.
+        client: The stream, whose connections it may have replaced.
+        at_once: As for ``Delivery``.
+        in_order: As for ``Delivery``.
+        max_backfill: Trades that a gap may have to be repaired; 0 for no repairs.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        lookup: Lookup,
+        ledger: Ledger,
+        client: BinanceWebSocketClient,
+        *,
+        at_once: Deliver | None,
+        in_order: Deliver | None,
+        max_backfill: int,
+    ) -> None:
+        self._ledger = ledger
+        self._client = client
+        self._max_backfill = max_backfill
+        self._delivery = Delivery(
+            ledger,
+            at_once=at_once,
+            in_order=in_order,
+            on_gap=self._on_gap,
+            on_lost=_report_lost,
+        )
+        self._repairer = Repairer(
+            source, lookup, ledger, self._repaired, self._delivery.lost
+        )
+
+    def start(self) -> list[asyncio.Task[None]]:
+        """Start to watch and to repair; whoever calls cancels the tasks in the end."""
+        tasks = [asyncio.create_task(self._watch())]
+        if self._max_backfill:
+            tasks.append(asyncio.create_task(self._repairer.run()))
+        return tasks
+
+    def arrived(self, trade: TradeV2) -> Awaitable[None] | None:
+        """Take a trade from the stream."""
+        return self._delivery.arrived(trade, time.monotonic())
+
+    async def finish(self, repair_seconds: float, *, whole: bool) -> None:
+        """End: give repairs that long, then hand on what is held.
+
+        Args:
+            repair_seconds: How long repairs may take.
+            whole: As for ``Delivery.finish``.
+        """
+        if self._max_backfill and repair_seconds:
+            await self._repairer.until_idle(repair_seconds)
+        await self._delivery.finish(whole=whole)
+
+    def _repaired(self, trade: TradeV2) -> Awaitable[None] | None:
+        return self._delivery.arrived(trade, time.monotonic(), repaired=True)
+
+    def _on_gap(self, symbol: str, ids: IdRange) -> bool:
+        trades = ids[1] - ids[0] + 1
+        repairing = trades <= self._max_backfill
+        log.info(
+            "Sequence gap",
+            symbol=symbol,
+            first_id=ids[0],
+            last_id=ids[1],
+            trades=trades,
+            repairing=repairing,
+        )
+        if repairing:
+            self._repairer.repair(symbol, ids)
+        return repairing
+
+    async def _watch(self) -> None:
+        silence = SilenceWatch(time.monotonic())
+        trackers = self._ledger.trackers
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            now = time.monotonic()
+            self._delivery.give_up_stale(now)
+            if self._max_backfill:
+                counts = {symbol: one.trades for symbol, one in trackers.items()}
+                for symbol in silence.odd(counts, now):
+                    await self._look_into(symbol)
+
+    async def _look_into(self, symbol: str) -> None:
+        """Find out whether a silent symbol is quiet, or its stream has stalled."""
+        tracker = self._ledger.trackers[symbol]
+        newest = await self._repairer.newest_id(symbol)
+        if newest is None or newest <= (tracker.last_id or 0):
+            return
+        await asyncio.sleep(LATE_SECONDS)
+        if newest <= (tracker.last_id or 0):
+            return
+        self._client.replace_connection(
+            symbol, f"{symbol} is silent, but its history goes on"
+        )
+        self._delivery.unseen(symbol, newest, time.monotonic())
+
+
+def _report_lost(symbol: str, ids: IdRange) -> None:
+    log.warning(
+        "Trades are missing",
+        symbol=symbol,
+        first_id=ids[0],
+        last_id=ids[1],
+        trades=ids[1] - ids[0] + 1,
+    )
