@@ -71,6 +71,8 @@ class BinanceConfig(BaseSettings):
         reconnect_delay: Seconds before the first attempt after a drop.
         max_reconnect_attempts: Consecutive failures before giving up; 0 for never.
         open_timeout: Seconds for one attempt to connect.
+        ping_interval: Seconds between pings, and to wait for an answer: a connection on
+            which nothing comes for so long after a ping is replaced.
     """
 
     model_config = SettingsConfigDict(
@@ -91,6 +93,7 @@ class BinanceConfig(BaseSettings):
     reconnect_delay: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 5
     max_reconnect_attempts: Annotated[int, Field(ge=0)] = 10
     open_timeout: Annotated[float, Field(gt=0, le=300, allow_inf_nan=False)] = 10
+    ping_interval: Annotated[float, Field(ge=0.25, le=30, allow_inf_nan=False)] = 10
 
 
 def default_config_file() -> Path:
@@ -179,5 +182,6 @@ def _allowed(field: str, message: str) -> str:
         "reconnect_delay": "a number of seconds above 0, up to 3600",
         "max_reconnect_attempts": "a whole number from 0 on (0 = never give up)",
         "open_timeout": "a number of seconds above 0, up to 300",
+        "ping_interval": "a number of seconds from 0.25 to 30",
     }
     return kinds.get(field, message.removeprefix("Value error, "))

@@ -37,6 +37,7 @@ VALUES: dict[str, list[tuple[str, Any]]] = {
     "reconnect_delay": [("0.5", 0.5), ("3600", 3600.0), ("7", 7.0)],
     "max_reconnect_attempts": [("0", 0), ("3", 3), ("1000", 1000)],
     "open_timeout": [("0.5", 0.5), ("300", 300.0), ("7", 7.0)],
+    "ping_interval": [("0.25", 0.25), ("30", 30.0), ("7", 7.0)],
 }
 DEFAULTS: dict[str, Any] = {
     "enabled": False,
@@ -47,6 +48,7 @@ DEFAULTS: dict[str, Any] = {
     "reconnect_delay": 5.0,
     "max_reconnect_attempts": 10,
     "open_timeout": 10.0,
+    "ping_interval": 10.0,
 }
 
 
@@ -194,6 +196,8 @@ WRONG: list[tuple[str, str, str]] = [
     ("max_reconnect_attempts", "ten", "a whole number from 0 on"),
     ("open_timeout", "0", "above 0, up to 300"),
     ("open_timeout", "301", "above 0, up to 300"),
+    ("ping_interval", "0", "from 0.25 to 30"),
+    ("ping_interval", "31", "from 0.25 to 30"),
 ]
 
 

@@ -15,7 +15,7 @@ from k2cli.binance.backoff import AttemptWindow, Backoff
 from k2cli.binance.connection import Line, LineState, LineStatus
 from k2cli.binance.convert import BINANCE, trade_from_event
 from k2cli.binance.handshake import SIMULATED
-from k2cli.binance.leg import FrameKind, Leg
+from k2cli.binance.leg import PING_SECONDS, FrameKind, Leg
 from k2cli.binance.streams import spread, stream_url
 from k2cli.binance.symbols import UNKNOWN, normalize_symbols, parse_binance_symbol
 from k2cli.binance.wire import (
@@ -68,6 +68,8 @@ class BinanceWebSocketClient:
         max_connection_age_seconds: Age at which a connection is replaced, up to three
             percent sooner; the exchange ends it after 24 hours.
         on_status: Called with a ``LineStatus`` whenever a connection's state changes.
+        ping_seconds: Time between pings, and to wait for an answer: a connection on
+            which nothing comes for so long after a ping is replaced.
         open_timeout_seconds: Longest time to connect.
         proxy: ``True`` for the proxy that the environment names (``HTTPS_PROXY`` …),
             ``False`` for none, or a proxy's address.
@@ -96,6 +98,7 @@ class BinanceWebSocketClient:
         max_first_failures: int | None = None,
         max_connection_age_seconds: float = MAX_AGE_SECONDS,
         on_status: Callable[[LineStatus], None] | None = None,
+        ping_seconds: float = PING_SECONDS,
         open_timeout_seconds: float = 10.0,
         proxy: str | bool = True,
         clock: Callable[[], float] = time.monotonic,
@@ -119,6 +122,7 @@ class BinanceWebSocketClient:
         self._max_reconnect_attempts = max_reconnect_attempts
         self._max_first_failures = max_first_failures
         self._max_connection_age_seconds = max_connection_age_seconds
+        self._ping_seconds = ping_seconds
         self._open_timeout_seconds = open_timeout_seconds
         self._proxy = proxy
         self._clock = clock
@@ -224,6 +228,7 @@ class BinanceWebSocketClient:
             window=window,
             max_first_failures=self._max_first_failures,
             max_age_seconds=self._max_connection_age_seconds * sooner,
+            ping_seconds=self._ping_seconds,
             open_timeout_seconds=self._open_timeout_seconds,
             proxy=self._proxy,
             clock=self._clock,

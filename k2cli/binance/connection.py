@@ -87,6 +87,7 @@ class Line:
         max_first_failures: Failures allowed before the very first connection; ``None``
             for as many as the back-off allows.
         max_age_seconds: When to replace a connection because of its age.
+        ping_seconds: As for ``Leg``.
         open_timeout_seconds: Longest time to connect.
         proxy: As for the client.
         clock: Monotonic seconds.
@@ -107,6 +108,7 @@ class Line:
         window: AttemptWindow,
         max_first_failures: int | None,
         max_age_seconds: float,
+        ping_seconds: float,
         open_timeout_seconds: float,
         proxy: str | bool,
         clock: Callable[[], float],
@@ -120,6 +122,7 @@ class Line:
         self._window = window
         self._max_first_failures = max_first_failures
         self._max_age_seconds = max_age_seconds
+        self._ping_seconds = ping_seconds
         self._open_timeout_seconds = open_timeout_seconds
         self._proxy = proxy
         self._clock = clock
@@ -236,7 +239,12 @@ class Line:
                 continue
             if connection is None:
                 break
-            leg = Leg(connection, self._on_frame, waits=waits)
+            leg = Leg(
+                connection,
+                self._on_frame,
+                ping_seconds=self._ping_seconds,
+                waits=waits,
+            )
             self._legs.append(leg)
             self.connections += 1
             self._was_live = True

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
     from websockets.asyncio.client import ClientConnection
 
-# A connection is suspected when nothing has come since a ping, its answer neither. Two
-# client frames in twenty seconds are far below the five a second that Binance allows.
+# Between pings, and for an answer. That is far below the five frames a second that
+# Binance allows a client, answers to its own pings included.
 PING_SECONDS = 10.0
-PONG_SECONDS = 10.0
 
 
 class FrameKind(Enum):
@@ -39,6 +38,8 @@ class Leg:
         on_frame: Called with each frame, when it was received (Unix microseconds), and
             the leg; says what it was. Awaited if it gives an awaitable, which holds the
             connection back.
+        ping_seconds: Time between pings, and to wait for an answer. A connection on
+            which nothing at all has come by then is in doubt.
         waits: Whether to stop reading after the first frame until ``let_go``: another
             leg is still delivering.
 
@@ -57,10 +58,12 @@ class Leg:
         connection: ClientConnection,
         on_frame: Callable[[bytes, int, Leg], FrameKind | Awaitable[FrameKind]],
         *,
+        ping_seconds: float,
         waits: bool,
     ) -> None:
         self._connection = connection
         self._on_frame = on_frame
+        self._ping_seconds = ping_seconds
         self._gate = asyncio.Event()
         if not waits:
             self._gate.set()
@@ -134,11 +137,11 @@ class Leg:
     async def _keep_alive(self) -> None:
         try:
             while True:
-                await asyncio.sleep(PING_SECONDS)
+                await asyncio.sleep(self._ping_seconds)
                 frames = self._frames
                 answer = await self._connection.ping()
                 try:
-                    async with asyncio.timeout(PONG_SECONDS):
+                    async with asyncio.timeout(self._ping_seconds):
                         await answer
                 except TimeoutError:
                     # While our own reader is slow, answers wait behind what is unread.

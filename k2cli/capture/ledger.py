@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
 from k2cli.capture.sequence import SequenceTracker, Verdict
@@ -72,6 +72,31 @@ class Ledger:
         if not self.missing:
             return f"complete: {account}, nothing missing"
         return f"incomplete: {account}, {self.missing:,} missing"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the account as data: the verdict, and every symbol's figures."""
+        return {
+            "verdict": "incomplete" if self.missing else "complete",
+            "trades": self.trades,
+            "gaps": self.gaps,
+            "repaired": self.repaired,
+            "missing": self.missing,
+            "duplicates": self.duplicates,
+            "symbols": {
+                symbol: {
+                    "trades": tracker.trades,
+                    "first_id": tracker.first_id,
+                    "last_id": None if tracker.first_id is None else tracker.last_id,
+                    "gaps": tracker.gaps,
+                    "repaired": tracker.repaired,
+                    "missing": tracker.missing,
+                    "missing_ranges": tracker.missing_ranges,
+                    "duplicates": tracker.duplicates,
+                    "resets": tracker.resets,
+                }
+                for symbol, tracker in self.trackers.items()
+            },
+        }
 
     def lines(self) -> list[str]:
         """Give a table with a line per symbol, the missing ids, and the verdict."""

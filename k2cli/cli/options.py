@@ -253,6 +253,15 @@ class TailOptions:
             rich_help_panel=_GAPS,
         ),
     ] = "23.5h"  # type: ignore[assignment]  # Typer sends defaults through the parser
+    summary: Annotated[
+        Path | None,
+        typer.Option(
+            "--summary",
+            metavar="FILE",
+            help="Write the account at the end as JSON to FILE.",
+            rich_help_panel=_TALK,
+        ),
+    ] = None
     config: Config = None
     log_level: Level = LogLevel.INFO
     log_format: Format = LogFormat.AUTO

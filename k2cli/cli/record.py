@@ -62,10 +62,10 @@ def record(
     if str(output) == "-":
         pipe = PipeOutput(_json_lines, numbered=True)
         progress = RecordingOutput(console, log_output, pipe)
-        return run_tail(options, progress, in_order=True)
+        return run_tail(options, progress, log_output, in_order=True)
     with CaptureFile(output, overwrite=overwrite) as capture:
         progress = RecordingOutput(console, log_output)
-        return run_tail(options, progress, capture, in_order=True)
+        return run_tail(options, progress, log_output, capture, in_order=True)
 
 
 def _json_lines(_tail: Tail) -> LineFormat:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import orjson
+import structlog
+
 from k2cli.cli.tail import Output, Tail
+from k2cli.errors import OutputError, printable
 from k2cli.log import LogOutput, configure, stderr_output
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from structlog.typing import FilteringBoundLogger
+
     from k2cli.capture.file import CaptureFile
     from k2cli.cli.options import TailOptions
+
+
+log: FilteringBoundLogger = structlog.get_logger()
 
 
 def configure_log(options: TailOptions) -> LogOutput:
@@ -23,11 +36,14 @@ def configure_log(options: TailOptions) -> LogOutput:
 def run_tail(
     options: TailOptions,
     output: Output,
+    log_output: LogOutput,
     capture: CaptureFile | None = None,
     *,
     in_order: bool,
 ) -> int:
-    """Run a tail and print its account, however it ends; see ``Tail``.
+    """Run a tail and give its account, however it ends; see ``Tail``.
+
+    SIGUSR1 gives the account so far.
 
     Returns:
         The exit status.
@@ -38,11 +54,43 @@ def run_tail(
 
     async def run() -> int:
         tail = Tail(options, output, capture, in_order=in_order)
+
+        def give_account() -> None:
+            with suppress(OSError):
+                for line in tail.account():
+                    log_output.write(f"{line}\n")
+                log_output.flush()
+            if options.summary is not None:
+                _write_summary(options.summary, tail)
+
+        def give_account_so_far() -> None:
+            try:
+                give_account()
+            except OutputError as exc:
+                log.warning(str(exc))
+
+        if sys.platform != "win32":
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGUSR1, give_account_so_far)
         try:
             return await tail.run()
         finally:
-            with suppress(OSError):
-                for line in tail.account():
-                    print(line, file=sys.stderr)  # noqa: T201 - stderr is talk
+            give_account()
 
     return asyncio.run(run())
+
+
+def _write_summary(file: Path, tail: Tail) -> None:
+    account = tail.account_data()
+    if account is None:
+        return
+    aside = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        aside.write_bytes(orjson.dumps(account, option=orjson.OPT_INDENT_2))
+        aside.replace(file)
+    except OSError as exc:
+        raise OutputError(
+            f"{printable(str(file))} cannot be written: "
+            f"{printable(exc.strerror or str(exc))}",
+            "Choose another place for --summary",
+        ) from exc

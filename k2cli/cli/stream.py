@@ -86,7 +86,7 @@ def stream(
         capture = None
         if output is not None:
             capture = files.enter_context(CaptureFile(output))
-        return run_tail(options, screen, capture, in_order=False)
+        return run_tail(options, screen, log_output, capture, in_order=False)
 
 
 def _output(

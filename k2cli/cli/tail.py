@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -149,6 +149,18 @@ class Tail:
             )
         return lines
 
+    def account_data(self) -> dict[str, Any] | None:
+        """Give the account as data; ``None`` if the symbols were never known."""
+        if not hasattr(self, "ledger"):
+            return None
+        account = self.ledger.to_dict()
+        if self.capture is not None:
+            account["file"] = str(self.capture.name)
+            account["trades_written"] = self.capture.trades_written
+            account["platform_sequence"] = self.capture.platform_sequence
+        account["uptime_seconds"] = round(self.uptime_seconds(), 3)
+        return account
+
     def connection(self) -> str:
         """Say in a few words how the connection is; ``"live"`` if all is well."""
         status = self._status
@@ -188,6 +200,7 @@ class Tail:
             else None,
             on_status=self._on_status,
             max_connection_age_seconds=self.options.max_connection_age,
+            ping_seconds=config.ping_interval,
             open_timeout_seconds=config.open_timeout,
             proxy=self.source.proxy,
         )

@@ -106,6 +106,7 @@ class SimulatedExchange:
         )
         self.levers = Levers(self._broadcast, self._api, self._door, self.log)
         self._published_count = 0
+        self._published = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._playing: asyncio.Task[None] | None = None
         self.finished = asyncio.Event()
@@ -289,6 +290,11 @@ class SimulatedExchange:
         ):
             await self._broadcast.changed()
 
+    async def wait_published(self, count: int) -> None:
+        """Wait until so many trades have been published."""
+        while self._published_count < count:
+            await self._published.wait()
+
     async def drop_connections(self) -> None:
         """End all stream connections with a TCP reset, and wait until they are gone."""
         connections = self.levers.stream_connections
@@ -318,6 +324,8 @@ class SimulatedExchange:
                 self._published_count += len(part)
             trades = trades[len(part) :]
             self._strike()
+        self._published.set()
+        self._published = asyncio.Event()
 
     def _strike(self) -> None:
         for fault in self._schedule.due(self._published_count):

@@ -392,6 +392,7 @@ def line_to(exchange: SimulatedExchange, inbox: Inbox, window: AttemptWindow) ->
         window=window,
         max_first_failures=None,
         max_age_seconds=3600.0,
+        ping_seconds=10.0,
         open_timeout_seconds=5.0,
         proxy=False,
         clock=lambda: 0.0,

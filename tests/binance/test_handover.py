@@ -122,13 +122,10 @@ async def test_a_connection_that_plays_dead_is_replaced(
     inbox: Inbox,
     make_trades: MakeTrades,
     connected: Connected,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("k2cli.binance.leg.PING_SECONDS", 0.05)
-    monkeypatch.setattr("k2cli.binance.leg.PONG_SECONDS", 0.2)
     trades = make_trades(20)
     with capture_logs() as logs:
-        async with connected(client_of(exchange, inbox)):
+        async with connected(client_of(exchange, inbox, ping_seconds=0.1)):
             await exchange.wait_subscribed("BTCUSDT")
             await exchange.publish(trades[:10])
             await inbox.holds(10)
@@ -148,8 +145,6 @@ async def test_a_quiet_market_is_no_fault(
     connected: Connected,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("k2cli.binance.leg.PING_SECONDS", 0.01)
-    monkeypatch.setattr("k2cli.binance.leg.PONG_SECONDS", 5.0)
     rounds = asyncio.Semaphore(0)
     ping = ClientConnection.ping
 
@@ -158,8 +153,8 @@ async def test_a_quiet_market_is_no_fault(
         return await ping(connection)
 
     monkeypatch.setattr(ClientConnection, "ping", counted)
-    async with connected(client_of(exchange, inbox)):
-        for _ in range(4):  # pings and answers, and not one trade
+    async with connected(client_of(exchange, inbox, ping_seconds=0.3)):
+        for _ in range(3):  # pings and answers, and not one trade
             await rounds.acquire()
         (connection,) = exchange.levers.stream_connections
         assert connection.is_open

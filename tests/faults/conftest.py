@@ -1,0 +1,204 @@
+"""Recorders under fire: what is on disk must be what the exchange published."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from k2cli.simulator import Fault, Market, SimulatedExchange, Trade
+
+PATIENCE_SECONDS = 50
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+
+
+class Siege:
+    """An exchange that misbehaves, and a recorder that is killed now and then.
+
+    Attributes:
+        exchange: The exchange.
+        file: The capture.
+        summary: The recorder's account, as JSON.
+    """
+
+    def __init__(self, exchange: SimulatedExchange, folder: Path) -> None:
+        self.exchange = exchange
+        self.file = folder / "trades.jsonl"
+        self.summary = folder / "summary.json"
+        self.errors = b""
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+        self._talk: asyncio.Task[None] | None = None
+
+    async def start(self, *options: str) -> None:
+        """Start a recorder."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("K2_")}
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "k2cli", "record", "-o", self.file.name),
+            *(*SYMBOLS, "--summary", self.summary.name, *options),
+            cwd=self._folder,
+            stderr=asyncio.subprocess.PIPE,
+            env=kept
+            | {
+                "HOME": str(self._folder),
+                "XDG_CONFIG_HOME": str(self._folder),
+                "XDG_CACHE_HOME": str(self._folder),
+                "K2_BINANCE_WEBSOCKET_URL": self.exchange.stream_url,
+                "K2_BINANCE_API_URL": self.exchange.api_url,
+                "K2_BINANCE_RECONNECT_DELAY": "0.05",
+                "K2_BINANCE_PING_INTERVAL": "0.25",
+                "K2_BINANCE_MAX_RECONNECT_ATTEMPTS": "0",
+            },
+        )
+        self._talk = asyncio.create_task(self._listen(self._process))
+
+    async def kill(self) -> None:
+        """Kill the recorder with SIGKILL."""
+        assert self._process is not None
+        assert self._process.returncode is None, self.errors.decode()
+        self._process.kill()
+        await self._ended()
+
+    async def stop(self) -> int:
+        """End the recorder politely, and give its status."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        return await self._ended()
+
+    async def caught_up(self) -> None:
+        """Publish a last trade now and then, until the file has got that far."""
+        first_last = {symbol: self._next_id(symbol) for symbol in SYMBOLS}
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while any(
+                self.ids(symbol)[-1:] < [first_last[symbol]] for symbol in SYMBOLS
+            ):
+                assert self._process is not None
+                assert self._process.returncode is None, self.errors.decode()
+                await self.exchange.publish([self._trade(symbol) for symbol in SYMBOLS])
+                # The file has no event that could be waited for.
+                await asyncio.sleep(0.1)
+
+    def ids(self, symbol: str) -> list[int]:
+        """Give the ids on disk, in their order."""
+        lines = self.file.read_bytes().split(b"\n")[:-1] if self.file.exists() else []
+        records = map(json.loads, lines)
+        return [r["source_sequence"] for r in records if r["symbol"] == symbol]
+
+    def published(self, symbol: str) -> list[int]:
+        """Give the ids that the exchange published, from the first on disk to the last.
+
+        The first on disk is the first of all: the market waits for its recorder.
+        """
+        on_disk = self.ids(symbol)
+        return [i for i in self.exchange.log.ids(symbol) if i <= on_disk[-1]]
+
+    def assert_whole(self) -> None:
+        """Assert what the fault suite is about."""
+        for symbol in SYMBOLS:
+            assert self.ids(symbol) == self.published(symbol), self.errors.decode()
+        sequence = [
+            json.loads(line)["platform_sequence"]
+            for line in self.file.read_bytes().splitlines()
+        ]
+        assert sequence == list(range(1, len(sequence) + 1))
+
+    async def clean_up(self) -> None:
+        """End what a failed test has left."""
+        if self._process is not None and self._process.returncode is None:
+            await self.kill()
+
+    def _next_id(self, symbol: str) -> int:
+        return self.exchange.log.ids(symbol)[-1] + 1
+
+    def _trade(self, symbol: str) -> Trade:
+        last = self.exchange.log.trades(symbol)[-1]
+        return Trade(
+            symbol=symbol,
+            id=last.id + 1,
+            price=last.price,
+            quantity=last.quantity,
+            trade_time_us=last.trade_time_us + 1000,
+            event_time_us=last.event_time_us + 1000,
+            buyer_is_maker=True,
+        )
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        while line := await process.stderr.readline():
+            self.errors += line
+
+    async def _ended(self) -> int:
+        assert self._process is not None
+        assert self._talk is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self._talk
+            return await self._process.wait()
+
+
+@pytest.fixture
+async def siege(tmp_path: Path) -> AsyncIterator[SiegeMaker]:
+    """Makes sieges."""
+    maker = SiegeMaker(tmp_path)
+    yield maker
+    await maker.clean_up()
+
+
+class SiegeMaker:
+    """Starts exchanges and besieges recorders."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: list[Siege] = []
+
+    async def __call__(
+        self, faults: Sequence[Fault], *, trades: int = 4000, rate: float = 4000
+    ) -> Siege:
+        """Start an exchange that plays so many trades once somebody listens."""
+        market = Market(seed=7, rate=rate, symbols=SYMBOLS, trade_limit=trades)
+        exchange = SimulatedExchange(market, faults=faults, start_when_subscribed=True)
+        await exchange.start()
+        self._made.append(Siege(exchange, self._folder))
+        return self._made[-1]
+
+    async def clean_up(self) -> None:
+        """End everything."""
+        for siege in self._made:
+            await siege.clean_up()
+            await siege.exchange.stop()
+
+
+def random_faults(seed: int, trades: int) -> list[str]:
+    """Make a schedule of faults from a seed."""
+    random = Random(seed)  # noqa: S311 - a schedule, not a secret
+    kinds = [
+        "drop@{p}",
+        "cut@{p}",
+        "close@{p}:1001",
+        "close@{p}:1008",
+        "skip@{p}:{n}",
+        "skip@{p}:3:ETHUSDT",
+        "duplicate@{p}:{n}",
+        "reorder@{p}:5",
+        "junk@{p}:13",
+        "stall@{p}:1s",
+        "shutdown@{p}:200ms",
+        "shutdown@{p}:never",
+        "refuse@{p}:503:300ms",
+        "api-down@{p}:500ms",
+        "api-error@{p}:503:2",
+        "history-lag@{p}:300ms",
+    ]
+    return [
+        random.choice(kinds).format(
+            p=random.randrange(1, trades), n=random.randrange(1, 400)
+        )
+        for _ in range(8)
+    ]
