@@ -31,7 +31,6 @@ ALONE = [
     "duplicate@1500:500",
     "reorder@1500:20",
     "junk@1500:26",
-    "stall@1500",
     "stall@1500:1s",
     "shutdown@1500:0ms",
     "shutdown@1500:300ms",
@@ -71,6 +70,20 @@ async def play(siege: SiegeMaker, faults: list[str]) -> None:
 @pytest.mark.parametrize("fault", ALONE)
 async def test_each_fault_alone(siege: SiegeMaker, fault: str) -> None:
     await play(siege, [fault])
+
+
+async def test_a_half_open_connection_is_noticed_by_its_pings(
+    siege: SiegeMaker,
+) -> None:
+    besieged = await siege([parse_fault("stall@1500")])
+    await besieged.start()
+    await besieged.exchange.finished.wait()
+    await besieged.caught_up()
+
+    assert await besieged.stop() == 0
+    besieged.assert_whole()
+    # The history of a silent symbol would show it too, but only after half a minute.
+    assert b"not even answers to pings" in besieged.errors
 
 
 @pytest.mark.parametrize("faults", PAIRS, ids="+".join)
