@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
-import sys
-from contextlib import suppress
-from pathlib import Path
+from itertools import chain
 from typing import TYPE_CHECKING, Self
 
-from k2cli.capture.resume import CaptureEnd, read_end
+from k2cli.capture.compression import compression_of
+from k2cli.capture.disk import DiskFile, sync_folder
+from k2cli.capture.resume import (
+    CaptureEnd,
+    CaptureStart,
+    LastTrades,
+    find_last_trades,
+    texts_backwards,
+)
+from k2cli.capture.rotation import Rotating, Rotation, finished_name
+from k2cli.capture.series import (
+    LookBack,
+    begin_next,
+    cut_finished,
+    finish,
+    look_back,
+    refuse_finished,
+    texts_of_finished,
+)
 from k2cli.errors import OutputError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
     from types import TracebackType
 
     from k2cli.trade import TradeV2
@@ -21,6 +36,10 @@ if TYPE_CHECKING:
 # Lines are handed to the system when they amount to this, and whenever flush() is
 # called.
 BUFFER_BYTES = 64 * 1024
+# The same if they are compressed: the more at once, the smaller the file.
+COMPRESSED_BUFFER_BYTES = 256 * 1024
+COMPRESSED_FLUSH_SECONDS = 1.0
+FSYNC_SECONDS = 5.0
 
 
 class CaptureFile:
@@ -31,49 +50,77 @@ class CaptureFile:
     context manager.
 
     Args:
-        path: The file; its folder must exist.
+        path: The file; its folder must exist. One named .gz or .zst is compressed.
         overwrite: Start anew instead.
+        rotation: When to rename the file and go on in a new one; never, if not given.
+        fsync_seconds: How often ``sync_due`` asks to wait for the disk. With 0, every
+            ``flush`` waits; with ``None``, nothing ever does.
 
     Attributes:
-        end: Where the file stopped when it was opened.
+        end: Where the capture stopped when it was opened. If there is nothing in the
+            file, its number and trades are those of the last finished one.
         platform_sequence: Of the record written last.
         trades_written: Records written since it was opened.
         size_bytes: Size of the file with what is still to be flushed.
+        finished_files: How many files were finished since it was opened.
+        finished_bytes: Their size.
 
     Raises:
+        SettingsError: If its name asks for a compression that is not installed.
         OutputError: If the file cannot be written, is not a capture, or is being
             written by another k2.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        overwrite: bool = False,
+        rotation: Rotation | None = None,
+        fsync_seconds: float | None = FSYNC_SECONDS,
+    ) -> None:
         self._name = printable(str(path))
-        self._path = path
+        self._compression = compression_of(path.name)
+        # A rotated file stays beside its successor, wherever a link leads.
+        self._path = path.resolve() if path.is_symlink() else path
+        self._fsync_seconds = fsync_seconds
         self._buffer = bytearray()
-        self._created = not path.exists()
-        try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            self._fd = os.open(path, flags, 0o666)
-        except OSError as exc:
-            raise self._error(exc) from exc
+        compressed = self._compression is not None
+        self._buffer_bytes = COMPRESSED_BUFFER_BYTES if compressed else BUFFER_BYTES
+        self._disk = DiskFile(self._path, self._name)
         self.end = CaptureEnd()
-        self._is_regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._torn_finished: tuple[Path, int] | None = None
+        self._rotating: Rotating | None = None
         try:
-            if self._is_regular:
-                self._lock()
-                if not overwrite:
-                    self.end = self._read_end()
+            if self._disk.is_regular:
+                self._look_back(rotation, overwrite=overwrite)
+            elif rotation is not None:
+                raise OutputError(
+                    f"{self._name} is no regular file and cannot be rotated",
+                    "Choose another name, or leave --rotate out",
+                )
         except BaseException:
-            os.close(self._fd)
+            self._disk.close(remove_if_empty=self._disk.created)
             raise
         self._exchange = self.end.exchange
         self.platform_sequence = self.end.platform_sequence
         self.trades_written = 0
         self.size_bytes = self.end.whole_bytes
+        self.finished_files = 0
+        self.finished_bytes = 0
+        self._failure: OutputError | None = None
+        self._unsynced = False
+        self._synced_seconds: float | None = None
 
     @property
     def name(self) -> str:
         """The file's name, fit for printing."""
         return self._name
+
+    @property
+    def flush_after_seconds(self) -> float:
+        """How long after a ``write`` to call ``flush`` at the latest."""
+        return 0.0 if self._compression is None else COMPRESSED_FLUSH_SECONDS
 
     def __enter__(self) -> Self:
         return self
@@ -86,18 +133,44 @@ class CaptureFile:
     ) -> None:
         self.close()
 
+    def last_trades(self, symbols: Collection[str]) -> LastTrades:
+        """Find the last trades of symbols before ``begin``, from the end backwards.
+
+        Finished files are searched as well, but no more than 256 MiB of text.
+
+        Args:
+            symbols: The symbols to look for.
+
+        Returns:
+            Last trade id and trade time (Unix microseconds) by symbol. A symbol that
+            was not found is not in it.
+
+        Raises:
+            OutputError: If a file cannot be read.
+        """
+        if not self.end.platform_sequence:
+            return {}
+        try:
+            with self._disk.reader() as file:
+                texts = chain(
+                    texts_backwards(file, self.end.whole_bytes, self._compression),
+                    texts_of_finished(self._path, self._compression),
+                )
+                return find_last_trades(texts, symbols)
+        except OSError as exc:
+            raise self._disk.error(exc) from exc
+
     def begin(self) -> None:
         """Make the file ready to be written: empty, or cut to its last whole line.
 
         Raises:
             OutputError: If it cannot be cut.
         """
-        try:
-            size_bytes = os.fstat(self._fd).st_size if self._is_regular else 0
-            if size_bytes > self.end.whole_bytes:
-                os.ftruncate(self._fd, self.end.whole_bytes)
-        except OSError as exc:
-            raise self._error(exc) from exc
+        self._disk.cut(self.end.whole_bytes)
+        if self._torn_finished is not None:
+            cut_finished(*self._torn_finished)
+        if self._disk.created and self._fsync_seconds is not None:
+            sync_folder(self._path)
 
     def write(self, trade: TradeV2) -> None:
         """Append a trade; it is on its way to the disk with the next ``flush``.
@@ -107,41 +180,97 @@ class CaptureFile:
                 another exchange: made-up trades never go among real ones.
         """
         if trade.exchange != self._exchange:
-            if self._exchange:
-                raise OutputError(
-                    f"{self._name} holds trades of {printable(self._exchange)}, these "
-                    f"are of {trade.exchange}",
-                    "Choose another name",
-                )
-            self._exchange = trade.exchange
+            self._admit(trade.exchange)
         line = trade.to_json_line(self.platform_sequence + 1)
+        line_bytes = len(line)
+        if self._rotating is not None and self._rotating.due(
+            self.size_bytes, line_bytes, trade.ingestion_timestamp
+        ):
+            self._make_room(self._rotating, line_bytes, trade.ingestion_timestamp)
         self._buffer += line
         self.platform_sequence += 1
         self.trades_written += 1
-        self.size_bytes += len(line)
-        if len(self._buffer) >= BUFFER_BYTES:
+        self.size_bytes += line_bytes
+        if len(self._buffer) >= self._buffer_bytes:
             self.flush()
 
     def flush(self) -> None:
         """Hand what was written to the system.
 
         Raises:
-            OutputError: If it does not take it; the file then ends on a whole line.
+            OutputError: If it does not take it; the file then ends on a whole line,
+                and is not written any more.
         """
         if not self._buffer:
             return
-        pending = bytes(self._buffer)
+        text = bytes(self._buffer)
         self._buffer.clear()
-        written = 0
+        before_bytes = self._disk.size_bytes
+        self._unsynced = True
         try:
-            while written < len(pending):
-                written += os.write(self._fd, pending[written:])
-        except OSError as exc:
-            torn = written - (pending.rfind(b"\n", 0, written) + 1)
-            if torn and self._is_regular:
-                with suppress(OSError):
-                    os.ftruncate(self._fd, os.fstat(self._fd).st_size - torn)
-            raise self._error(exc) from exc
+            if self._failure is not None:
+                raise self._failure
+            if self._compression is None:
+                self._disk.append(text, line_wise=True)
+            else:
+                self._disk.append(self._compression.encode(text), line_wise=False)
+        except OutputError as exc:
+            whole_bytes = self._disk.size_bytes - before_bytes
+            lost = text.count(b"\n", whole_bytes)
+            self.platform_sequence -= lost
+            self.trades_written -= lost
+            self._fail(exc)
+            raise
+        finally:
+            self.size_bytes = self._disk.size_bytes
+        if self._fsync_seconds == 0:
+            self.sync(0)
+
+    def sync_due(self, now_seconds: float) -> bool:
+        """Whether it is time to call ``sync``.
+
+        Args:
+            now_seconds: The time now, by a monotonic clock.
+        """
+        if not self._fsync_seconds or not self._unsynced:
+            return False
+        since = self._synced_seconds
+        return since is None or now_seconds - since >= self._fsync_seconds
+
+    def sync(self, now_seconds: float) -> None:
+        """Wait until what was flushed would outlast a power cut.
+
+        May be called in another thread while trades are written.
+
+        Args:
+            now_seconds: The time now, by a monotonic clock.
+
+        Raises:
+            OutputError: If the disk failed.
+        """
+        self._synced_seconds = now_seconds
+        self._unsynced = False
+        try:
+            self._disk.sync()
+        except OutputError as exc:
+            self._fail(exc)
+            raise
+
+    def check(self) -> None:
+        """See whether the file is still there, and as it was written.
+
+        To be called every second or so, once it has begun.
+
+        Raises:
+            OutputError: If somebody removed, replaced or changed it.
+        """
+        if self._failure is not None:
+            return
+        try:
+            self._disk.check()
+        except OutputError as exc:
+            self._fail(exc)
+            raise
 
     def close(self) -> None:
         """Flush and close; a file created here that got no trade is taken away.
@@ -149,62 +278,68 @@ class CaptureFile:
         Raises:
             OutputError: If the last lines could not be written.
         """
-        if self._fd < 0:
+        if self._disk.closed:
             return
         try:
-            self.flush()
+            if self._failure is None:
+                self.flush()
+                if self._fsync_seconds is not None and self._unsynced:
+                    self.sync(0)
         finally:
-            empty = self._is_regular and os.fstat(self._fd).st_size == 0
-            os.close(self._fd)
-            self._fd = -1
-            if self._created and empty:
-                with suppress(OSError):
-                    self._path.unlink()
+            self._disk.close(remove_if_empty=self._disk.created)
 
-    def _lock(self) -> None:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
+    def _look_back(self, rotation: Rotation | None, *, overwrite: bool) -> None:
+        """Find out where the capture stopped."""
+        if overwrite:
+            refuse_finished(self._path, self._name)
+            past = LookBack()
+        else:
+            past = look_back(
+                self._disk,
+                self._path,
+                self._name,
+                self._compression,
+                with_start=rotation is not None,
+            )
+        self.end = past.end
+        self._torn_finished = past.torn_finished
+        if rotation is None:
+            return
+        start = past.start or CaptureStart(past.end.platform_sequence + 1, 0)
+        self._rotating = Rotating(rotation, start.platform_sequence, start.ingestion_us)
 
-                # Locks are mandatory there: one byte far behind the end hinders nobody
-                # who reads.
-                os.lseek(self._fd, 2**62, os.SEEK_SET)
-                msvcrt.locking(self._fd, msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            if exc.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                return  # some network file systems have no locks
+    def _admit(self, exchange: str) -> None:
+        if self._exchange:
             raise OutputError(
-                f"{self._name} is being written by another k2",
-                "Stop that one, or choose another name",
-            ) from exc
-
-    def _read_end(self) -> CaptureEnd:
-        size_bytes = os.fstat(self._fd).st_size
-        with open(self._fd, "rb", closefd=False) as file:
-            return read_end(file, size_bytes, self._name)
-
-    def _error(self, exc: OSError) -> OutputError:
-        if isinstance(exc, IsADirectoryError) or self._path.is_dir():
-            return OutputError(
-                f"{self._name} is a folder", "Name a file, like trades.jsonl"
+                f"{self._name} holds trades of {printable(self._exchange)}, these are "
+                f"of {exchange}",
+                "Choose another name",
             )
-        if isinstance(exc, FileNotFoundError):
-            folder = printable(str(Path(self._path).parent))
-            return OutputError(
-                f"{self._name} cannot be written: there is no folder {folder}",
-                f"Make it first: mkdir -p {folder}",
-            )
-        reason = printable(exc.strerror or str(exc))
-        hints = {
-            errno.ENOSPC: "Make room and start again: k2 goes on where it stopped",
-            errno.EACCES: "Choose a place that you may write to",
-            errno.EROFS: "Choose a place that can be written to",
-        }
-        return OutputError(
-            f"{self._name} cannot be written: {reason}",
-            hints.get(exc.errno or 0, "Choose another place"),
-        )
+        self._exchange = exchange
+
+    def _make_room(self, rotating: Rotating, line_bytes: int, now_us: int) -> None:
+        """Go on in a new file, if it is time for that."""
+        if self._failure is not None:
+            raise self._failure
+        self.flush()
+        # Compressed, what was flushed may have got smaller.
+        if not rotating.due(self.size_bytes, line_bytes, now_us):
+            return
+        name = finished_name(self._path.name, rotating.first_sequence)
+        syncs = self._fsync_seconds is not None
+        try:
+            finish(self._disk, self._path, self._path.with_name(name), sync=syncs)
+            self.finished_files += 1
+            self.finished_bytes += self.size_bytes
+            self._disk = begin_next(self._path, self._name, sync=syncs)
+        except OutputError as exc:
+            self._fail(exc)
+            raise
+        self.size_bytes = 0
+        rotating.begin(self.platform_sequence + 1, now_us)
+
+    def _fail(self, failure: OutputError) -> None:
+        """Write nothing any more: what comes next would leave a hole."""
+        self._failure = failure
+        # So that every write() comes to flush(), which raises it.
+        self._buffer_bytes = 0

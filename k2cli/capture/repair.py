@@ -111,6 +111,10 @@ class RepairPlan:
         """Let all pieces wait at least so long, those that are yet to come too."""
         self._not_before_seconds = max(due_seconds, self._not_before_seconds)
 
+    def waits(self, now_seconds: float) -> bool:
+        """Tell whether nothing at all may be asked for now."""
+        return now_seconds < self._not_before_seconds
+
     def answered(
         self,
         piece: Piece,

@@ -15,6 +15,7 @@ from k2cli.cli.record import record
 from k2cli.cli.simulate import simulate
 from k2cli.cli.stream import stream
 from k2cli.cli.symbols import symbols
+from k2cli.cli.verify import verify
 from k2cli.errors import ExitStatus, K2Error, printable
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(stream)
 app.command()(record)
 app.command()(symbols)
+app.command()(verify)
 app.command()(simulate)
 
 

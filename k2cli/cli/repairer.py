@@ -113,6 +113,8 @@ class Repairer:
 
     async def newest_id(self, symbol: str) -> int | None:
         """Ask the history for the newest trade id; ``None`` if it cannot tell."""
+        if self._plan.waits(time.monotonic()):
+            return None
         if self._budget.reserve(HISTORY_WEIGHT, time.time()):
             return None
         try:
@@ -120,6 +122,9 @@ class Repairer:
             newest = await api.historical_trades(symbol, None, 1, self._pairs[symbol])
         except (ConnectFailed, ExchangeRefused) as exc:
             log.debug("Cannot read the history", reason=exc.message, symbol=symbol)
+            if isinstance(exc, TooManyRequests | AddressBanned | AccessBlocked):
+                wait = exc.retry_after_seconds or _BAN_SECONDS
+                self._plan.not_before(time.monotonic() + wait)
             return None
         return newest[-1].source_sequence if newest else None
 

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from k2cli.binance.api import ILLEGAL_CHARACTERS, INVALID_SYMBOL, BinanceApiClient
+from k2cli.binance.budget import WeightBudget
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,
@@ -22,7 +23,7 @@ from k2cli.errors import (
 from k2cli.simulator import Rules, SimulatedExchange, parse_fault
 
 if TYPE_CHECKING:
-    from tests.binance.conftest import StartServer, StreamHandler
+    from tests.binance.conftest import MakeTrades, StartServer, StreamHandler
 
 
 @pytest.fixture
@@ -297,3 +298,104 @@ async def test_it_is_of_use_only_while_it_is_open(exchange: SimulatedExchange) -
     with pytest.raises(ConnectFailed):
         await api.request("ping", {})
     assert exchange.levers.api_connections == []
+
+
+PAIR = ("BTC", "USDT")
+
+
+async def test_a_page_of_the_history_begins_with_the_id_asked_for(
+    api: BinanceApiClient, exchange: SimulatedExchange, make_trades: MakeTrades
+) -> None:
+    await exchange.publish(make_trades(30))
+    page = await api.historical_trades("BTCUSDT", 11, 5, PAIR)
+    assert [trade.source_sequence for trade in page] == [11, 12, 13, 14, 15]
+    assert all(trade.vendor_data["source"] == "backfill" for trade in page)
+    assert all(trade.exchange == "SIM" for trade in page)
+    sent = exchange.log.trades("BTCUSDT")[10:15]
+    # In microseconds, as those of the stream are.
+    assert [trade.timestamp for trade in page] == [each.trade_time_us for each in sent]
+
+
+async def test_without_an_id_the_newest_trades_are_given(
+    api: BinanceApiClient, exchange: SimulatedExchange, make_trades: MakeTrades
+) -> None:
+    assert await api.historical_trades("BTCUSDT", None, 1, PAIR) == []
+    await exchange.publish(make_trades(30))
+    page = await api.historical_trades("BTCUSDT", None, 2, PAIR)
+    assert [trade.source_sequence for trade in page] == [29, 30]
+
+
+async def test_behind_the_newest_trade_the_history_is_empty(
+    api: BinanceApiClient, exchange: SimulatedExchange, make_trades: MakeTrades
+) -> None:
+    await exchange.publish(make_trades(3))
+    assert await api.historical_trades("BTCUSDT", 4, 1000, PAIR) == []
+
+
+def entry(trade_id: int) -> dict[str, Any]:
+    return {
+        "id": trade_id,
+        "price": "1.0",
+        "qty": "2",
+        "time": 1_723_161_601_437_123,
+        "isBuyerMaker": False,
+        "isBestMatch": True,
+    }
+
+
+async def test_entries_of_a_page_that_are_no_trades_are_left_out(
+    start_server: StartServer,
+) -> None:
+    result = [entry(3), None, entry(1), {"id": "\x1b[2J"}, 7, entry(2)]
+    url = await start_server(replying({"id": 1, "status": 200, "result": result}))
+    with capture_logs() as logs:
+        async with BinanceApiClient(url, proxy=False) as api:
+            page = await api.historical_trades("BTCUSDT", 1, 1000, PAIR)
+    assert [trade.source_sequence for trade in page] == [1, 2, 3]
+    assert all(trade.exchange == "BINANCE" for trade in page)
+    assert len(logs) == 3
+    assert all(each["reason"].isprintable() for each in logs)
+
+
+@pytest.mark.parametrize("result", [None, {}, "text", 1])
+async def test_a_page_that_is_no_list_is_empty(
+    start_server: StartServer, result: object
+) -> None:
+    url = await start_server(replying({"id": 1, "status": 200, "result": result}))
+    async with BinanceApiClient(url, proxy=False) as api:
+        assert await api.historical_trades("BTCUSDT", 1, 1000, PAIR) == []
+
+
+async def test_the_budget_learns_from_each_reply() -> None:
+    budget = WeightBudget()
+    async with (
+        SimulatedExchange(wall_clock_us=lambda: 6_000_000_000) as exchange,
+        BinanceApiClient(
+            exchange.api_url, proxy=False, budget=budget, clock=lambda: 6000.0
+        ) as api,
+    ):
+        # Two for the connection, 118 requests of 25, and one of 20.
+        for _ in range(118):
+            await api.historical_trades("BTCUSDT", 1, 1, PAIR)
+        assert budget.reserve(48, 6000.0) == 0
+        await api.exchange_info(["BTCUSDT"])
+        assert budget.reserve(29, 6000.0) == 60
+        assert budget.reserve(28, 6000.0) == 0
+
+
+async def test_the_budget_learns_from_refusals_too(start_server: StartServer) -> None:
+    limits = {
+        "rateLimitType": "REQUEST_WEIGHT",
+        "interval": "MINUTE",
+        "intervalNum": 1,
+        "limit": 6000,
+        "count": 6001,
+    }
+    url = await start_server(replying({"id": 1, "status": 429, "rateLimits": [limits]}))
+    budget = WeightBudget()
+    async with BinanceApiClient(
+        url, proxy=False, budget=budget, clock=lambda: 6000.0
+    ) as api:
+        with pytest.raises(TooManyRequests):
+            await api.request("ping", {})
+    assert budget.reserve(1, 6000.0) == 60

@@ -18,6 +18,7 @@ from k2cli.binance.convert import (
     message_ids,
     now_us,
     trade_from_event,
+    trade_from_history,
 )
 from k2cli.binance.wire import decode_frame
 from k2cli.errors import MalformedMessage
@@ -417,3 +418,71 @@ def test_every_field_of_every_recorded_trade_is_right() -> None:
         }
         count += 1
     assert count == 15_863
+
+
+# As trades.historical gives the same trade, in microseconds.
+HISTORY_ENTRY: dict[str, Any] = {
+    "id": 3735693016,
+    "price": "61685.99000000",
+    "qty": "0.00017000",
+    "quoteQty": "10.48661830",
+    "time": 1723161601437000,
+    "isBuyerMaker": True,
+    "isBestMatch": True,
+}
+
+
+def repaired(**changes: Any) -> TradeV2:
+    entry = HISTORY_ENTRY | changes
+    return trade_from_history(entry, "BTCUSDT", ("BTC", "USDT"), 5, "BINANCE")
+
+
+def test_a_trade_of_the_history_is_that_of_the_stream_and_marked() -> None:
+    live = record_of(convert_binance_trade_to_v2(FRAME, ingestion_timestamp=5))
+    late = record_of(repaired())
+    assert uuid.UUID(late.pop("message_id")).version == 4
+    del live["message_id"]
+    assert late["vendor_data"].pop("source") == "backfill"
+    # The history keeps no event time.
+    del live["vendor_data"]["event_time"]
+    # Its digits are those of the wire, and here they are of different units.
+    assert live["vendor_data"].pop("trade_time") == "1723161601437"
+    assert late["vendor_data"].pop("trade_time") == "1723161601437000"
+    assert late == live
+
+
+def test_the_history_may_tell_milliseconds() -> None:
+    assert repaired(time=1723161601437).timestamp == 1723161601437000
+
+
+def test_a_history_without_best_match_leaves_it_out() -> None:
+    assert "is_best_match" not in repaired(isBestMatch=None).vendor_data
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": None},
+        {"id": -1},
+        {"id": "3735693016"},
+        {"id": True},
+        {"price": 61685.99},
+        {"price": "1e5"},
+        {"qty": None},
+        {"time": 0},
+        {"time": "1723161601437"},
+        {"isBuyerMaker": 1},
+    ],
+)
+def test_an_entry_of_the_history_that_is_no_trade_is_malformed(
+    changes: dict[str, Any],
+) -> None:
+    with pytest.raises(MalformedMessage):
+        repaired(**changes)
+
+
+@pytest.mark.parametrize("entry", [None, 1, "text \x1b[2J", [], [HISTORY_ENTRY]])
+def test_an_entry_of_the_history_that_is_no_object_is_malformed(entry: object) -> None:
+    with pytest.raises(MalformedMessage) as caught:
+        trade_from_history(entry, "BTCUSDT", ("BTC", "USDT"), 5, "BINANCE")
+    assert str(caught.value).isprintable()

@@ -324,10 +324,25 @@ def test_a_place_that_may_not_be_written_says_so(
     def forbidden(*_: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("k2cli.capture.file.os.open", forbidden)
+    monkeypatch.setattr("k2cli.capture.disk.os.open", forbidden)
     exc = refusal_of(path)
     assert exc.message == f"{path} cannot be written: Permission denied"
     assert exc.hint == "Choose a place that you may write to"
+
+
+def test_a_file_that_cannot_be_cut_is_an_error(
+    capture_of_three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("k2cli.capture.disk.os.ftruncate", failing)
+    with (
+        CaptureFile(capture_of_three, overwrite=True) as capture,
+        pytest.raises(OutputError, match="Input/output error"),
+    ):
+        capture.begin()
+    assert numbers_in(capture_of_three) == [1, 2, 3]
 
 
 @posix_only
@@ -414,7 +429,7 @@ def test_a_write_that_the_system_takes_in_parts_is_completed(
 ) -> None:
     real_write = os.write
     monkeypatch.setattr(
-        "k2cli.capture.file.os.write",
+        "k2cli.capture.disk.os.write",
         lambda fd, data: real_write(fd, bytes(data[:100])),
     )
     with CaptureFile(path) as capture:

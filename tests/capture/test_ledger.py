@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from k2cli.capture.ledger import Ledger
@@ -57,14 +59,27 @@ def test_the_account_has_a_line_for_each_symbol_and_the_missing_ids() -> None:
         ETHUSDT=[7, 8],
         BNBBTC=[],
     )
-    assert ledger.lines() == [
-        "symbol   trades    first id     last id  gaps  missing  duplicates",
-        "BTCUSDT       4  3735683259  3735683265     2        3           1",
-        "ETHUSDT       2           7           8     0        0           0",
-        "BNBBTC        0           -           -     0        0           0",
-        "BTCUSDT lacks 3735683261-3735683262, 3735683264",
-        "incomplete: 6 trades, 3 missing",
-    ]
+    *table, named, verdict = ledger.lines()
+    assert len({len(line) for line in table}) == 1
+    headings, *rows = (re.split(r" {2,}", line) for line in table)
+    bitcoin, ether, unseen = (dict(zip(headings, row, strict=True)) for row in rows)
+    assert (
+        bitcoin.items()
+        >= {
+            "symbol": "BTCUSDT",
+            "trades": "4",
+            "first id": "3735683259",
+            "last id": "3735683265",
+            "gaps": "2",
+            "missing": "3",
+            "duplicates": "1",
+        }.items()
+    )
+    assert ether["last id"] == "8"
+    assert ether["missing"] == "0"
+    assert (unseen["trades"], unseen["first id"], unseen["last id"]) == ("0", "-", "-")
+    assert named == "BTCUSDT lacks 3735683261-3735683262, 3735683264"
+    assert verdict == "incomplete: 6 trades, 3 missing"
 
 
 def test_a_complete_account_names_no_missing_ids() -> None:
@@ -83,3 +98,24 @@ def test_very_many_gaps_are_named_in_part_and_counted_in_full() -> None:
 def test_symbols_stand_in_the_order_given() -> None:
     lines = filled(ZZZ=[1], AAA=[1], MMM=[1]).lines()
     assert [line.split()[0] for line in lines[1:4]] == ["ZZZ", "AAA", "MMM"]
+
+
+def test_it_says_how_many_trades_were_repaired() -> None:
+    ledger = filled(BTCUSDT=[1, 4, 3, 2], ETHUSDT=[1, 2])
+    assert ledger.repaired == 0
+    assert ledger.verdict() == "complete: 6 trades, nothing missing"
+    ledger.trackers["BTCUSDT"].repaired = 2
+    assert ledger.repaired == 2
+    assert ledger.verdict() == (
+        "complete: 6 trades, 2 of them repaired, nothing missing"
+    )
+    headings, bitcoin, ether, _ = (re.split(r" {2,}", line) for line in ledger.lines())
+    column = headings.index("repaired")
+    assert (bitcoin[column], ether[column]) == ("2", "0")
+
+
+def test_what_is_lost_is_named_like_what_is_open() -> None:
+    ledger = filled(BTCUSDT=[1, 6, 9])
+    ledger.trackers["BTCUSDT"].give_up(2, 3)
+    assert ledger.missing == 6
+    assert ledger.lines()[-2] == "BTCUSDT lacks 2-5, 7-8"

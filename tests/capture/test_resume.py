@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from typing import TYPE_CHECKING
 
@@ -8,11 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.capture import resume
-from k2cli.capture.resume import CaptureEnd, read_end
+from k2cli.capture import backwards, resume
+from k2cli.capture.resume import (
+    CaptureEnd,
+    find_last_trades,
+    read_end,
+    texts_backwards,
+)
 from k2cli.errors import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.capture.conftest import MakeTrade
 
 RECORD = {
@@ -83,6 +91,61 @@ def test_a_line_in_the_middle_that_cannot_be_read_is_passed_over(
         + make_trade(2, "BUSDT").to_json_line(2)
     )
     assert set(end_of(content).last_trades) == {"AUSDT", "BUSDT"}
+
+
+def test_zeros_in_the_middle_end_a_capture(make_trade: MakeTrade) -> None:
+    before = make_trade(1, "AUSDT").to_json_line(1)
+    behind = make_trade(2, "BUSDT").to_json_line(2)
+    end = end_of(before + b'{"message_id' + bytes(50) + b"\n" + behind)
+    assert end.whole_bytes == len(before)
+    assert set(end.last_trades) == {"AUSDT"}
+
+
+@pytest.mark.parametrize("step_bytes", [600, 1000, 1501])
+def test_symbols_are_searched_for_from_the_end(
+    make_trade: MakeTrade, monkeypatch: pytest.MonkeyPatch, step_bytes: int
+) -> None:
+    monkeypatch.setattr(backwards, "_STEP_BYTES", step_bytes)
+    trades = [make_trade(i, f"S{i // 10}USDT") for i in range(1, 50)]
+    lines = [trade.to_json_line(i) for i, trade in enumerate(trades, start=1)]
+    content = b"".join(lines)
+    pieces = list(texts_backwards(io.BytesIO(content), len(content)))
+    assert b"".join(reversed(pieces)) == content
+    assert all(not piece or piece.endswith(b"\n") for piece in pieces)
+    assert find_last_trades(pieces, ["S4USDT", "S0USDT", "NOUSDT"]) == {
+        "S4USDT": (49, make_trade(49).timestamp),
+        "S0USDT": (9, make_trade(9).timestamp),
+    }
+
+
+def test_no_more_is_read_than_is_needed(make_trade: MakeTrade) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield make_trade(3, "AUSDT").to_json_line(3)
+        yield make_trade(2, "BUSDT").to_json_line(2)
+        pytest.fail("more was read")
+
+    assert set(find_last_trades(pieces(), {"AUSDT", "BUSDT"})) == {"AUSDT", "BUSDT"}
+    assert find_last_trades(pieces(), []) == {}
+
+
+@pytest.mark.parametrize(("line_bytes", "pieces"), [(2000, 5), (9, 3)])
+def test_the_search_has_a_limit(
+    monkeypatch: pytest.MonkeyPatch, line_bytes: int, pieces: int
+) -> None:
+    # Small pieces cost as much as larger ones.
+    monkeypatch.setattr(resume, "SEARCH_BYTES", 10_000)
+    monkeypatch.setattr(resume, "_LEAST_TEXT_BYTES", 4000 if line_bytes == 9 else 1)
+    endless = itertools.repeat(b"x" * (line_bytes - 1) + b"\n")
+    taken = itertools.count()
+    texts = (text for text, _ in zip(endless, taken, strict=False))
+    assert find_last_trades(texts, ["AUSDT"]) == {}
+    assert next(taken) == pieces
+
+
+def test_records_that_others_have_written_anew_are_read(make_trade: MakeTrade) -> None:
+    record = make_trade(7, "币安人生USDT").to_dict(1)
+    line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    assert end_of(line).last_trades == {"币安人生USDT": (7, make_trade(7).timestamp)}
 
 
 @given(st.binary(max_size=60))

@@ -17,6 +17,13 @@ def observed(tracker: SequenceTracker, *ids: int) -> list[Verdict]:
     return [tracker.observe(trade_id, 1000 + trade_id) for trade_id in ids]
 
 
+def adds_up(tracker: SequenceTracker) -> bool:
+    """Tell whether each id of the account came or is missing."""
+    if tracker.first_id is None or tracker.last_id is None:
+        return tracker.trades == tracker.missing == 0
+    return tracker.trades + tracker.missing == tracker.last_id - tracker.first_id + 1
+
+
 @pytest.mark.parametrize(
     ("ids", "verdicts", "missing"),
     [
@@ -134,6 +141,10 @@ def test_trades_missed_between_two_runs_are_missing() -> None:
     assert tracker.observe(104, 5001) is GAP
     assert tracker.missing_ranges == [(101, 103)]
     assert tracker.trades == 1
+    assert adds_up(tracker)
+    assert observed(tracker, 102, 101) == [LATE, LATE]
+    assert (tracker.first_id, tracker.last_id) == (101, 104)
+    assert adds_up(tracker)
 
 
 def test_a_trade_that_the_capture_has_is_a_duplicate() -> None:
@@ -141,7 +152,17 @@ def test_a_trade_that_the_capture_has_is_a_duplicate() -> None:
     tracker.resume(100, 5000)
     assert tracker.observe(100, 5000) is DUPLICATE
     assert tracker.observe(99, 4999) is DUPLICATE
+    assert tracker.first_id is None
     assert tracker.observe(101, 5000) is NEXT
+    assert adds_up(tracker)
+
+
+def test_a_new_count_while_the_capture_was_not_going_on_is_accounted_for() -> None:
+    tracker = SequenceTracker()
+    tracker.resume(100, 5000)
+    assert tracker.observe(7, 6000) is RESET
+    assert (tracker.first_id, tracker.last_id, tracker.trades) == (7, 7, 1)
+    assert adds_up(tracker)
 
 
 def test_a_lower_id_made_later_begins_a_new_count() -> None:
@@ -200,3 +221,170 @@ def test_each_count_is_partitioned_on_its_own(old: list[int], new: list[int]) ->
     assert tracker.resets == 1
     assert tracker.missing_ranges[: len(before)] == before
     assert sorted(accepted + missing) == list(range(new[0], max(new) + 1))
+
+
+def test_ids_that_were_jumped_over_are_open_until_they_come() -> None:
+    tracker = SequenceTracker()
+    observed(tracker, 1)
+    assert tracker.first_open_id is None
+    observed(tracker, 5, 9)
+    assert tracker.first_open_id == 2
+    observed(tracker, 2, 4)
+    assert tracker.first_open_id == 3
+    observed(tracker, 3)
+    assert tracker.first_open_id == 6
+    observed(tracker, 8, 7, 6)
+    assert tracker.first_open_id is None
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "ranges"),
+    [
+        (0, 99, [(2, 4), (6, 6), (8, 9)]),
+        (2, 9, [(2, 4), (6, 6), (8, 9)]),
+        (3, 3, [(3, 3)]),
+        (4, 8, [(4, 4), (6, 6), (8, 8)]),
+        (5, 7, [(6, 6)]),
+        (5, 5, []),
+        (0, 1, []),
+        (10, 99, []),
+    ],
+)
+def test_a_part_of_what_is_open_can_be_asked_for_and_given_up(
+    first: int, last: int, ranges: list[tuple[int, int]]
+) -> None:
+    tracker = SequenceTracker()
+    observed(tracker, 1, 5, 7, 10)
+    assert tracker.open_ranges(first, last) == ranges
+    tracker.give_up(first, last)
+    assert tracker.open_ranges(first, last) == []
+    # Missing all the same.
+    assert tracker.missing_ranges == [(2, 4), (6, 6), (8, 9)]
+    assert tracker.missing == 6
+    assert adds_up(tracker)
+
+
+def test_a_trade_that_was_given_up_is_left_out_when_it_comes() -> None:
+    tracker = SequenceTracker()
+    observed(tracker, 1, 5)
+    tracker.give_up(2, 3)
+    assert observed(tracker, 3, 4) == [DUPLICATE, LATE]
+    assert tracker.missing_ranges == [(2, 3)]
+    assert adds_up(tracker)
+
+
+def test_missing_ids_that_adjoin_are_one_range() -> None:
+    tracker = SequenceTracker()
+    observed(tracker, 1, 10)
+    for first, last in ((6, 7), (2, 3), (4, 5)):
+        tracker.give_up(first, last)
+    assert tracker.missing_ranges == [(2, 9)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.integers(50, 90), st.integers(0, 5)),
+        min_size=1,
+        max_size=60,
+    )
+)
+def test_what_came_is_open_or_is_lost_always_adds_up(
+    steps: list[tuple[bool, int, int]],
+) -> None:
+    tracker = SequenceTracker()
+    came: set[int] = set()
+    lost: set[int] = set()
+    for gives_up, trade_id, more in steps:
+        if gives_up:
+            for first, last in tracker.open_ranges(trade_id, trade_id + more):
+                lost |= set(range(first, last + 1))
+            tracker.give_up(trade_id, trade_id + more)
+        elif tracker.observe(trade_id, trade_id) is not DUPLICATE:
+            assert trade_id not in came | lost
+            came.add(trade_id)
+        assert adds_up(tracker)
+    ids = [i for a, b in tracker.missing_ranges for i in range(a, b + 1)]
+    still_open = [i for a, b in tracker.open_ranges(0, 99) for i in range(a, b + 1)]
+    assert lost == set(ids) - set(still_open)
+    assert len(came) == tracker.trades
+
+
+def test_trades_known_from_elsewhere_are_open() -> None:
+    tracker = SequenceTracker()
+    assert tracker.expect(9) is None
+    observed(tracker, 5)
+    assert tracker.expect(5) is None
+    assert tracker.expect(8) == (6, 8)
+    assert tracker.expect(8) is None
+    assert tracker.expect(9) == (9, 9)
+    assert (tracker.last_id, tracker.missing, tracker.gaps) == (9, 4, 2)
+    assert adds_up(tracker)
+    assert observed(tracker, 10, 7, 6, 9, 8) == [NEXT, LATE, LATE, LATE, LATE]
+    assert tracker.missing == 0
+    assert adds_up(tracker)
+
+
+def test_trades_known_from_elsewhere_count_from_the_end_of_the_capture_on() -> None:
+    tracker = SequenceTracker()
+    tracker.resume(100, 1100)
+    tracker.expect(103)
+    assert observed(tracker, 103) == [LATE]
+    assert tracker.first_id == 101
+    assert adds_up(tracker)
+
+
+def test_no_repeated_trade_is_taken_for_a_new_count() -> None:
+    # Of the trades known from elsewhere, the times are not known.
+    tracker = SequenceTracker()
+    observed(tracker, 5)
+    tracker.expect(9)
+    tracker.give_up(8, 8)
+    assert observed(tracker, 6, 6, 7, 6, 8, 9, 7, 10, 9) == [
+        LATE,
+        DUPLICATE,
+        LATE,
+        DUPLICATE,
+        DUPLICATE,
+        LATE,
+        DUPLICATE,
+        NEXT,
+        DUPLICATE,
+    ]
+    assert tracker.resets == 0
+    assert tracker.observe(1, 2_000_000) is RESET
+
+
+def test_the_newest_trade_tells_a_new_count_again_when_it_has_come() -> None:
+    tracker = SequenceTracker()
+    observed(tracker, 5)
+    tracker.expect(9)
+    observed(tracker, 9)
+    assert tracker.observe(1, 2_000_000) is RESET
+
+
+def test_an_account_can_end_before_what_is_open() -> None:
+    tracker = SequenceTracker()
+    observed(tracker, 1, 2, 4, 5, 8, 10)
+    tracker.give_up(3, 3)
+    tracker.give_up(9, 9)
+    tracker.forget_open()
+    assert (tracker.first_id, tracker.last_id, tracker.trades) == (1, 5, 4)
+    assert tracker.missing_ranges == [(3, 3)]
+    assert tracker.first_open_id is None
+    assert adds_up(tracker)
+
+
+def test_an_account_may_end_before_it_began() -> None:
+    tracker = SequenceTracker()
+    tracker.resume(100, 1100)
+    observed(tracker, 104)
+    tracker.forget_open()
+    assert (tracker.first_id, tracker.trades, tracker.missing) == (None, 0, 0)
+
+
+def test_without_anything_open_an_account_ends_where_it_is() -> None:
+    tracker = SequenceTracker()
+    tracker.forget_open()
+    observed(tracker, 1, 2)
+    tracker.forget_open()
+    assert (tracker.first_id, tracker.last_id, tracker.trades) == (1, 2, 2)

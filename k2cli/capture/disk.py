@@ -1,0 +1,264 @@
+"""One open file: locked, appended to in whole pieces, watched."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+from k2cli.capture.lock import lock
+from k2cli.errors import OutputError, printable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# How often opening starts over when the file is renamed or removed meanwhile, as a
+# recorder that has just rotated does.
+_OPEN_ATTEMPTS = 5
+_HINTS = {
+    errno.ENOSPC: "Make room and start again: k2 goes on where it stopped",
+    errno.EDQUOT: "Make room and start again: k2 goes on where it stopped",
+    errno.EACCES: "Choose a place that you may write to",
+    errno.EPERM: "Choose a place that you may write to",
+    errno.EROFS: "Choose a place that can be written to",
+}
+
+
+class DiskFile:
+    """A file open for appending, by this process alone.
+
+    Args:
+        path: The file; made if it is not there.
+        name: What to call it in errors, fit for printing.
+
+    Attributes:
+        is_regular: Whether it is a file, and no device or pipe.
+        size_bytes: Its size, as far as it was written by us.
+
+    Raises:
+        OutputError: If it cannot be opened, or is being written by another k2.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        self._name = name
+        # Held while the descriptor is used in another thread, so that it is not closed
+        # meanwhile and its number given to another file.
+        self._guard = threading.Lock()
+        for _ in range(_OPEN_ATTEMPTS):
+            self._fd = self._open()
+            if self._is_at_path():
+                break
+            os.close(self._fd)
+        else:
+            raise self._taken()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self._fd < 0
+
+    @property
+    def created(self) -> bool:
+        """Whether it was not there before."""
+        return self._created
+
+    def reader(self) -> BinaryIO:
+        """Give its content; closing that does not close the file."""
+        return open(self._fd, "rb", closefd=False)
+
+    def cut(self, size_bytes: int) -> None:
+        """Make it this short.
+
+        Raises:
+            OutputError: If it cannot be cut.
+        """
+        try:
+            if self.is_regular and os.fstat(self._fd).st_size > size_bytes:
+                os.ftruncate(self._fd, size_bytes)
+        except OSError as exc:
+            raise self.error(exc) from exc
+        self.size_bytes = size_bytes
+
+    def append(self, data: bytes, *, line_wise: bool) -> None:
+        """Append all of this; or if that fails, whole pieces only.
+
+        Args:
+            data: What to append.
+            line_wise: Whether a piece is a line, rather than all of it.
+
+        Raises:
+            OutputError: If the system does not take it.
+        """
+        view = memoryview(data)
+        written = 0
+        try:
+            while written < len(view):
+                taken = os.write(self._fd, view[written:])
+                if not taken:
+                    raise OSError(errno.EIO, "nothing more is taken")
+                written += taken
+        except OSError as exc:
+            whole = data.rfind(b"\n", 0, written) + 1 if line_wise else 0
+            if written > whole and self.is_regular:
+                with suppress(OSError):
+                    os.ftruncate(self._fd, self.size_bytes + whole)
+            self.size_bytes += whole
+            raise self.error(exc) from exc
+        self.size_bytes += written
+
+    def sync(self) -> None:
+        """Wait until what was written would outlast a power cut; in any thread.
+
+        Raises:
+            OutputError: If the disk failed.
+        """
+        with self._guard:
+            if self.closed or not self.is_regular:
+                return
+            try:
+                os.fsync(self._fd)
+            except OSError as exc:
+                if exc.errno not in (errno.EINVAL, errno.ENOTSUP):
+                    raise self.error(exc) from exc
+
+    def check(self) -> None:
+        """See whether it is still there, and as it was written.
+
+        Raises:
+            OutputError: If somebody removed, replaced or changed it.
+        """
+        # An open file can be neither removed nor replaced on Windows.
+        if not self.is_regular or self.closed or sys.platform == "win32":
+            return
+        try:
+            there = self._path.stat()
+        except FileNotFoundError as exc:
+            raise OutputError(
+                f"{self._name} was removed while it was being written",
+                "Start again: k2 makes a new one",
+            ) from exc
+        except OSError as exc:
+            reason = printable(exc.strerror or str(exc))
+            raise OutputError(
+                f"{self._name} cannot be reached any more: {reason}",
+                "Make it reachable and start again: k2 goes on where it stopped",
+            ) from exc
+        if not os.path.samestat(there, os.fstat(self._fd)):
+            raise OutputError(
+                f"{self._name} was replaced while it was being written",
+                "Move the other file away and start again",
+            )
+        if there.st_size != self.size_bytes:
+            raise OutputError(
+                f"{self._name} was changed by another program while it was being "
+                "written",
+                "Let nothing else write it and start again: k2 goes on at its end",
+            )
+
+    def close(self, *, remove_if_empty: bool = False) -> None:
+        """Close it, if it is open.
+
+        Args:
+            remove_if_empty: Take it away if nothing is in it.
+
+        Raises:
+            OutputError: If what was written could not be stored after all.
+        """
+        with self._guard:
+            if self.closed:
+                return
+            empty = self.is_regular and os.fstat(self._fd).st_size == 0
+            removing = remove_if_empty and empty and self._is_at_path()
+            # While it is open nobody else can have begun to write it.
+            if removing and sys.platform != "win32":
+                self._remove()
+            fd, self._fd = self._fd, -1
+            try:
+                os.close(fd)
+            except OSError as exc:
+                raise self.error(exc) from exc
+            if removing and sys.platform == "win32":
+                self._remove()
+
+    def error(self, exc: OSError) -> OutputError:
+        """Say what the system refused, and what to do about it."""
+        return output_error(self._path, self._name, exc)
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        try:
+            self._created = not self._path.exists()
+            fd = os.open(self._path, flags, 0o666)
+        except OSError as exc:
+            raise self.error(exc) from exc
+        try:
+            status = os.fstat(fd)
+            self.is_regular = stat.S_ISREG(status.st_mode)
+            self.size_bytes = status.st_size if self.is_regular else 0
+            if self.is_regular and not lock(fd):
+                raise self._taken()
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _remove(self) -> None:
+        with suppress(OSError):
+            self._path.unlink()
+
+    def _is_at_path(self) -> bool:
+        if not self.is_regular or sys.platform == "win32":
+            return True
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._fd))
+        except OSError:
+            return False
+
+    def _taken(self) -> OutputError:
+        return OutputError(
+            f"{self._name} is being written by another k2",
+            "Stop that one, or choose another name",
+        )
+
+
+def sync_folder(path: Path) -> None:
+    """Let a file's name outlast a power cut, where the system can do that."""
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):
+        fd = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def output_error(path: Path, name: str, exc: OSError) -> OutputError:
+    """Say why a file cannot be written, and what to do about it.
+
+    Args:
+        path: The file.
+        name: What to call it, fit for printing.
+        exc: What the system said.
+    """
+    is_folder = isinstance(exc, IsADirectoryError)
+    with suppress(OSError):
+        is_folder = is_folder or path.is_dir()
+    if is_folder:
+        return OutputError(f"{name} is a folder", "Name a file, like trades.jsonl")
+    if isinstance(exc, FileNotFoundError):
+        folder = printable(str(path.parent))
+        return OutputError(
+            f"{name} cannot be written: there is no folder {folder}",
+            f"Make it first: mkdir -p {folder}",
+        )
+    reason = printable(exc.strerror or str(exc))
+    return OutputError(
+        f"{name} cannot be written: {reason}",
+        _HINTS.get(exc.errno or 0, "Choose another place"),
+    )

@@ -1,0 +1,195 @@
+"""``k2 verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self
+
+import typer
+
+from k2cli.cli import options as shared  # noqa: TC001 - Typer reads annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from k2cli.capture.reader import CaptureSource
+    from k2cli.capture.report import Report
+    from k2cli.capture.verify import Verifier
+
+_REDRAWN_EVERY_SECONDS = 0.25
+
+
+def verify(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="A capture: one file, or the files of its rotation; - for stdin. "
+            "Plain, gzip or zstd.",
+            show_default=False,
+        ),
+    ],
+    json: Annotated[
+        bool, typer.Option("--json", help="Everything as one JSON object.")
+    ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Name every finding, not just the first 20 of a kind."
+        ),
+    ] = False,
+    debug: shared.Debug = False,
+) -> int:
+    """Prove a capture whole, or name what is missing or wrong in it.
+
+    The exit status is 0 for a whole capture and 6 for any other, an empty one too.
+
+    k2 verify trades.jsonl
+
+    k2 verify --json trades-*.jsonl.gz | jq .verdict
+    """
+    del debug  # main() reads it
+    import signal
+
+    from k2cli.capture.report import Conclusion
+    from k2cli.errors import ExitStatus
+
+    # As with Ctrl-C, the progress is taken off the terminal first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    report = _read(_sources(files))
+    _print(_json(report) if json else _text(report, everything=everything))
+    whole = report.conclusion is Conclusion.WHOLE
+    return ExitStatus.DONE if whole else ExitStatus.INCOMPLETE
+
+
+def _sources(files: list[Path]) -> list[CaptureSource]:
+    import sys
+
+    from k2cli.capture.reader import CaptureSource, in_order
+    from k2cli.errors import SettingsError
+
+    if sum(str(path) == "-" for path in files) > 1:
+        raise SettingsError("stdin can be read once only", "Write - once")
+    return in_order(
+        [
+            CaptureSource(path, sys.stdin.buffer if str(path) == "-" else None)
+            for path in files
+        ]
+    )
+
+
+def _read(sources: list[CaptureSource]) -> Report:
+    from rich.console import Console
+
+    from k2cli.capture.verify import Verifier
+
+    verifier = Verifier()
+    console = Console(stderr=True)
+    if not console.is_terminal or console.is_dumb_terminal:
+        return verifier.read((source.name, source.chunks()) for source in sources)
+    with _Progress(console, sources, verifier) as progress:
+        return verifier.read(
+            (source.name, progress.followed(source)) for source in sources
+        )
+
+
+class _Progress:
+    """A line on a terminal that says how far the reading has come."""
+
+    def __init__(
+        self, console: Console, sources: list[CaptureSource], verifier: Verifier
+    ) -> None:
+        import time
+
+        from rich.live import Live
+
+        self._live = Live(
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._console = console
+        self._sources = sources
+        self._verifier = verifier
+        self._clock = time.monotonic
+        self._started = self._clock()
+        self._next_drawing = self._started
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        from contextlib import suppress
+
+        with suppress(OSError):  # the terminal is gone
+            self._live.stop()
+
+    def followed(self, source: CaptureSource) -> Iterator[bytes]:
+        """Hand a file's chunks on, drawing now and then."""
+        for chunk in source.chunks():
+            yield chunk
+            now = self._clock()
+            if now >= self._next_drawing:
+                self._next_drawing = now + _REDRAWN_EVERY_SECONDS
+                self._draw(source, now)
+
+    def _draw(self, source: CaptureSource, now: float) -> None:
+        from k2cli.display.verdict import Reading, reading_line
+
+        sizes = [one.size_bytes for one in self._sources]
+        known = [size for size in sizes if size is not None]
+        reading = Reading(
+            name=source.name,
+            lines=self._verifier.lines,
+            findings=self._verifier.report.findings,
+            read_bytes=sum(one.read_bytes for one in self._sources),
+            size_bytes=sum(known) if len(known) == len(sizes) else None,
+            seconds=now - self._started,
+        )
+        line = reading_line(reading, self._console.width - 1)
+        self._live.update(line, refresh=True)
+
+
+def _json(report: Report) -> bytes:
+    import orjson
+
+    return orjson.dumps(report.to_dict(), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _text(report: Report, *, everything: bool) -> bytes:
+    import io
+    import sys
+
+    from rich.console import Console
+
+    from k2cli.display.verdict import verdict_lines
+
+    # Drawn as for stdout, but written by _print, which knows what can go wrong.
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=Console().is_terminal)
+    for line in verdict_lines(report.to_dict(), everything=everything):
+        console.print(line, soft_wrap=True)
+    return drawn.getvalue().encode(sys.stdout.encoding, "backslashreplace")
+
+
+def _print(text: bytes) -> None:
+    import os
+    import sys
+
+    from k2cli.errors import OutputError, printable
+
+    try:
+        while text:
+            text = text[os.write(sys.stdout.fileno(), text) :]
+    except BrokenPipeError:
+        return  # what was found is still told by the exit status
+    except OSError as exc:
+        raise OutputError(
+            f"stdout cannot be written: {printable(exc.strerror or str(exc))}",
+            "Make room, or send it elsewhere",
+        ) from exc

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+import zlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import orjson
+import pytest
+
+from k2cli.capture import reader
+from k2cli.capture.reader import CHUNK_BYTES, CaptureSource, in_order
+from k2cli.capture.verify import BrokenOff
+from k2cli.errors import ExitStatus, SettingsError
+
+LINES = [orjson.dumps({"platform_sequence": n}) + b"\n" for n in range(1, 200)]
+TEXT = b"".join(LINES)
+
+
+def read(path: Path) -> tuple[bytes, BrokenOff | None]:
+    """Give what can be read of a file, and why it broke off if it did."""
+    content = b""
+    try:
+        for chunk in CaptureSource(path).chunks():
+            assert len(chunk) <= CHUNK_BYTES
+            content += chunk
+    except BrokenOff as exc:
+        return content, exc
+    return content, None
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "capture"
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        TEXT,
+        b"",
+        gzip.compress(TEXT),
+        gzip.compress(TEXT[:500]) + gzip.compress(b"") + gzip.compress(TEXT[500:]),
+        gzip.compress(TEXT) + bytes(1000),
+        gzip.compress(TEXT[:500]) + bytes(9) + gzip.compress(TEXT[500:]),
+    ],
+)
+def test_compression_is_told_by_content(path: Path, packed: bytes) -> None:
+    path.write_bytes(packed)
+    source = CaptureSource(path)
+    content = b"".join(source.chunks())
+    assert content == (TEXT if packed else b"")
+    assert source.read_bytes == source.size_bytes == len(packed)
+
+
+def test_what_unpacks_to_much_comes_in_pieces(path: Path) -> None:
+    content = b"\n" * (CHUNK_BYTES * 20 + 7)
+    path.write_bytes(gzip.compress(content))
+    assert read(path) == (content, None)
+
+
+def test_members_across_chunks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "CHUNK_BYTES", 5)
+    path.write_bytes(gzip.compress(TEXT) + bytes(11) + gzip.compress(TEXT) + bytes(5))
+    assert read(path) == (TEXT * 2, None)
+
+
+def test_gzip_that_is_cut_gives_what_is_before_the_cut(path: Path) -> None:
+    first, second = gzip.compress(TEXT[:500]), gzip.compress(TEXT[500:])
+    packed = first + second
+    for cut in range(2, len(packed)):
+        path.write_bytes(packed[:cut])
+        content, broken_off = read(path)
+        assert TEXT.startswith(content)
+        if cut >= len(first):
+            assert content.startswith(TEXT[:500])
+        if cut == len(first):
+            assert broken_off is None
+        else:
+            assert broken_off is not None
+            assert not broken_off.damaged
+
+
+def test_gzip_is_readable_up_to_its_last_flush(path: Path) -> None:
+    deflate = zlib.compressobj(wbits=31)
+    flushed = deflate.compress(TEXT) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    path.write_bytes(flushed)
+    content, broken_off = read(path)
+    assert content == TEXT
+    assert broken_off is not None
+
+
+def test_gzip_that_is_damaged_is_told_apart(path: Path) -> None:
+    packed = bytearray(gzip.compress(TEXT))
+    packed[-6] ^= 1  # in the checksum
+    path.write_bytes(packed)
+    content, broken_off = read(path)
+    assert TEXT.startswith(content)
+    assert broken_off is not None
+    assert broken_off.damaged
+    path.write_bytes(gzip.compress(TEXT) + b"garbage")
+    _, broken_off = read(path)
+    assert broken_off is not None
+    assert broken_off.damaged
+
+
+def test_zstandard_needs_a_package(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> ModuleType:
+        raise ImportError(name)
+
+    monkeypatch.setattr(reader, "import_module", nothing)
+    path.write_bytes(b"\x28\xb5\x2f\xfdrest")
+    with pytest.raises(SettingsError, match="needs a package"):
+        read(path)
+
+
+def test_zstandard_frames_whole_and_cut(path: Path) -> None:
+    zstandard: Any = pytest.importorskip("zstandard")
+    first = zstandard.compress(TEXT[:500])
+    packed = first + zstandard.compress(TEXT[500:])
+    path.write_bytes(packed)
+    assert read(path) == (TEXT, None)
+    for cut in range(4, len(packed)):
+        path.write_bytes(packed[:cut])
+        content, broken_off = read(path)
+        assert TEXT.startswith(content)
+        assert (broken_off is None) is (cut == len(first))
+
+
+def test_files_are_put_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    parts = {
+        "b": LINES[:9],
+        "c.gz": LINES[9:12],
+        "empty": [],
+        "junk": [b"junk\n"],
+        "a": LINES[12:],
+    }
+    for name, lines in parts.items():
+        text = b"".join(lines)
+        packed = gzip.compress(text) if name.endswith("gz") else text
+        (tmp_path / name).write_bytes(packed)
+
+    def ordered(*names: str) -> list[str]:
+        sources = in_order([CaptureSource(tmp_path / name) for name in names])
+        return [Path(source.name).name for source in sources]
+
+    assert ordered("b", "c.gz", "a") == ["b", "c.gz", "a"]
+    assert ordered("a", "b", "c.gz") == ["b", "c.gz", "a"]
+    # What has no number stays behind the one before it.
+    assert ordered("a", "empty", "b", "junk") == ["b", "junk", "a", "empty"]
+    assert ordered("junk", "b") == ["junk", "b"]
+
+
+def test_looking_for_the_order_reads_a_beginning_only(path: Path) -> None:
+    path.write_bytes(LINES[4] + b"x" * CHUNK_BYTES * 9)
+    source = CaptureSource(path)
+    assert source.first_number() == 5
+    assert source.read_bytes == 0
+    path.write_bytes(b"x" * CHUNK_BYTES * 9)
+    assert CaptureSource(path).first_number() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nowhere\x1b[2J", "there is no file"),
+        (".", "is a folder"),
+        ("file/below", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=says) as raised:
+        CaptureSource(tmp_path / name)
+    assert str(raised.value).isprintable()
+    assert raised.value.exit_status == ExitStatus.USAGE
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
+def test_a_file_that_may_not_be_read(path: Path) -> None:
+    path.write_bytes(TEXT)
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read everything")
+    with pytest.raises(SettingsError, match="Permission denied"):
+        CaptureSource(path)
