@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from pathlib import Path
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 128 * 1024
 """What is read and unpacked at once."""
 
 _GZIP_MAGIC = b"\x1f\x8b"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from k2cli.cli.options import TailOptions, takes
+from k2cli.cli.options import TailOptions, duration_seconds, takes
 
 if TYPE_CHECKING:
     from k2cli.cli.tail import Tail
@@ -37,6 +37,25 @@ def record(
             rich_help_panel=_WHERE_TO,
         ),
     ] = False,
+    rotate: Annotated[
+        str | None,
+        typer.Option(
+            "--rotate",
+            metavar="SIZE|TIME",
+            help="Go on in a new file at 100MB, or every 1h or 1d (UTC).",
+            rich_help_panel=_WHERE_TO,
+        ),
+    ] = None,
+    fsync: Annotated[
+        str,
+        typer.Option(
+            "--fsync",
+            metavar="SECONDS",
+            help="How often to wait for the disk, which is what a power cut may lose; "
+            "0: with every write; never.",
+            rich_help_panel=_WHERE_TO,
+        ),
+    ] = "5",
 ) -> int:
     """Record live trades to a file, one JSON object a line.
 
@@ -47,25 +66,35 @@ def record(
     from rich.console import Console
 
     from k2cli.capture.file import CaptureFile
+    from k2cli.capture.rotation import rotation as read_rotation
     from k2cli.cli.pipe_output import PipeOutput
     from k2cli.cli.recording_output import RecordingOutput
     from k2cli.cli.run import configure_log, run_tail
-    from k2cli.errors import SettingsError, printable
+    from k2cli.errors import SettingsError
 
-    if output.suffix in (".gz", ".zst"):
-        raise SettingsError(
-            f"{printable(str(output))}: compressed captures are not supported",
-            "Leave the ending out, and compress the file afterwards",
-        )
+    rotation = read_rotation(rotate) if rotate is not None else None
+    fsync_seconds = _fsync_seconds(fsync)
     log_output = configure_log(options)
     console = Console(stderr=True)
     if str(output) == "-":
+        if rotation is not None:
+            raise SettingsError("stdout cannot be rotated", "Leave --rotate out")
         pipe = PipeOutput(_json_lines, numbered=True)
         progress = RecordingOutput(console, log_output, pipe)
         return run_tail(options, progress, log_output, in_order=True)
-    with CaptureFile(output, overwrite=overwrite) as capture:
+    with CaptureFile(
+        output, overwrite=overwrite, rotation=rotation, fsync_seconds=fsync_seconds
+    ) as capture:
         progress = RecordingOutput(console, log_output)
         return run_tail(options, progress, log_output, capture, in_order=True)
+
+
+def _fsync_seconds(text: str) -> float | None:
+    if text.strip().lower() == "never":
+        return None
+    if text.strip() == "0":
+        return 0.0
+    return duration_seconds(text)
 
 
 def _json_lines(_tail: Tail) -> LineFormat:

@@ -124,7 +124,9 @@ class RecordingOutput(Redrawn):
             connection=tail.connection(),
             uptime_seconds=tail.uptime_seconds(),
             name=capture.name if capture is not None else "stdout",
-            size_bytes=capture.size_bytes if capture is not None else None,
+            size_bytes=capture.finished_bytes + capture.size_bytes
+            if capture is not None
+            else None,
             trades=tail.passed,
             trades_per_second=self._rate.per_second(time.monotonic()),
             lag_us=_lag_us(last) if last and not tail.source.replayed else None,

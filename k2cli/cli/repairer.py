@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 # The API connection is let go when it has had nothing to do for so long.
 IDLE_SECONDS = 60.0
+# The exchange itself gives a request up after 10 s.
+REPLY_SECONDS = 12.0
 _RETRY_SECONDS = 1.0
 _MOST_RETRY_SECONDS = 15.0
 _BAN_SECONDS = 120.0
@@ -122,6 +124,8 @@ class Repairer:
             newest = await api.historical_trades(symbol, None, 1, self._pairs[symbol])
         except (ConnectFailed, ExchangeRefused) as exc:
             log.debug("Cannot read the history", reason=exc.message, symbol=symbol)
+            if isinstance(exc, ConnectFailed):
+                await self._hang_up()
             if isinstance(exc, TooManyRequests | AddressBanned | AccessBlocked):
                 wait = exc.retry_after_seconds or _BAN_SECONDS
                 self._plan.not_before(time.monotonic() + wait)
@@ -186,6 +190,7 @@ class Repairer:
                 api = BinanceApiClient(
                     self._source.config.api_url,
                     open_timeout_seconds=self._source.config.open_timeout,
+                    reply_timeout_seconds=REPLY_SECONDS,
                     proxy=self._source.proxy,
                     budget=self._budget,
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -16,10 +16,17 @@ from k2cli.cli.source import Source, open_source
 from k2cli.cli.stop import Stop
 from k2cli.cli.wholeness import Wholeness
 from k2cli.display.digits import duration_text, size_text
-from k2cli.errors import ExitStatus, ReaderGone
+from k2cli.errors import (
+    ExchangeRefused,
+    ExchangeUnreachable,
+    ExitStatus,
+    K2Error,
+    OutputError,
+    ReaderGone,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -33,6 +40,8 @@ if TYPE_CHECKING:
 FIRST_FAILURES = 3
 # How long a reader of stdout that does not read may hold up the end.
 LAST_WRITE_SECONDS = 2.0
+# How often the capture file is looked after.
+TEND_SECONDS = 1.0
 # How long repairs may hold up the end: when a limit was reached, and after a signal.
 LAST_REPAIR_SECONDS = 10.0
 SIGNALLED_REPAIR_SECONDS = 3.0
@@ -145,7 +154,8 @@ class Tail:
                 f"{self.capture.name}: {self.capture.trades_written:,} trades written "
                 f"in {duration_text(self.uptime_seconds())}, "
                 f"{self.capture.platform_sequence:,} in all, "
-                f"{size_text(self.capture.size_bytes)}",
+                f"{size_text(self.capture.finished_bytes + self.capture.size_bytes)}"
+                f"{_in_files(self.capture.finished_files + 1)}",
             )
         return lines
 
@@ -180,11 +190,31 @@ class Tail:
         self.lookup = await self.source.select(self.options)
         self.ledger = Ledger(self.lookup.symbols)
         if self.capture is not None:
-            for symbol, last in self.capture.end.last_trades.items():
-                if symbol in self.ledger.trackers:
-                    self.ledger.trackers[symbol].resume(*last)
+            await self._resume(self.capture)
         # Said once connected: if that fails, the one line of it is the one to read.
         self._warnings = list(self.lookup.warnings)
+
+    async def _resume(self, capture: CaptureFile) -> None:
+        """Go on where the capture stopped, symbol by symbol."""
+        symbols = self.lookup.symbols
+        last_trades = await asyncio.to_thread(capture.last_trades, symbols)
+        for symbol, last in last_trades.items():
+            self.ledger.trackers[symbol].resume(*last)
+        anew = [symbol for symbol in symbols if symbol not in last_trades]
+        if last_trades and anew:
+            log.info("Symbols that the capture does not have yet", symbols=anew[:20])
+
+    async def _tend(self, capture: CaptureFile) -> None:
+        """See that the file is still there, and ask the disk to keep what it got."""
+        try:
+            while True:
+                await asyncio.sleep(TEND_SECONDS)
+                capture.check()
+                now = time.monotonic()
+                if capture.sync_due(now):
+                    await asyncio.to_thread(capture.sync, now)
+        except OutputError as exc:
+            self.stop.fail(exc)
 
     async def _receive(self) -> None:
         config = self.source.config
@@ -216,6 +246,8 @@ class Tail:
             max_backfill=self.options.max_backfill if self.options.backfill else 0,
         )
         tasks = [receiving, requested, *self._wholeness.start()]
+        if self.capture is not None:
+            tasks.append(asyncio.create_task(self._tend(self.capture)))
         if self.source.finished is not None:
             tasks.append(asyncio.create_task(self.source.finished.wait()))
         try:
@@ -224,13 +256,10 @@ class Tail:
                 timeout=self.options.duration,
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            # Without a limit a reader that has stopped reading would hold up the end.
-            asyncio.get_running_loop().call_later(
-                LAST_WRITE_SECONDS, self.output.finish
-            )
-            await self.client.disconnect()
-            await receiving
+            failure = await self._disconnect(receiving)
             await self._finish()
+            if failure is not None:
+                raise failure
             for task in tasks:
                 if task.done() and not task.cancelled():
                     task.result()
@@ -242,18 +271,42 @@ class Tail:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._flush()
 
+    async def _disconnect(self, receiving: asyncio.Task[None]) -> K2Error | None:
+        """End the stream; give its failure, if it had failed by itself."""
+        with self._patience():
+            await self.client.disconnect()
+            try:
+                await receiving
+            except ReaderGone as exc:
+                self.stop.fail(exc)
+            except (ExchangeUnreachable, ExchangeRefused) as exc:
+                return exc
+        return None
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """Let a reader of stdout that has stopped reading not hold up the end."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(LAST_WRITE_SECONDS, self.output.finish)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     async def _finish(self) -> None:
-        """Let repairs that are under way come to an end, if that does not take long."""
+        """Let repairs that are under way come to an end, if that does not take long.
+
+        A recording that is stopped before that ends at its gap, so that the next run
+        repairs it: what is behind a hole in a file cannot be put in order any more.
+        """
         counted = self.options.count is not None and self.passed >= self.options.count
         signalled = self.stop.requested.is_set()
-        await self._wholeness.finish(
-            0.0
-            if counted
-            else SIGNALLED_REPAIR_SECONDS
-            if signalled
-            else LAST_REPAIR_SECONDS,
-            whole=not counted,
-        )
+        if not counted:
+            await self._wholeness.repair_for(
+                SIGNALLED_REPAIR_SECONDS if signalled else LAST_REPAIR_SECONDS
+            )
+        with self._patience():
+            await self._wholeness.finish(whole=not (counted or signalled))
 
     def _on_trade(self, trade: TradeV2) -> Awaitable[None] | None:
         count = self.options.count
@@ -286,10 +339,12 @@ class Tail:
             return
         self.capture.write(trade)
         if not self._flush_is_due:
-            # After whatever else has arrived by now, so that a burst is written at once
-            # and a lone trade without delay.
+            # At the earliest after whatever else has arrived by now, so that a burst is
+            # written at once and a lone trade without delay.
             self._flush_is_due = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_later(
+                self.capture.flush_after_seconds, self._flush
+            )
 
     def _flush(self) -> None:
         self._flush_is_due = False
@@ -308,6 +363,10 @@ class Tail:
             for warning in self._warnings:
                 log.warning(warning)
             self._warnings = []
+
+
+def _in_files(count: int) -> str:
+    return f" in {count:,} files" if count > 1 else ""
 
 
 def _filter(options: TailOptions) -> Callable[[TradeV2], bool]:

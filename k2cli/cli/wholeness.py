@@ -72,25 +72,29 @@ class Wholeness:
 
     def start(self) -> list[asyncio.Task[None]]:
         """Start to watch and to repair; whoever calls cancels the tasks in the end."""
-        tasks = [asyncio.create_task(self._watch())]
+        watching = [self._watch_holds()]
         if self._max_backfill:
-            tasks.append(asyncio.create_task(self._repairer.run()))
-        return tasks
+            watching += [self._watch_silence(), self._repairer.run()]
+        return [asyncio.create_task(work) for work in watching]
 
     def arrived(self, trade: TradeV2) -> Awaitable[None] | None:
         """Take a trade from the stream."""
         return self._delivery.arrived(trade, time.monotonic())
 
-    async def finish(self, repair_seconds: float, *, whole: bool) -> None:
-        """End: give repairs that long, then hand on what is held.
+    async def repair_for(self, seconds: float) -> None:
+        """Give repairs that are under way so long to come to an end."""
+        if self._max_backfill:
+            await self._repairer.until_idle(seconds)
 
-        Args:
-            repair_seconds: How long repairs may take.
-            whole: As for ``Delivery.finish``.
-        """
-        if self._max_backfill and repair_seconds:
-            await self._repairer.until_idle(repair_seconds)
+    async def finish(self, *, whole: bool) -> None:
+        """Hand on what is held; see ``Delivery.finish``."""
+        left = self._delivery.held
         await self._delivery.finish(whole=whole)
+        if left and not whole:
+            log.warning(
+                "Stopped before a gap was repaired: the next run goes on before it",
+                trades_not_written=left,
+            )
 
     def _repaired(self, trade: TradeV2) -> Awaitable[None] | None:
         return self._delivery.arrived(trade, time.monotonic(), repaired=True)
@@ -110,17 +114,19 @@ class Wholeness:
             self._repairer.repair(symbol, ids)
         return repairing
 
-    async def _watch(self) -> None:
+    async def _watch_holds(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            self._delivery.give_up_stale(time.monotonic())
+
+    async def _watch_silence(self) -> None:
         silence = SilenceWatch(time.monotonic())
         trackers = self._ledger.trackers
         while True:
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
-            now = time.monotonic()
-            self._delivery.give_up_stale(now)
-            if self._max_backfill:
-                counts = {symbol: one.trades for symbol, one in trackers.items()}
-                for symbol in silence.odd(counts, now):
-                    await self._look_into(symbol)
+            counts = {symbol: one.trades for symbol, one in trackers.items()}
+            for symbol in silence.odd(counts, time.monotonic()):
+                await self._look_into(symbol)
 
     async def _look_into(self, symbol: str) -> None:
         """Find out whether a silent symbol is quiet, or its stream has stalled."""

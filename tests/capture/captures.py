@@ -128,6 +128,22 @@ class Mortal:
         return function
 
 
+class FullDisk:
+    """Takes a number of bytes, in pieces, and no more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, room_bytes: int) -> None:
+        self._write = os.write
+        self._room_bytes = room_bytes
+        monkeypatch.setattr("k2cli.capture.disk.os.write", self.write)
+
+    def write(self, fd: int, data: bytes) -> int:
+        if not self._room_bytes:
+            raise OSError(28, "No space left on device")
+        taken = self._write(fd, bytes(data[: min(self._room_bytes, 100)]))
+        self._room_bytes -= taken
+        return taken
+
+
 def text_of(path: Path) -> bytes:
     """Read a capture's file with other code than k2's."""
     if path.suffix == ".gz":

@@ -234,7 +234,7 @@ def test_a_file_system_that_cannot_sync_will_do(
     write_ids(capture, 3)
 
 
-@pytest.mark.parametrize("ends", ["rotates", "closes"])
+@pytest.mark.parametrize("ends", ["rotates", "closes", "has failed"])
 def test_a_file_is_not_closed_while_the_disk_is_waited_for(
     path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
@@ -267,7 +267,10 @@ def test_a_file_is_not_closed_while_the_disk_is_waited_for(
         threading.Timer(0.05, go_on.set).start()
         if ends == "rotates":
             capture.write(trade(10))
+        elif ends == "closes":
+            capture.close()
         else:
+            capture._fail(OutputError("the file was removed"))
             capture.close()
         assert synced
         thread.join()

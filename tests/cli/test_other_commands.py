@@ -119,7 +119,9 @@ async def test_version_and_module(k2: K2) -> None:
     assert ended.out.decode() == f"k2 {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["stream", "record", "symbols", "simulate"])
+@pytest.mark.parametrize(
+    "command", ["stream", "record", "symbols", "verify", "simulate"]
+)
 async def test_every_command_has_help_with_two_examples(k2: K2, command: str) -> None:
     ended = await k2(command, "--help")
 

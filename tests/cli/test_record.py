@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -178,6 +179,58 @@ async def test_overwrite_starts_anew(k2: K2, market: SimulatedExchange) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "size"), [("t.jsonl", "40kB"), ("t.jsonl.gz", "5kB"), ("t.zst", "5kB")]
+)
+async def test_rotated_files_are_one_capture(
+    k2: K2, market: SimulatedExchange, name: str, size: str
+) -> None:
+    if name.endswith("zst"):
+        pytest.importorskip("zstandard")
+    k2.use(market)
+    options = ("record", "-o", name, "--rotate", size, "--fsync", "0", "-n", "300")
+
+    first = await k2(*options)
+    second = await k2(*options)
+    files = sorted(file.name for file in k2.folder.glob("t.*"))
+    verified = await k2("verify", *files)
+
+    assert first.status == second.status == 0
+    assert re.search(r" in \d+ files", first.err)
+    assert len(files) > 2
+    assert f"t.000000000001.{name.partition('.')[2]}" in files
+    assert name in files
+    assert verified.status == 0, verified.out.decode()
+
+
+async def test_a_file_that_is_taken_away_is_noticed(
+    k2: K2, market: SimulatedExchange
+) -> None:
+    k2.use(market)
+    process = await k2.start("record", "-o", "t.jsonl", "BTCUSDT")
+    await market.wait_subscribed("BTCUSDT")
+    await on_disk(k2.folder / "t.jsonl")
+
+    (k2.folder / "t.jsonl").unlink()
+    ended = await k2.end(process)
+
+    assert ended.status == 5
+    assert ended.err.splitlines()[-1].startswith("k2: error: t.jsonl ")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [("--rotate", "weekly", "weekly"), ("--fsync", "often", "often")],
+)
+async def test_a_wrong_way_to_write_is_one_line(
+    k2: K2, option: str, value: str, says: str
+) -> None:
+    ended = await k2("record", "-o", "t.jsonl", "--demo", option, value)
+
+    assert ended.status == 2
+    assert says in one_line(ended.err)
+
+
 async def test_stdout_can_be_the_file(k2: K2, market: SimulatedExchange) -> None:
     k2.use(market)
 
@@ -215,7 +268,6 @@ def one_line(err: str) -> str:
         (".", "is a folder"),
         ("nowhere/t.jsonl", "there is no folder nowhere"),
         ("notes.txt", "notes.txt exists and is no capture"),
-        ("t.jsonl.gz", "compressed captures are not supported"),
     ],
 )
 async def test_an_output_that_cannot_be_is_one_line(
@@ -226,7 +278,7 @@ async def test_an_output_that_cannot_be_is_one_line(
 
     ended = await k2("record", "-o", output)
 
-    assert ended.status == (2 if output.endswith("gz") else 5)
+    assert ended.status == 5
     assert says in one_line(ended.err)
     assert (k2.folder / "notes.txt").read_text() == "milk, bread\n"
 

@@ -243,21 +243,63 @@ async def test_a_kill_in_the_middle_of_a_repair_leaves_the_rest_to_the_next_run(
     assert ids_on_disk(k2.folder) == list(range(1, 301))
 
 
-async def test_a_signal_in_the_middle_of_a_repair_ends_it_whole(
+async def test_a_signal_in_the_middle_of_a_repair_ends_the_file_at_the_gap(
     k2: K2, exchange: SimulatedExchange
 ) -> None:
-    strike(exchange, "skip@100:5", "api-down@100:1h")
+    strike(exchange, "skip@100:5", "api-down@100:5s")
     process = await k2.start("record", "-o", FILE, "BTCUSDT")
     await exchange.wait_subscribed("BTCUSDT")
     await exchange.publish(trades(1, 300))
     await said(process, "Cannot read the history")
     process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(10):
-        ended = await k2.end(process)
+        stopped = await k2.end(process)
+    ids_when_stopped = ids_on_disk(k2.folder)
+    # What was left out is repaired by the next run.
+    process = await k2.start("record", "-o", FILE, "BTCUSDT", "-n", "201")
+    await exchange.wait_subscribed("BTCUSDT")
+    await exchange.publish(trades(301, 1))
+    resumed = await k2.end(process)
 
-    assert ended.status == 6
+    assert stopped.status == 0
+    assert "the next run goes on before it" in stopped.err
+    assert ids_when_stopped == [*range(1, 101)]
+    assert resumed.status == 0
+    assert ids_on_disk(k2.folder) == [*range(1, 302)]
+
+
+async def test_repairs_may_take_longer_than_a_slow_reader_is_waited_for(
+    k2: K2, exchange: SimulatedExchange
+) -> None:
+    strike(exchange, "skip@100:5", "history-lag@0:4s")
+    process = await k2.start("record", "-o", "-", "BTCUSDT", "--duration", "2s")
+    await exchange.wait_subscribed("BTCUSDT")
+    await exchange.publish(trades(1, 300))
+    ended = await k2.end(process)
+
+    ids = [record["source_sequence"] for record in records_in(ended.out)]
+    assert ids == [*range(1, 301)]
+    assert ended.status == 0
+
+
+async def test_what_is_held_is_written_when_the_exchange_is_lost(
+    k2: K2, exchange: SimulatedExchange
+) -> None:
+    strike(exchange, "skip@100:5", "history-lag@0:1h")
+    process = await k2.start(
+        *("record", "-o", FILE, "BTCUSDT", "--summary", "s.json"),
+        K2_BINANCE_MAX_RECONNECT_ATTEMPTS="2",
+    )
+    await exchange.wait_subscribed("BTCUSDT")
+    await exchange.publish(trades(1, 300))
+    await said(process, "Sequence gap")
+    await exchange.stop()
+    ended = await k2.end(process)
+
+    account = json.loads((k2.folder / "s.json").read_bytes())
+    assert ended.status == 3
     assert ids_on_disk(k2.folder) == [*range(1, 101), *range(106, 301)]
-    assert "BTCUSDT lacks 101-105\n" in ended.err
+    assert account["symbols"]["BTCUSDT"]["missing_ranges"] == [[101, 105]]
 
 
 async def test_a_stream_shows_trades_at_once_and_repaired_ones_late(
