@@ -12,16 +12,15 @@ import structlog
 from k2cli.binance.client import BinanceWebSocketClient
 from k2cli.binance.connection import LineState, LineStatus
 from k2cli.capture.ledger import Ledger
+from k2cli.cli.recorder import Recorder
 from k2cli.cli.source import Source, open_source
 from k2cli.cli.stop import Stop
 from k2cli.cli.wholeness import Wholeness
-from k2cli.display.digits import duration_text, size_text
 from k2cli.errors import (
     ExchangeRefused,
     ExchangeUnreachable,
     ExitStatus,
     K2Error,
-    OutputError,
     ReaderGone,
 )
 
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
 FIRST_FAILURES = 3
 # How long a reader of stdout that does not read may hold up the end.
 LAST_WRITE_SECONDS = 2.0
-# How often the capture file is looked after.
-TEND_SECONDS = 1.0
 # How long repairs may hold up the end: when a limit was reached, and after a signal.
 LAST_REPAIR_SECONDS = 10.0
 SIGNALLED_REPAIR_SECONDS = 3.0
@@ -109,7 +106,7 @@ class Tail:
         self._status_seconds = self.started_seconds
         self._warnings: list[str] = []
         self._in_order = in_order
-        self._flush_is_due = False
+        self._recorder = Recorder(capture, self.stop.fail) if capture else None
         self._passes = _filter(options)
 
     async def run(self) -> ExitStatus:
@@ -148,15 +145,8 @@ class Tail:
         if isinstance(self.stop.error, ReaderGone) and not self.ledger.missing:
             return []
         lines = self.ledger.lines()
-        if self.capture is not None:
-            lines.insert(
-                -1,
-                f"{self.capture.name}: {self.capture.trades_written:,} trades written "
-                f"in {duration_text(self.uptime_seconds())}, "
-                f"{self.capture.platform_sequence:,} in all, "
-                f"{size_text(self.capture.finished_bytes + self.capture.size_bytes)}"
-                f"{_in_files(self.capture.finished_files + 1)}",
-            )
+        if self._recorder is not None:
+            lines.insert(-1, self._recorder.account(self.uptime_seconds()))
         return lines
 
     def account_data(self) -> dict[str, Any] | None:
@@ -189,32 +179,10 @@ class Tail:
     async def _look_up(self) -> None:
         self.lookup = await self.source.select(self.options)
         self.ledger = Ledger(self.lookup.symbols)
-        if self.capture is not None:
-            await self._resume(self.capture)
+        if self._recorder is not None:
+            await self._recorder.resume(self.ledger)
         # Said once connected: if that fails, the one line of it is the one to read.
         self._warnings = list(self.lookup.warnings)
-
-    async def _resume(self, capture: CaptureFile) -> None:
-        """Go on where the capture stopped, symbol by symbol."""
-        symbols = self.lookup.symbols
-        last_trades = await asyncio.to_thread(capture.last_trades, symbols)
-        for symbol, last in last_trades.items():
-            self.ledger.trackers[symbol].resume(*last)
-        anew = [symbol for symbol in symbols if symbol not in last_trades]
-        if last_trades and anew:
-            log.info("Symbols that the capture does not have yet", symbols=anew[:20])
-
-    async def _tend(self, capture: CaptureFile) -> None:
-        """See that the file is still there, and ask the disk to keep what it got."""
-        try:
-            while True:
-                await asyncio.sleep(TEND_SECONDS)
-                capture.check()
-                now = time.monotonic()
-                if capture.sync_due(now):
-                    await asyncio.to_thread(capture.sync, now)
-        except OutputError as exc:
-            self.stop.fail(exc)
 
     async def _receive(self) -> None:
         config = self.source.config
@@ -246,8 +214,8 @@ class Tail:
             max_backfill=self.options.max_backfill if self.options.backfill else 0,
         )
         tasks = [receiving, requested, *self._wholeness.start()]
-        if self.capture is not None:
-            tasks.append(asyncio.create_task(self._tend(self.capture)))
+        if self._recorder is not None:
+            tasks.append(asyncio.create_task(self._recorder.tend()))
         if self.source.finished is not None:
             tasks.append(asyncio.create_task(self.source.finished.wait()))
         try:
@@ -269,7 +237,8 @@ class Tail:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._flush()
+            if self._recorder is not None:
+                self._recorder.flush()
 
     async def _disconnect(self, receiving: asyncio.Task[None]) -> K2Error | None:
         """End the stream; give its failure, if it had failed by itself."""
@@ -316,7 +285,7 @@ class Tail:
         return self._wholeness.arrived(trade)
 
     def _record_if_asked(self) -> Callable[[TradeV2], None] | None:
-        return self._record if self.capture is not None else None
+        return self._record if self._recorder is not None else None
 
     def _emit(self, trade: TradeV2) -> Awaitable[None] | None:
         """Hand a trade to the output, and to the file if that gets the same ones."""
@@ -326,33 +295,13 @@ class Tail:
         self.passed += 1
         if self.passed == count:
             self.stop.request()
-        if self._in_order:
-            self._write(trade)
+        if self._in_order and self._recorder is not None:
+            self._recorder.write(trade)
         return self.output.write(trade)
 
     def _record(self, trade: TradeV2) -> None:
-        if self._passes(trade):
-            self._write(trade)
-
-    def _write(self, trade: TradeV2) -> None:
-        if self.capture is None:
-            return
-        self.capture.write(trade)
-        if not self._flush_is_due:
-            # At the earliest after whatever else has arrived by now, so that a burst is
-            # written at once and a lone trade without delay.
-            self._flush_is_due = True
-            asyncio.get_running_loop().call_later(
-                self.capture.flush_after_seconds, self._flush
-            )
-
-    def _flush(self) -> None:
-        self._flush_is_due = False
-        if self.capture is not None:
-            try:
-                self.capture.flush()
-            except Exception as exc:
-                self.stop.fail(exc)
+        if self._recorder is not None and self._passes(trade):
+            self._recorder.write(trade)
 
     def _on_status(self, status: LineStatus) -> None:
         if status.state is LineState.CLOSED:
@@ -363,10 +312,6 @@ class Tail:
             for warning in self._warnings:
                 log.warning(warning)
             self._warnings = []
-
-
-def _in_files(count: int) -> str:
-    return f" in {count:,} files" if count > 1 else ""
 
 
 def _filter(options: TailOptions) -> Callable[[TradeV2], bool]:
