@@ -56,12 +56,14 @@ def run_tail(
         tail = Tail(options, output, capture, in_order=in_order)
 
         def give_account() -> None:
-            with suppress(OSError):
-                for line in tail.account():
-                    log_output.write(f"{line}\n")
-                log_output.flush()
-            if options.summary is not None:
-                _write_summary(options.summary, tail)
+            try:
+                if options.summary is not None:
+                    _write_summary(options.summary, tail)
+            finally:
+                with suppress(OSError):
+                    for line in tail.account():
+                        log_output.write(f"{line}\n")
+                    log_output.flush()
 
         def give_account_so_far() -> None:
             try:

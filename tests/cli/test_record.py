@@ -366,3 +366,33 @@ def unused_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no SIGUSR1")
+async def test_the_account_so_far_is_given_on_request(
+    k2: K2, exchange: SimulatedExchange
+) -> None:
+    k2.use(exchange)
+    process = await k2.start(
+        "record", "-o", "t.jsonl", "BTCUSDT", "--summary", "s.json"
+    )
+    assert process.stderr is not None
+    await exchange.wait_subscribed("BTCUSDT")
+    await exchange.publish(trades(1, 10))
+    await on_disk(k2.folder / "t.jsonl")
+
+    process.send_signal(signal.SIGUSR1)
+    async with asyncio.timeout(20):
+        while b"complete: 10 trades" not in await process.stderr.readline():
+            pass
+    so_far = json.loads((k2.folder / "s.json").read_bytes())
+    await exchange.publish(trades(11, 5))
+    process.send_signal(signal.SIGINT)
+    ended = await k2.end(process)
+
+    at_the_end = json.loads((k2.folder / "s.json").read_bytes())
+    assert ended.status == 0
+    assert so_far["symbols"]["BTCUSDT"]["last_id"] == 10
+    assert so_far["verdict"] == at_the_end["verdict"] == "complete"
+    assert at_the_end["trades"] >= so_far["trades"]
+    assert at_the_end["file"] == "t.jsonl"
