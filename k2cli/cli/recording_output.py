@@ -109,6 +109,7 @@ class RecordingOutput(Redrawn):
                 trades=progress.trades,
                 trades_per_second=round(progress.trades_per_second, 1),
                 gaps=progress.gaps,
+                repaired=progress.repaired,
                 missing=progress.missing,
                 **(
                     {"size": size_text(progress.size_bytes)}
@@ -131,6 +132,7 @@ class RecordingOutput(Redrawn):
             trades_per_second=self._rate.per_second(time.monotonic()),
             lag_us=_lag_us(last) if last and not tail.source.replayed else None,
             gaps=tail.ledger.gaps,
+            repaired=tail.ledger.repaired,
             missing=tail.ledger.missing,
             simulated=tail.source.simulated if last is None else last.exchange == "SIM",
         )

@@ -106,6 +106,7 @@ class TableOutput(Redrawn):
             trades_per_second=self._market.per_second(now_seconds),
             reconnects=tail.client.reconnects,
             gaps=tail.ledger.gaps,
+            repaired=tail.ledger.repaired,
             missing=tail.ledger.missing,
             log_message=self._log_output.latest_warning,
             recording=capture.name if capture is not None else None,

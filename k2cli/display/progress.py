@@ -24,6 +24,7 @@ class Progress:
         trades_per_second: Their pace now.
         lag_us: From the last trade's event time to its arrival; ``None`` if unknown.
         gaps: Jumps in trade ids seen so far.
+        repaired: Trades that came from the history.
         missing: Trades missing now.
         simulated: Whether the market is made up.
     """
@@ -36,6 +37,7 @@ class Progress:
     trades_per_second: float
     lag_us: int | None
     gaps: int
+    repaired: int
     missing: int
     simulated: bool
 
@@ -62,6 +64,8 @@ def progress_line(progress: Progress, width: int) -> Text:
         Part(complete, 2),
         Part(Text(printable(progress.name, 60), "bold"), 7),
     ]
+    if progress.repaired:
+        parts.append(Part(Text(f"{progress.repaired:,} repaired"), 4))
     if progress.size_bytes is not None:
         parts.append(Part(Text(size_text(progress.size_bytes)), 5))
     if progress.lag_us is not None:
