@@ -7,12 +7,13 @@ import inspect
 import random
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from k2cli.binance.backoff import AttemptWindow, Backoff
-from k2cli.binance.connection import Line, LineState, LineStatus
+from k2cli.binance.connection import Health, Line, LineState, LineStatus
 from k2cli.binance.convert import BINANCE, trade_from_event
 from k2cli.binance.handshake import SIMULATED
 from k2cli.binance.leg import PING_SECONDS, FrameKind, Leg
@@ -130,6 +131,7 @@ class BinanceWebSocketClient:
         self._assets: dict[str, tuple[str, str]] = {}
         self._guessed = self._look_up_assets(catalog)
         self._last_ids: dict[str, int] = {}
+        self._statuses: dict[tuple[str, ...], tuple[LineStatus, float]] = {}
         self._lines: list[Line] = []
         self._running = False
 
@@ -200,6 +202,24 @@ class BinanceWebSocketClient:
             with suppress(asyncio.CancelledError):
                 await receiving
 
+    def health(self) -> Health:
+        """Tell how the connections are, all together."""
+        live = [s for s, _ in self._statuses.values() if s.state is LineState.LIVE]
+        waiting = [
+            (since + status.retry_in_seconds - self._clock(), status)
+            for status, since in self._statuses.values()
+            if status.state is LineState.WAITING
+        ]
+        retry_in_seconds, worst = max(
+            waiting, key=lambda each: each[0], default=(0.0, None)
+        )
+        return Health(
+            live=len(live),
+            lines=len(self._lines),
+            waiting=worst,
+            retry_in_seconds=max(retry_in_seconds, 0.0),
+        )
+
     def replace_connection(self, symbol: str, reason: str) -> None:
         """Have a symbol's connection replaced by a new one.
 
@@ -218,7 +238,7 @@ class BinanceWebSocketClient:
             stream_url(self.url, symbols),
             symbols,
             on_frame=self._on_frame,
-            on_status=self._line_status,
+            on_status=partial(self._line_status, symbols),
             handed_on=self._last_ids,
             backoff=Backoff(
                 self._reconnect_delay,
@@ -234,7 +254,10 @@ class BinanceWebSocketClient:
             clock=self._clock,
         )
 
-    def _line_status(self, status: LineStatus) -> None:
+    def _line_status(self, symbols: tuple[str, ...], status: LineStatus) -> None:
+        # A line is closed by us, at the end: what it was like before is worth keeping.
+        if status.state is not LineState.CLOSED:
+            self._statuses[symbols] = (status, self._clock())
         if status.state is LineState.LIVE:
             self._say_what_is_guessed()
         if self._on_status is not None:

@@ -70,6 +70,23 @@ class LineStatus:
     failures: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How several lines are, all together.
+
+    Attributes:
+        live: How many are connected.
+        lines: How many there are.
+        waiting: The status of the one that waits longest, if any waits.
+        retry_in_seconds: Time until its next attempt.
+    """
+
+    live: int
+    lines: int
+    waiting: LineStatus | None
+    retry_in_seconds: float
+
+
 class Line:
     """Keeps a stream address connected and hands on its frames, each once.
 

@@ -102,8 +102,6 @@ class Tail:
         self.passed = 0
         self.last_trade: TradeV2 | None = None
         self.started_seconds = time.monotonic()
-        self._status = LineStatus(LineState.CONNECTING)
-        self._status_seconds = self.started_seconds
         self._warnings: list[str] = []
         self._in_order = in_order
         self._recorder = Recorder(capture, self.stop.fail) if capture else None
@@ -163,14 +161,19 @@ class Tail:
 
     def connection(self) -> str:
         """Say in a few words how the connection is; ``"live"`` if all is well."""
-        status = self._status
-        if status.state is not LineState.WAITING:
-            return str(status.state.value)
-        since = time.monotonic() - self._status_seconds
-        left = max(status.retry_in_seconds - since, 0)
+        health = self.client.health()
+        if health.lines and health.live == health.lines:
+            return str(LineState.LIVE.value)
+        # With thousands of symbols there are many connections.
+        some = f"{health.live} of {health.lines} live, " if health.lines > 1 else ""
+        if health.waiting is None:
+            return f"{some}{LineState.CONNECTING.value}"
         most = self.source.config.max_reconnect_attempts
-        attempt = f"attempt {status.failures + 1}" + (f" of {most}" if most else "")
-        return f"reconnecting in {left:.0f} s ({attempt})"
+        attempt = f"attempt {health.waiting.failures + 1}"
+        return (
+            f"{some}reconnecting in {health.retry_in_seconds:.0f} s "
+            f"({attempt}{f' of {most}' if most else ''})"
+        )
 
     def uptime_seconds(self) -> float:
         """Tell how long it has been running."""
@@ -304,10 +307,6 @@ class Tail:
             self._recorder.write(trade)
 
     def _on_status(self, status: LineStatus) -> None:
-        if status.state is LineState.CLOSED:
-            return  # our own doing, at the end: the last picture shows what was
-        self._status = status
-        self._status_seconds = time.monotonic()
         if status.state is LineState.LIVE:
             for warning in self._warnings:
                 log.warning(warning)

@@ -11,7 +11,7 @@ from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
 from k2cli.binance.catalog import Catalog, SymbolInfo
-from k2cli.binance.connection import LineState
+from k2cli.binance.connection import Health, LineState, LineStatus
 from k2cli.errors import SettingsError
 from k2cli.simulator import SimulatedExchange, parse_fault
 from k2cli.trade import TradeV2
@@ -500,3 +500,25 @@ async def test_a_client_without_on_message_receives_and_hands_on_nothing(
     await client.disconnect()
     await running
     assert client.malformed_messages == 0
+
+
+def test_the_health_of_many_lines_is_that_of_the_one_that_waits_longest() -> None:
+    now = 100.0
+    client = BinanceWebSocketClient(["BTCUSDT"], clock=lambda: now)
+    client._lines = [object(), object(), object()]  # type: ignore[list-item]  # only counted
+    assert client.health() == Health(0, 3, None, 0.0)
+
+    short = LineStatus(LineState.WAITING, "lost", 5.0, 1)
+    long = LineStatus(LineState.WAITING, "refused", 20.0, 3)
+    client._line_status(("A",), LineStatus(LineState.LIVE))
+    client._line_status(("B",), short)
+    client._line_status(("C",), long)
+    now = 104.0
+    assert client.health() == Health(1, 3, long, 16.0)
+
+    client._line_status(("C",), LineStatus(LineState.LIVE))
+    now = 200.0
+    assert client.health() == Health(2, 3, short, 0.0)
+
+    client._line_status(("B",), LineStatus(LineState.CLOSED))
+    assert client.health().live == 2
