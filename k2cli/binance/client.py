@@ -65,7 +65,7 @@ class BinanceWebSocketClient:
         reconnect_delay: Seconds before the first attempt after a drop; doubled up to 60
             for those after it.
         max_reconnect_attempts: Consecutive failures before giving up; 0 for never.
-        max_first_failures: Fewer failures to allow before the very first connection.
+        max_first_seconds: How long to try for the very first connection at most.
         max_connection_age_seconds: Age at which a connection is replaced, up to three
             percent sooner; the exchange ends it after 24 hours.
         on_status: Called with a ``LineStatus`` whenever a connection's state changes.
@@ -96,7 +96,7 @@ class BinanceWebSocketClient:
         catalog: Catalog | None = None,
         reconnect_delay: float = 5.0,
         max_reconnect_attempts: int = 10,
-        max_first_failures: int | None = None,
+        max_first_seconds: float | None = None,
         max_connection_age_seconds: float = MAX_AGE_SECONDS,
         on_status: Callable[[LineStatus], None] | None = None,
         ping_seconds: float = PING_SECONDS,
@@ -121,7 +121,7 @@ class BinanceWebSocketClient:
         self._on_status = on_status
         self._reconnect_delay = reconnect_delay
         self._max_reconnect_attempts = max_reconnect_attempts
-        self._max_first_failures = max_first_failures
+        self._max_first_seconds = max_first_seconds
         self._max_connection_age_seconds = max_connection_age_seconds
         self._ping_seconds = ping_seconds
         self._open_timeout_seconds = open_timeout_seconds
@@ -246,7 +246,7 @@ class BinanceWebSocketClient:
                 random=self._random_number,
             ),
             window=window,
-            max_first_failures=self._max_first_failures,
+            max_first_seconds=self._max_first_seconds,
             max_age_seconds=self._max_connection_age_seconds * sooner,
             ping_seconds=self._ping_seconds,
             open_timeout_seconds=self._open_timeout_seconds,

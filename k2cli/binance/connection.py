@@ -101,8 +101,8 @@ class Line:
         handed_on: Last trade ids handed on, by symbol; kept by whoever takes frames.
         backoff: Delays between attempts.
         window: The limit on attempts, shared by all lines.
-        max_first_failures: Failures allowed before the very first connection; ``None``
-            for as many as the back-off allows.
+        max_first_seconds: How long to try for the very first connection; ``None`` for
+            as long as the back-off allows.
         max_age_seconds: When to replace a connection because of its age.
         ping_seconds: As for ``Leg``.
         open_timeout_seconds: Longest time to connect.
@@ -123,7 +123,7 @@ class Line:
         handed_on: dict[str, int],
         backoff: Backoff,
         window: AttemptWindow,
-        max_first_failures: int | None,
+        max_first_seconds: float | None,
         max_age_seconds: float,
         ping_seconds: float,
         open_timeout_seconds: float,
@@ -137,7 +137,8 @@ class Line:
         self._handed_on = handed_on
         self._backoff = backoff
         self._window = window
-        self._max_first_failures = max_first_failures
+        self._max_first_seconds = max_first_seconds
+        self._begun_seconds = clock()
         self._max_age_seconds = max_age_seconds
         self._ping_seconds = ping_seconds
         self._open_timeout_seconds = open_timeout_seconds
@@ -243,7 +244,13 @@ class Line:
     async def _next_leg(self, *, waits: bool) -> Leg | None:
         """Connect, however many attempts it takes; ``None`` if the line is closed."""
         while not self._closing.is_set():
-            await self._pause(self._window.reserve(self._clock()))
+            wait = self._window.reserve(self._clock())
+            if wait >= 1:
+                log.warning(
+                    "Waiting: the exchange allows 300 connection attempts in 5 minutes",
+                    seconds=round(wait),
+                )
+            await self._pause(wait)
             if self._closing.is_set():
                 break
             if not self._legs:
@@ -302,10 +309,7 @@ class Line:
         """Wait for the next attempt, or raise if there is to be none."""
         if not self._was_live and _is_hopeless(exc):
             raise exc
-        first_failures = None if self._was_live else self._max_first_failures
-        if self._backoff.exhausted or (
-            first_failures is not None and self._backoff.failures >= first_failures
-        ):
+        if self._backoff.exhausted or self._never_began():
             raise AttemptsExhausted(
                 f"gave up after {_attempts(self._backoff.failures)}: {exc.message}",
                 exc.hint or "Check the network, and try again later",
@@ -333,6 +337,14 @@ class Line:
                 )
             )
         await self._pause(delay)
+
+    def _never_began(self) -> bool:
+        """Tell whether the first connection has been tried for long enough."""
+        return (
+            not self._was_live
+            and self._max_first_seconds is not None
+            and self._clock() - self._begun_seconds >= self._max_first_seconds
+        )
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:

@@ -53,7 +53,6 @@ class Stop:
             for number in taken
             if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN
         ]
-        before = {number: signal.getsignal(number) for number in taken}
         for number in taken:
             if sys.platform == "win32":
                 signal.signal(
@@ -68,7 +67,11 @@ class Stop:
             for number in taken:
                 if sys.platform != "win32":
                     loop.remove_signal_handler(number)
-                signal.signal(number, before[number])
+                # What is left takes a moment; a signal now ends it at once.
+                ends = number is signal.SIGINT
+                signal.signal(
+                    number, signal.default_int_handler if ends else signal.SIG_DFL
+                )
 
     async def unless_requested(self, work: Coroutine[Any, Any, Any]) -> bool:
         """Do some work, but drop it when the end is asked for.

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from k2cli.cli.options import TailOptions
     from k2cli.trade import TradeV2
 
-# The first connection is retried for some fifteen seconds: long enough for a server
-# that restarts, short enough for an address that is wrong.
-FIRST_FAILURES = 3
+# The first connection is tried for so long: long enough for a server that restarts,
+# short enough for an address that is wrong.
+FIRST_SECONDS = 12.0
 # How long a reader of stdout that does not read may hold up the end.
 LAST_WRITE_SECONDS = 2.0
 # How long repairs may hold up the end: when a limit was reached, and after a signal.
@@ -196,9 +196,7 @@ class Tail:
             catalog=self.lookup.catalog,
             reconnect_delay=config.reconnect_delay,
             max_reconnect_attempts=config.max_reconnect_attempts,
-            max_first_failures=FIRST_FAILURES
-            if config.max_reconnect_attempts
-            else None,
+            max_first_seconds=FIRST_SECONDS if config.max_reconnect_attempts else None,
             on_status=self._on_status,
             max_connection_age_seconds=self.options.max_connection_age,
             ping_seconds=config.ping_interval,
@@ -273,7 +271,8 @@ class Tail:
         """
         counted = self.options.count is not None and self.passed >= self.options.count
         signalled = self.stop.requested.is_set()
-        if not counted:
+        unread = isinstance(self.stop.error, ReaderGone) and self._recorder is None
+        if not (counted or unread):
             await self._wholeness.repair_for(
                 SIGNALLED_REPAIR_SECONDS if signalled else LAST_REPAIR_SECONDS
             )

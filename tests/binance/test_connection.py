@@ -157,17 +157,17 @@ async def test_the_very_first_connection_may_be_given_up_sooner(
     exchange: SimulatedExchange, inbox: Inbox
 ) -> None:
     exchange.levers.refuse(503)
-    client = client_of(exchange.stream_url, inbox, max_first_failures=2)
+    client = client_of(exchange.stream_url, inbox, max_first_seconds=0)
     with pytest.raises(AttemptsExhausted):
         await client.connect()
-    assert exchange.connection_attempts == 2
+    assert exchange.connection_attempts == 1
 
 
 async def test_a_line_that_was_live_has_all_its_attempts(
     exchange: SimulatedExchange, inbox: Inbox
 ) -> None:
     client = client_of(
-        exchange.stream_url, inbox, max_first_failures=1, max_reconnect_attempts=3
+        exchange.stream_url, inbox, max_first_seconds=0, max_reconnect_attempts=3
     )
     running = asyncio.create_task(client.connect())
     await exchange.wait_subscribed("BTCUSDT")
@@ -390,7 +390,7 @@ def line_to(exchange: SimulatedExchange, inbox: Inbox, window: AttemptWindow) ->
         handed_on={},
         backoff=Backoff(1e-9, max_failures=0, random=lambda: 0.5),
         window=window,
-        max_first_failures=None,
+        max_first_seconds=None,
         max_age_seconds=3600.0,
         ping_seconds=10.0,
         open_timeout_seconds=5.0,

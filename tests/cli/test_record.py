@@ -334,7 +334,7 @@ async def test_a_refusal_that_time_does_not_heal_is_one_line_at_once(
     assert not (k2.folder / "t.jsonl").exists()
 
 
-async def test_a_server_that_is_down_is_tried_three_times(
+async def test_a_server_that_is_down_is_tried_as_often_as_allowed(
     k2: K2, unused_port: int
 ) -> None:
     address = f"ws://127.0.0.1:{unused_port}"
@@ -343,11 +343,30 @@ async def test_a_server_that_is_down_is_tried_three_times(
         *("record", "-o", "t.jsonl", "BTCUSDT", "--url", address),
         *("--api-url", address),
         K2_BINANCE_RECONNECT_DELAY="0.01",
+        K2_BINANCE_MAX_RECONNECT_ATTEMPTS="3",
     )
 
     assert ended.status == 3
     assert "gave up after 3 failed attempts" in ended.err
     assert ended.err.splitlines()[-1].startswith("k2: error: ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after_seconds", [0.06, 0.12, 0.2])
+async def test_a_signal_while_it_is_starting_ends_it_quietly(
+    k2: K2, market: SimulatedExchange, number: signal.Signals, after_seconds: float
+) -> None:
+    k2.use(market)
+    process = await k2.start("record", "-o", "t.jsonl", "BTCUSDT")
+    # There is no event to wait for: it is at whatever it does by then.
+    await asyncio.sleep(after_seconds)
+    process.send_signal(number)
+
+    ended = await k2.end(process)
+
+    assert "Traceback" not in ended.err
+    assert ended.status in (0, -number)  # before its first line, the system decides
 
 
 async def test_a_host_that_does_not_exist_is_one_line(k2: K2) -> None:
