@@ -118,6 +118,11 @@ class CaptureFile:
         return self._name
 
     @property
+    def path(self) -> Path | None:
+        """Where it is; ``None`` for a pipe or a device."""
+        return self._path if self._disk.is_regular else None
+
+    @property
     def flush_after_seconds(self) -> float:
         """How long after a ``write`` to call ``flush`` at the latest."""
         return 0.0 if self._compression is None else COMPRESSED_FLUSH_SECONDS

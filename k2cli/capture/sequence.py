@@ -50,7 +50,7 @@ class SequenceTracker:
         # Inclusive ranges, ascending and apart from each other.
         self._open: list[IdRange] = []
         self._lost: list[IdRange] = []
-        # What is missing of former counts.
+        # What is missing of former counts and runs.
         self._former: list[IdRange] = []
 
     @property
@@ -117,6 +117,16 @@ class SequenceTracker:
         """
         self.last_id = last_id
         self._last_time_us = last_time_us
+
+    def remember(self, lost: list[IdRange]) -> None:
+        """Take up what an earlier run of the same capture gave up.
+
+        Args:
+            lost: Ids that the capture has trades behind; what is behind its end will
+                be noticed again.
+        """
+        end = self.last_id
+        self._former += sorted({ids for ids in lost if end is None or ids[1] <= end})
 
     def expect(self, newest_id: int) -> IdRange | None:
         """Learn from elsewhere that trades were made which have not come.

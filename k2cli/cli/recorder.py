@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from k2cli.capture.losses import Losses
 from k2cli.display.digits import duration_text, size_text
 from k2cli.errors import OutputError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from k2cli.capture.file import CaptureFile
     from k2cli.capture.ledger import Ledger
+    from k2cli.capture.sequence import IdRange
     from k2cli.trade import TradeV2
 
 # How often the file is looked after.
@@ -40,19 +42,40 @@ class Recorder:
     ) -> None:
         self._capture = capture
         self._on_failure = on_failure
+        self._losses = Losses(capture.path) if capture.path is not None else None
         self._flush_is_due = False
 
     async def resume(self, ledger: Ledger) -> None:
-        """Go on where the capture stopped, symbol by symbol."""
+        """Go on where the capture stopped, symbol by symbol, holes included.
+
+        Raises:
+            OutputError: If that cannot be read.
+        """
+        if not self._capture.platform_sequence:
+            if self._losses is not None:
+                self._losses.forget()
+            return
         symbols = list(ledger.trackers)
         last_trades = await asyncio.to_thread(self._capture.last_trades, symbols)
         for symbol, last in last_trades.items():
             ledger.trackers[symbol].resume(*last)
+        lost = self._losses.read() if self._losses is not None else {}
+        for symbol in symbols:
+            ledger.trackers[symbol].remember(lost.get(symbol, []))
         anew = [symbol for symbol in symbols if symbol not in last_trades]
-        if anew and self._capture.platform_sequence:
+        if anew:
             log.info(
                 "Symbols that the capture does not have yet", symbols=anew[:_MOST_NAMED]
             )
+
+    def lost(self, symbol: str, ids: IdRange) -> None:
+        """Note ids that were given up, before what is behind them is written.
+
+        Raises:
+            OutputError: If they cannot be noted.
+        """
+        if self._losses is not None:
+            self._losses.add(symbol, ids)
 
     def write(self, trade: TradeV2) -> None:
         """Write a trade.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from k2cli.binance.lookup import Lookup
     from k2cli.capture.file import CaptureFile
+    from k2cli.capture.sequence import IdRange
     from k2cli.cli.options import TailOptions
     from k2cli.trade import TradeV2
 
@@ -212,6 +213,7 @@ class Tail:
             self.client,
             at_once=None if self._in_order else self._emit,
             in_order=self._emit if self._in_order else self._record_if_asked(),
+            on_lost=self._lost,
             max_backfill=self.options.max_backfill if self.options.backfill else 0,
         )
         tasks = [receiving, requested, *self._wholeness.start()]
@@ -300,6 +302,10 @@ class Tail:
         if self._in_order and self._recorder is not None:
             self._recorder.write(trade)
         return self.output.write(trade)
+
+    def _lost(self, symbol: str, ids: IdRange) -> None:
+        if self._recorder is not None:
+            self._recorder.lost(symbol, ids)
 
     def _record(self, trade: TradeV2) -> None:
         if self._recorder is not None and self._passes(trade):

@@ -13,7 +13,7 @@ from k2cli.capture.silence import SilenceWatch
 from k2cli.cli.repairer import Repairer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from structlog.typing import FilteringBoundLogger
 
@@ -42,6 +42,7 @@ class Wholeness:
         client: The stream, whose connections it may have replaced.
         at_once: As for ``Delivery``.
         in_order: As for ``Delivery``.
+        on_lost: Told of ids that were given up.
         max_backfill: Trades that a gap may have to be repaired; 0 for no repairs.
     """
 
@@ -54,17 +55,19 @@ class Wholeness:
         *,
         at_once: Deliver | None,
         in_order: Deliver | None,
+        on_lost: Callable[[str, IdRange], None],
         max_backfill: int,
     ) -> None:
         self._ledger = ledger
         self._client = client
+        self._on_lost = on_lost
         self._max_backfill = max_backfill
         self._delivery = Delivery(
             ledger,
             at_once=at_once,
             in_order=in_order,
             on_gap=self._on_gap,
-            on_lost=_report_lost,
+            on_lost=self._report_lost,
         )
         self._repairer = Repairer(
             source, lookup, ledger, self._repaired, self._delivery.lost
@@ -114,6 +117,16 @@ class Wholeness:
             self._repairer.repair(symbol, ids)
         return repairing
 
+    def _report_lost(self, symbol: str, ids: IdRange) -> None:
+        log.warning(
+            "Trades are missing",
+            symbol=symbol,
+            first_id=ids[0],
+            last_id=ids[1],
+            trades=ids[1] - ids[0] + 1,
+        )
+        self._on_lost(symbol, ids)
+
     async def _watch_holds(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
@@ -141,13 +154,3 @@ class Wholeness:
             symbol, f"{symbol} is silent, but its history goes on"
         )
         self._delivery.unseen(symbol, newest, time.monotonic())
-
-
-def _report_lost(symbol: str, ids: IdRange) -> None:
-    log.warning(
-        "Trades are missing",
-        symbol=symbol,
-        first_id=ids[0],
-        last_id=ids[1],
-        trades=ids[1] - ids[0] + 1,
-    )

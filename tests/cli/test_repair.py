@@ -333,3 +333,40 @@ async def test_a_stream_that_is_not_repaired_says_what_it_lacks(
     assert ended.status == 6
     assert len(ended.lines) == 295
     assert "BTCUSDT lacks 101-105\n" in ended.err
+
+
+async def test_no_later_run_forgets_what_an_earlier_one_gave_up(
+    k2: K2, exchange: SimulatedExchange
+) -> None:
+    strike(exchange, "skip@100:5", "short-history@100:5")
+    process = await k2.start("record", "-o", FILE, "BTCUSDT")
+    await exchange.wait_subscribed("BTCUSDT")
+    await exchange.publish(trades(1, 300))
+    await said(process, "Trades are missing")
+    async with asyncio.timeout(20):
+        # Another process writes it, and has no event to wait for.
+        while len(ids_on_disk(k2.folder)) < 295:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    process.kill()
+    await k2.end(process)
+
+    for last in (301, 302):
+        process = await k2.start(
+            *("record", "-o", FILE, "BTCUSDT", "-n", "1", "--summary", "s.json")
+        )
+        await exchange.wait_subscribed("BTCUSDT")
+        await exchange.publish(trades(last, 1))
+        ended = await k2.end(process)
+        account = json.loads((k2.folder / "s.json").read_bytes())
+        assert ended.status == 6
+        assert "BTCUSDT lacks 101-105\n" in ended.err
+        assert account["symbols"]["BTCUSDT"]["missing_ranges"] == [[101, 105]]
+
+    process = await k2.start(
+        *("record", "-o", FILE, "BTCUSDT", "-n", "1", "--overwrite")
+    )
+    await exchange.wait_subscribed("BTCUSDT")
+    await exchange.publish(trades(303, 1))
+    anew = await k2.end(process)
+    assert anew.status == 0
+    assert [file.name for file in k2.folder.glob(".*.missing")] == []
