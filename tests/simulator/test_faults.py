@@ -208,7 +208,7 @@ async def test_refused_handshakes(status: int) -> None:
 
 async def test_refusing_one_service_or_for_a_while() -> None:
     rules = Rules(connection_attempts=None)
-    async with faulty("refuse@0:503:streams:50ms", rules=rules) as exchange:
+    async with faulty("refuse@0:503:streams:700ms", rules=rules) as exchange:
         async with connect(exchange.api_url):
             pass
         refusals = 0
