@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 import structlog
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from k2cli.binance.budget import WeightBudget
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from structlog.typing import FilteringBoundLogger
-    from websockets.asyncio.client import ClientConnection
 
     from k2cli.trade import TradeV2
 
@@ -95,6 +95,7 @@ class BinanceApiClient:
         """
         self._connection = await open_websocket(
             self._url,
+            ClientConnection,
             open_timeout_seconds=self._open_timeout_seconds,
             max_size_bytes=MAX_REPLY_BYTES,
             proxy=self._proxy,

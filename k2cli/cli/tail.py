@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from k2cli.binance.client import BinanceWebSocketClient
-from k2cli.binance.connection import LineState, LineStatus
+from k2cli.binance.line_status import LineState, LineStatus
 from k2cli.capture.ledger import Ledger
 from k2cli.cli.recorder import Recorder
 from k2cli.cli.source import Source, open_source
