@@ -21,17 +21,12 @@ import re
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from k2cli.trade import TradeV2
+from k2cli.trade import PlainTrade, TradeV2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from k2cli.binance.message_ids import MessageIds
-
-PlainTrade = tuple[str, str, str, str, str, str, str, str, str]
-"""A trade as its texts on the wire: length of the frame's payload (as one character),
-event time, symbol, trade id, price, quantity, trade time, flags (``true,"M":true``);
-the last one is empty."""
 
 _ByFlags = dict[str, tuple[str, str]]
 
