@@ -71,12 +71,24 @@ def cut(
     # Frames must be as long as they say. Of frames whose lengths are right none can
     # pass for several: each header within another frame would add to the sum.
     if _length(trades) != end - position:
-        return [], position
+        del trades[_honest(text, position) :]
+        end = position + _length(trades)
     if set(map(_symbol, trades)).difference(known):
         unknown = (i for i, trade in enumerate(trades) if trade[2] not in known)
         del trades[next(unknown) :]
         end = position + _length(trades)
     return trades, end
+
+
+def _honest(text: str, position: int) -> int:
+    """Count the plain frames from here on that are as long as they say."""
+    count = 0
+    while (found := _begins(text, position)) is not None:
+        position += _HEADER_BYTES + ord(found[1])
+        if found.end() != position:
+            break
+        count += 1
+    return count
 
 
 def _length(trades: list[PlainTrade]) -> int:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 _END_OF_HEADERS = b"\r\n\r\n"
 _FIN_TEXT = 0x81
+_RESERVED = 0x70
 _MASKED = 0x80
+_OPCODES = frozenset(Opcode)
 # Trade events have under 200 bytes.
 MAX_FRAME_BYTES = 2**20
 
@@ -146,11 +148,13 @@ class StreamConnection(ClientConnection):
                 break
             if self._fragments is None:
                 position = receiver.burst(text, position, self._received_us)
-                if self._held:
+                if self._held or position == len(data):
                     break
             start, end = _payload(data, position)
-            if end - start > MAX_FRAME_BYTES:
-                # Refused by the package as soon as it sees the header.
+            if end - start > MAX_FRAME_BYTES or _is_refused(
+                data[position : position + 2]
+            ):
+                # The package ends the connection as soon as it sees the header.
                 end = len(data)
             if end > len(data):
                 break
@@ -175,6 +179,15 @@ class StreamConnection(ClientConnection):
     def _is_sound(self) -> bool:
         """Tell whether frames still count: none does behind an error or a close."""
         return self.protocol.parser_exc is None and self.protocol.close_rcvd is None
+
+
+def _is_refused(header: bytes) -> bool:
+    """Tell whether a frame's header is against the protocol, so far as it is there."""
+    return (
+        header[0] & _RESERVED > 0
+        or header[0] & 0x0F not in _OPCODES
+        or (len(header) > 1 and header[1] & _MASKED > 0)
+    )
 
 
 def _payload(data: bytes, position: int) -> tuple[int, int]:
