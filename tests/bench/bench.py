@@ -96,7 +96,8 @@ class Bench:
         """
         with self._output(fifo=fifo) as output:
             expected = job.trades * job.repeat
-            port = self._prepare(job, output, 1 if name in _COUNTING else expected)
+            lines = 1 if name in _COUNTING else expected
+            port, size_bytes = self._prepare(job, output, lines)
             names = [f"{symbol.lower()}@trade" for symbol in symbols(job.symbols)]
             urls = [
                 f"ws://127.0.0.1:{port}/stream?streams="
@@ -104,7 +105,8 @@ class Bench:
                 for start in range(0, len(names), _STREAMS_PER_URL)
             ]
             command = [sys.executable, "-m", "tests.bench.loops", name]
-            command += ["--trades", str(expected), "--output", str(output)]
+            command += ["--trades", str(size_bytes if name == "sink" else expected)]
+            command += ["--output", str(output)]
             command += ["--flush"] if flush else []
             client = Client(command + urls, self.folder, self.cores, cwd=ROOT)
             # Only a loop's end shows that it has written everything.
@@ -142,7 +144,7 @@ class Bench:
             return self._watch(client)
 
     def _k2(self, command: str, job: Job, output: Path) -> list[str]:
-        port = self._prepare(job, output, job.trades * job.repeat)
+        port, _ = self._prepare(job, output, job.trades * job.repeat)
         chosen = symbols(job.symbols) if job.symbols <= 2 else ("--all",)
         return [
             *k2_command(),
@@ -152,12 +154,13 @@ class Bench:
             *("--api-url", f"ws://127.0.0.1:{port}/ws-api/v3"),
         ]
 
-    def _prepare(self, job: Job, output: Path, lines: int) -> int:
-        """Have the server make a job ready; give its port."""
+    def _prepare(self, job: Job, output: Path, lines: int) -> tuple[int, int]:
+        """Have the server make a job ready; give its port and how much it will send."""
         self._waits_for_go = job.waits_for_go
         job = replace(job, watch=str(output), lines=lines)
         self._tell(json.dumps(asdict(job)))
-        return int(self._hear()["port"])
+        ready = self._hear()
+        return ready["port"], ready["bytes"]
 
     def _watch(self, client: Client, *, asks: bool = True) -> Outcome:
         """Have the job that is ready sent to a client."""

@@ -38,7 +38,9 @@ def files(bench: Bench, effort: Effort) -> Iterator[Row]:
             continue
         path = bench.folder / "long.jsonl"
         write_capture(path, size_bytes)
-        name = f"{size_bytes / 2**20:,.0f} MB"
+        name = (
+            f"{size_mb:,} MB" if effort.scale >= 1 else f"{size_bytes / 2**20:.3g} MB"
+        )
         ours = seconds_of(bench, [*k2_command(), "verify", str(path)])
         theirs = seconds_of(bench, [sys.executable, "-c", _READ, str(path)])
         yield Row(f"verify, {name}", "s", [ours], "orjson.loads of each line", [theirs])
@@ -56,7 +58,7 @@ def files(bench: Bench, effort: Effort) -> Iterator[Row]:
 
 def write_capture(path: Path, size_bytes: int) -> None:
     """Write a whole capture of two symbols, up to the server's first trades."""
-    pairs = size_bytes // (2 * _LINE_BYTES)
+    pairs = max(size_bytes // (2 * _LINE_BYTES), 1)
     with path.open("wb") as file:
         for number in range(pairs):
             trade_id = FIRST_TRADE_ID - pairs + number

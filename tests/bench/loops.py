@@ -163,8 +163,8 @@ async def sink(urls: list[str], lines: Lines) -> None:
             if not received:
                 break
             lines.left -= received
-    lines._file.write(b"\n")
-    lines._file.flush()
+        lines._file.write(b"\n")
+        lines._file.flush()
 
 
 async def minimal(urls: list[str], lines: Lines) -> None:

@@ -115,13 +115,16 @@ class Client:
             Its exit status, and the processor time since ``begin``, in seconds.
         """
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        if asks:
-            self._process.terminate()
         # Popen's own timeout looks only every 50 ms, which is as long as a start takes.
         timer = threading.Timer(timeout_seconds, self._process.kill)
         timer.start()
-        status = self._process.wait()
-        timer.cancel()
+        try:
+            if asks:
+                self._process.terminate()
+            status = self._process.wait()
+        finally:
+            timer.cancel()
+            self.kill()
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return status, spent - self._begun_seconds

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import signal
 import socket
 import sys
 import time
@@ -95,23 +96,42 @@ class Watch:
 
 
 class Server:
-    """Listens on a port of its own and serves jobs."""
+    """Listens on a port of its own and serves jobs.
 
-    def __init__(self) -> None:
+    Args:
+        orders: A file descriptor that lines can be read from.
+    """
+
+    def __init__(self, orders: int) -> None:
         self._selector = selectors.DefaultSelector()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(orders, selectors.EVENT_READ)
+        self._orders = orders
+        self._ordered = b""
+        self._ended = False
         self.port = self._listener.getsockname()[1]
         self._peers: list[Peer] = []
         self._names: tuple[str, ...] = ()
 
-    def prepare(self, job: Job) -> None:
-        """Make everything that a job needs."""
+    def order(self) -> bytes:
+        """Give the next line of orders; clients are answered meanwhile.
+
+        An empty one means that there are no more.
+        """
+        while b"\n" not in self._ordered and not self._ended:
+            self._listen(None)
+        line, _, self._ordered = self._ordered.partition(b"\n")
+        return line
+
+    def prepare(self, job: Job) -> int:
+        """Make everything that a job needs; tell how many bytes it will send."""
         for peer in list(self._peers):
             self._drop(peer)
         self._names = symbols(job.symbols)
-        frames(job.symbols, job.trades)
+        made = frames(job.symbols, job.trades)
+        return sum(map(len, made.frames)) * job.repeat
 
     def wait_subscribed(self) -> None:
         """Wait until each symbol has a listener."""
@@ -215,9 +235,14 @@ class Server:
             shares[by_symbol[index]].append(frame)
         return {peer: list(_joined(share)) for peer, share in shares.items()}
 
-    def _listen(self, timeout_seconds: float) -> None:
-        """Take what clients say."""
+    def _listen(self, timeout_seconds: float | None) -> None:
+        """Take what clients say, and orders."""
         for key, _ in self._selector.select(timeout_seconds):
+            if key.fileobj == self._orders:
+                data = os.read(self._orders, 65_536)
+                self._ordered += data
+                self._ended = not data
+                continue
             if key.data is None:
                 with suppress(BlockingIOError):
                     sock, _ = self._listener.accept()
@@ -247,21 +272,23 @@ def _say(message: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Serve jobs until stdin ends."""
-    server = Server()
+    """Serve jobs until there are no more."""
+    # Ctrl-C reaches the whole group; whoever started the server ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server = Server(sys.stdin.fileno())
     watch = None
-    for line in sys.stdin:
+    while line := server.order():
         job = Job(**json.loads(line))
-        server.prepare(job)
+        size_bytes = server.prepare(job)
         if watch is not None:
             watch.close()
         watch = Watch(job.watch, job.lines)
-        _say({"port": server.port})
+        _say({"port": server.port, "bytes": size_bytes})
         try:
             server.wait_subscribed()
             if job.waits_for_go:
                 _say({"subscribed": True})
-                sys.stdin.readline()
+                server.order()
             _say(server.serve(job, watch))
         except TimeoutError as exc:
             _say({"error": str(exc)})

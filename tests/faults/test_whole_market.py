@@ -1,4 +1,4 @@
-"""The whole market over many connections, several of which fail while it is recorded."""
+"""The whole market over many connections, several of which fail meanwhile."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ async def test_connections_that_fail_and_rotate_leave_the_capture_whole(
                 )
                 awaited = {trade.symbol: trade.id + 1 for [trade] in last}
                 while awaited:
-                    ids = ids_by_symbol(siege.file)
-                    awaited = {n: i for n, i in awaited.items() if ids[n][-1] != i}
+                    so_far = ids_by_symbol(siege.file)
+                    awaited = {n: i for n, i in awaited.items() if so_far[n][-1] != i}
                     # The file has no event that could be waited for.
                     await asyncio.sleep(0.1)
                 status = await siege.stop()
