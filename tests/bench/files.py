@@ -46,10 +46,10 @@ def files(bench: Bench, effort: Effort) -> Iterator[Row]:
         yield Row(f"verify, {name}", "s", [ours], "orjson.loads of each line", [theirs])
         resumed = bench.record(Job(2, 100, waits_for_go=False), keep=path.name)
         yield Row(
-            f"record, resumed, {name}",
-            "s to the first trade",
+            f"record resumes, {name}, first trade",
+            "s",
             [resumed.startup_seconds],
-            "record, new file",
+            "record, a new file",
             [fresh],
         )
         for left in bench.folder.glob(f"*{path.name}*"):

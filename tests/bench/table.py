@@ -56,7 +56,7 @@ class Row:
 
 
 _HEADER = ("what", "k2", "against", "", "ratio", "min..max", "goal", "met")
-_WIDTHS = (38, 18, 26, 10, 6, 12, 7, 3)
+_WIDTHS = (40, 20, 27, 8, 6, 12, 7, 3)
 
 
 def header() -> str:

@@ -34,12 +34,12 @@ def test_it_runs_from_end_to_end_and_leaves_nothing(tmp_path: Path) -> None:
     out, err = process.communicate()
 
     assert (process.returncode, err) == (0, "")
-    rows = {row[:38].strip(): row for row in out.splitlines()}
+    rows = {row[:40].strip(): row for row in out.splitlines()}
     for name in ("k2 record", "k2 stream --json into a pipe"):
         assert "trades/s" in rows[name]
         assert ">= " in rows[name]
     assert rows["record, 3,500 symbols, paced"].endswith("whole")
-    assert sum(name.startswith("record, resumed") for name in rows) == 3
+    assert sum(name.startswith("record resumes") for name in rows) == 3
     assert sum(name.startswith("verify") for name in rows) == 3
     assert list(tmp_path.iterdir()) == []
 
