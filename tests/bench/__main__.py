@@ -77,3 +77,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit(130)
+    except RuntimeError as exc:
+        sys.exit(f"benchmark: error: {exc}")

@@ -209,7 +209,10 @@ class Bench:
             selector.register(self._server.stdout, selectors.EVENT_READ)
             while watched is not None and not selector.select(SAMPLE_SECONDS):
                 watched.sample()
-        answer: dict[str, Any] = json.loads(self._server.stdout.readline())
+        said = self._server.stdout.readline()
+        if not said:
+            raise RuntimeError("the server has ended")
+        answer: dict[str, Any] = json.loads(said)
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return answer
