@@ -165,6 +165,23 @@ class BinanceApiClient:
             trades.append(trade)
         return sorted(trades, key=lambda trade: trade.source_sequence or 0)
 
+    async def trade_counts(self) -> dict[str, int]:
+        """Ask how many trades each symbol has had in the last 24 hours.
+
+        Raises:
+            MalformedMessage: If the answer is no list.
+        """
+        result = await self.request("ticker.24hr", {"type": "MINI"})
+        if not isinstance(result, list):
+            raise MalformedMessage(f"the tickers are no list: {excerpt(result)}")
+        tickers = [entry for entry in result if isinstance(entry, dict)]
+        pairs = [(entry.get("symbol"), entry.get("count")) for entry in tickers]
+        return {
+            symbol: count
+            for symbol, count in pairs
+            if isinstance(symbol, str) and isinstance(count, int) and count >= 0
+        }
+
     async def request(self, method: str, params: Mapping[str, Any]) -> Any:
         """Send one request and wait for its reply.
 

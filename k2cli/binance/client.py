@@ -32,7 +32,14 @@ from k2cli.binance.wire import (
 from k2cli.errors import MalformedMessage, SettingsError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Mapping,
+        Sequence,
+    )
 
     from structlog.typing import FilteringBoundLogger
 
@@ -69,6 +76,8 @@ class BinanceWebSocketClient:
             they did and nothing is unusual about them. What it gives is awaited before
             more is read.
         catalog: Where base and quote assets come from; without it, the names' endings.
+        activity: How many trades symbols have in some time, as far as known: several
+            connections then get about as many trades each.
         reconnect_delay: Seconds before the first attempt after a drop; doubled up to 60
             for those after it.
         max_reconnect_attempts: Consecutive failures before giving up; 0 for never.
@@ -102,6 +111,7 @@ class BinanceWebSocketClient:
         *,
         on_burst: Callable[[Burst], Awaitable[None] | None] | None = None,
         catalog: Catalog | None = None,
+        activity: Mapping[str, int] | None = None,
         reconnect_delay: float = 5.0,
         max_reconnect_attempts: int = 10,
         max_first_seconds: float | None = None,
@@ -128,6 +138,7 @@ class BinanceWebSocketClient:
         self._on_message = on_message
         self._on_burst = on_burst
         self._on_status = on_status
+        self._activity = activity
         self._reconnect_delay = reconnect_delay
         self._max_reconnect_attempts = max_reconnect_attempts
         self._max_first_seconds = max_first_seconds
@@ -162,7 +173,7 @@ class BinanceWebSocketClient:
         if self._running:
             raise RuntimeError("connect() is running already")
         window = AttemptWindow()
-        groups = spread(self.symbols, self.url)
+        groups = spread(self.symbols, self.url, self._activity)
         self._lines = [self._line(group, window) for group in groups]
         return self._receive()
 

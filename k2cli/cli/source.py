@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from k2cli.binance.catalog_cache import CatalogCache
 from k2cli.binance.lookup import CatalogSource, Lookup
+from k2cli.binance.streams import spread
 from k2cli.binance.symbols import ascii_upper, normalize_symbols
 from k2cli.config import API_URL, BinanceConfig, load_config
 from k2cli.errors import SettingsError, UnknownSymbol, printable
@@ -48,6 +49,8 @@ class Source:
     async def select(self, options: TailOptions) -> Lookup:
         """Choose the symbols to tail, and look them up.
 
+        How busy they are is asked only if they need more than one connection.
+
         Returns:
             A lookup whose ``symbols`` are the ones chosen, in order.
 
@@ -55,6 +58,12 @@ class Source:
             UnknownSymbol: If one does not exist, or nothing fits the conditions.
             K2Error: If all symbols are asked for and no catalog can be had.
         """
+        lookup = await self._look_up(options)
+        if len(spread(lookup.symbols, self.config.websocket_url)) < 2:
+            return lookup
+        return replace(lookup, activity=await self.catalog.activity())
+
+    async def _look_up(self, options: TailOptions) -> Lookup:
         named = normalize_symbols(
             [*(options.named_symbols or []), *(options.symbols or [])]
         )

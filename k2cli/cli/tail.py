@@ -208,6 +208,7 @@ class Tail:
             self._on_trade,
             config.websocket_url,
             catalog=self.lookup.catalog,
+            activity=self.lookup.activity,
             reconnect_delay=config.reconnect_delay,
             max_reconnect_attempts=config.max_reconnect_attempts,
             max_first_seconds=FIRST_SECONDS if config.max_reconnect_attempts else None,
