@@ -141,6 +141,7 @@ async def test_every_command_has_help_with_two_examples(k2: K2, command: str) ->
         (("stream", "--replay", "nowhere.jsonl"), "nowhere.jsonl"),
         (("stream", "--format", "table"), "the table needs a terminal"),
         (("stream", "--json", "--format", "csv"), "contradict"),
+        (("stream", "--demo", "--json", "--bell"), "needs a terminal to ring"),
         (("stream", "$(reboot)"), "is not a symbol"),
         (("stream", "--url", "http://example.com"), "wss:// or ws://"),
         (("stream", "--config", "nowhere.toml"), "no configuration file"),
