@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Key of a symbol's figures, and heading.
 _COLUMNS = {
     "trades": "trades",
+    "rate": "trades/s",
     "first_id": "first id",
     "last_id": "last id",
     "gaps": "gaps",
