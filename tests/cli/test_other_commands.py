@@ -61,6 +61,26 @@ async def test_symbols_searches(
     assert ("none of the" in ended.err) is not bool(found)
 
 
+@pytest.mark.parametrize(
+    ("key", "first", "last"),
+    [
+        ("symbol", "1INCHUSDT", "币安人生USDT"),
+        ("quote", "BTCBRL", "币安人生USDT"),
+        ("tick", "PEPEUSDT", "BTCIDRT"),
+        ("step", "BTCIDRT", "XRPUSDT"),
+    ],
+)
+async def test_symbols_are_sorted(
+    k2: K2, market: SimulatedExchange, key: str, first: str, last: str
+) -> None:
+    k2.use(market)
+
+    ended = await k2("symbols", "--sort", key)
+
+    names = [json.loads(line)["symbol"] for line in ended.lines]
+    assert (names[0], names[-1]) == (first, last)
+
+
 async def test_symbols_with_any_status(k2: K2, market: SimulatedExchange) -> None:
     k2.use(market)
 
