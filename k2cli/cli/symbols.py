@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k2cli.cli import options as shared
+from k2cli.cli.completion import complete_base, complete_quote, complete_symbol
 
 if TYPE_CHECKING:
     from k2cli.binance.catalog import SymbolInfo
@@ -31,15 +32,30 @@ class SortKey(StrEnum):
 
 def symbols(
     text: Annotated[
-        str, typer.Argument(help="Part of a symbol's name.", show_default=False)
+        str,
+        typer.Argument(
+            help="Part of a symbol's name.",
+            show_default=False,
+            autocompletion=complete_symbol,
+        ),
     ] = "",
     quote: Annotated[
         list[str] | None,
-        typer.Option("--quote", metavar="ASSET", help="Only with this quote asset."),
+        typer.Option(
+            "--quote",
+            metavar="ASSET",
+            help="Only with this quote asset.",
+            autocompletion=complete_quote,
+        ),
     ] = None,
     base: Annotated[
         list[str] | None,
-        typer.Option("--base", metavar="ASSET", help="Only of this base asset."),
+        typer.Option(
+            "--base",
+            metavar="ASSET",
+            help="Only of this base asset.",
+            autocompletion=complete_base,
+        ),
     ] = None,
     status: Annotated[
         str,
