@@ -65,11 +65,15 @@ def record(
         ),
     ] = False,
 ) -> int:
-    """Record live trades to a file, one JSON object a line.
+    """Record live trades to a file, one JSON object a line, and account for each.
 
-    k2 record -o trades.jsonl
+    A file that exists is gone on with; what was missed meanwhile is fetched.
 
-    k2 record -o btc.jsonl BTCUSDT --duration 1h
+    Examples:
+      k2 record -o trades.jsonl                     # until Ctrl-C
+      k2 record -o btc.jsonl BTCUSDT --duration 1h
+      k2 record -o usdt.jsonl.gz --quote USDT --rotate 1d
+      k2 record -o - BTCUSDT -n 100 | wc -l
     """
     from rich.console import Console
 

@@ -37,7 +37,8 @@ def stream(
         typer.Option(
             "--format",
             "-f",
-            help="auto: a live table on a terminal, JSON lines in a pipe.",
+            help="auto: a live table on a terminal, JSON lines in a pipe. lines: one "
+            "a trade for people, and for screen readers.",
             rich_help_panel=_WHAT,
         ),
     ] = OutputFormat.AUTO,
@@ -78,9 +79,11 @@ def stream(
 ) -> int:
     """Tail live trades: a table on a terminal, JSON lines in a pipe.
 
-    k2 stream --symbols BTCUSDT ETHUSDT
-
-    k2 stream BTCUSDT --json | jq -r .price
+    Examples:
+      k2 stream --symbols BTCUSDT ETHUSDT           # the live table
+      k2 stream BTCUSDT --json -n 10 | jq -r .price
+      k2 stream --quote USDT --format lines --min-notional 100000 --bell
+      k2 stream BTCUSDT -o btc.jsonl                # watch and record
     """
     from k2cli.capture.file import CaptureFile
     from k2cli.cli.bell import Bell

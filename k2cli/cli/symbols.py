@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from k2cli.binance.lookup import Lookup
 
 _ALL = "all"
+_WHICH = "Which symbols"
+_WHAT = "What comes out"
 
 
 class SortKey(StrEnum):
@@ -45,6 +47,7 @@ def symbols(
             "--quote",
             metavar="ASSET",
             help="Only with this quote asset.",
+            rich_help_panel=_WHICH,
             autocompletion=complete_quote,
         ),
     ] = None,
@@ -54,24 +57,41 @@ def symbols(
             "--base",
             metavar="ASSET",
             help="Only of this base asset.",
+            rich_help_panel=_WHICH,
             autocompletion=complete_base,
         ),
     ] = None,
     status: Annotated[
         str,
-        typer.Option(metavar="STATUS", help="Only with this status; all for any."),
+        typer.Option(
+            metavar="STATUS",
+            help="Only with this status; all for any.",
+            rich_help_panel=_WHICH,
+        ),
     ] = "TRADING",
     sort: Annotated[
-        SortKey, typer.Option("--sort", help="What to sort by; sizes, smallest first.")
+        SortKey,
+        typer.Option(
+            "--sort",
+            metavar="KEY",
+            help="symbol, base, quote, status, tick or step; sizes, smallest first.",
+            rich_help_panel=_WHAT,
+        ),
     ] = SortKey.SYMBOL,
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line, as in a pipe.")
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object a line, as in a pipe.",
+            rich_help_panel=_WHAT,
+        ),
     ] = False,
     pager: Annotated[
         bool,
         typer.Option(
             "--pager/--no-pager",
             help="Page what is longer than the screen, with $PAGER or less.",
+            rich_help_panel=_WHAT,
         ),
     ] = True,
     refresh: Annotated[
@@ -86,9 +106,10 @@ def symbols(
 ) -> int:
     """List and search the symbols that can be traded.
 
-    k2 symbols btc --quote EUR
-
-    k2 symbols --base BTC --json | jq -r .symbol
+    Examples:
+      k2 symbols btc --quote EUR                    # search
+      k2 symbols --sort quote                       # all, page by page
+      k2 symbols --base BTC --json | jq -r .symbol
     """
     del debug  # main() reads it
     import sys

@@ -48,9 +48,10 @@ def verify(
 
     The exit status is 0 for a whole capture and 6 for any other, an empty one too.
 
-    k2 verify trades.jsonl
-
-    k2 verify --json trades-*.jsonl.gz | jq .verdict
+    Examples:
+      k2 verify trades.jsonl
+      k2 verify trades.*.jsonl trades.jsonl         # the files of a rotation
+      k2 verify --json trades.jsonl | jq -r .verdict
     """
     del debug  # main() reads it
     import signal
