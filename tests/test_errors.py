@@ -125,3 +125,19 @@ def test_whatever_comes_is_one_line_that_prints(raw: str | bytes, limit: int) ->
 @given(st.text(st.characters(exclude_categories=["C", "Z"])))
 def test_text_that_prints_stays_as_it_is(text: str) -> None:
     assert printable(text, limit=len(text)) == text
+
+
+def _raised_without_a_hint() -> Iterator[str]:
+    """Give the places of the package that make an error without saying what to do."""
+    names = {each.__name__ for each in ERRORS} - WITHOUT_HINT
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in names:
+                continue
+            keywords = {keyword.arg for keyword in node.keywords}
+            if len(node.args) < 2 and not keywords & {"hint", None}:
+                yield f"{file.relative_to(PACKAGE)}:{node.lineno}"
+
+
+def test_every_error_says_what_to_do() -> None:
+    assert list(_raised_without_a_hint()) == []

@@ -69,10 +69,11 @@ async def test_it_runs(terminal: MakeTerminal, tmp_path: Path, example: str) -> 
             "PAGER": "cat",
         }
         if "trades.jsonl" in example and "record" not in example:
-            # What comes before it: a recording, in several files.
+            # What comes before it: a recording, in several files if they are asked for.
+            rotation = ("--rotate", "1MB") if "*" in example else ()
             screen = terminal(80, 24)
             screen.run(
-                *("record", "-o", "trades.jsonl", "--rotate", "1MB", "-n", "3000"),
+                *("record", "-o", "trades.jsonl", "-n", "3000", *rotation),
                 **environment,
             )
             assert await screen.ended() == 0
