@@ -84,9 +84,10 @@ def main() -> None:
         status = ExitStatus.INTERRUPTED
     except TyperException as exc:
         # no_args_is_help comes as an exception too, its text printed already.
-        message = exc.format_message().rstrip(".")
+        message = exc.format_message().rstrip(".").replace("Value error, ", "")
         if message:
-            _complain(f"{message}. 'k2 --help' shows what there is")
+            stop = "" if message.endswith("?") else "."
+            _complain(f"{message}{stop} '{_command(exc)} --help' shows what there is")
         status = ExitStatus.USAGE
     except K2Error as exc:
         if debug:
@@ -103,6 +104,11 @@ def main() -> None:
         _complain(f"a bug in k2 ({what}). --debug shows where; please report it")
         status = ExitStatus.BUG
     _leave(status)
+
+
+def _command(exc: TyperException) -> str:
+    context = getattr(exc, "ctx", None)
+    return context.command_path if context is not None else "k2"
 
 
 def _complain(message: str) -> None:

@@ -91,7 +91,9 @@ def stream(
     from k2cli.errors import SettingsError
 
     if json and output_format not in (OutputFormat.AUTO, OutputFormat.JSON):
-        raise SettingsError(f"--json and --format {output_format.value} contradict")
+        raise SettingsError(
+            f"--json and --format {output_format.value} contradict", "Leave one out"
+        )
     log_output = configure_log(options)
     chosen = OutputFormat.JSON if json else output_format
     screen = _output(chosen, log_output, picture)
