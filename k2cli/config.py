@@ -239,13 +239,17 @@ def _read_table(file: Path, *, required: bool) -> dict[str, Any]:
     except FileNotFoundError:
         if not required:
             return {}
-        raise SettingsError(f"there is no configuration file {name}") from None
+        raise SettingsError(
+            f"there is no configuration file {name}", "Check the name after --config"
+        ) from None
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(
             f"{name} cannot be read ({printable(str(exc))})", "Check the file"
         ) from exc
     except tomllib.TOMLDecodeError as exc:
-        raise SettingsError(f"{name} is not TOML: {printable(str(exc))}") from exc
+        raise SettingsError(
+            f"{name} is not TOML: {printable(str(exc))}", "Mend it there"
+        ) from exc
     table = content.get(TABLE, {})
     strange = sorted(key for key in content if key != TABLE)
     if strange or not isinstance(table, dict):

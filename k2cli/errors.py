@@ -24,6 +24,9 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import ClassVar
 
+TRY_AGAIN = "Check the network, and try again later"
+"""The hint where nothing better is known."""
+
 
 class ExitStatus(IntEnum):
     """How a ``k2`` command ended."""

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +26,9 @@ CLASSES: list[type[K2Error]] = [
     for _, each in inspect.getmembers(errors, inspect.isclass)
     if issubclass(each, K2Error)
 ]
+PACKAGE = Path(errors.__file__).parent
+# These are no end of a run: one is noted and skipped, the other is no fault.
+WITHOUT_HINT = {"MalformedMessage", "ReaderGone"}
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
 
@@ -125,3 +131,19 @@ def test_whatever_comes_is_one_line_that_prints(raw: str | bytes, limit: int) ->
 @given(st.text(st.characters(exclude_categories=["C", "Z"])))
 def test_text_that_prints_stays_as_it_is(text: str) -> None:
     assert printable(text, limit=len(text)) == text
+
+
+def _raised_without_a_hint() -> Iterator[str]:
+    """Give the places of the package that make an error without saying what to do."""
+    names = {each.__name__ for each in CLASSES} - WITHOUT_HINT
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in names:
+                continue
+            keywords = {keyword.arg for keyword in node.keywords}
+            if len(node.args) < 2 and not keywords & {"hint", None}:
+                yield f"{file.relative_to(PACKAGE)}:{node.lineno}"
+
+
+def test_every_error_says_what_to_do() -> None:
+    assert list(_raised_without_a_hint()) == []

@@ -18,6 +18,7 @@ from k2cli.binance.handshake import SIMULATED, is_simulated, open_websocket
 from k2cli.binance.streams import api_url
 from k2cli.binance.wire import excerpt
 from k2cli.errors import (
+    TRY_AGAIN,
     AddressBanned,
     ApiError,
     ConnectFailed,
@@ -212,7 +213,9 @@ class BinanceApiClient:
                 answer = await reply
         except TimeoutError as exc:
             raise ConnectFailed(
-                f"the exchange's API did not answer {method} in time", permanent=False
+                f"the exchange's API did not answer {method} in time",
+                TRY_AGAIN,
+                permanent=False,
             ) from exc
         except ConnectionClosed as exc:
             raise _lost() from exc
@@ -266,6 +269,7 @@ class BinanceApiClient:
         code = details.get("code")
         return ApiError(
             f"the exchange's API refused {method}: {said}",
+            "Check what was asked for",
             status=status if isinstance(status, int) else 0,
             code=code if isinstance(code, int) else None,
         )
@@ -273,5 +277,5 @@ class BinanceApiClient:
 
 def _lost() -> ConnectFailed:
     return ConnectFailed(
-        "the connection to the exchange's API was lost", permanent=False
+        "the connection to the exchange's API was lost", TRY_AGAIN, permanent=False
     )

@@ -12,6 +12,7 @@ from k2cli.binance.handshake import open_websocket
 from k2cli.binance.leg import Leg
 from k2cli.binance.line_status import LineState, LineStatus
 from k2cli.errors import (
+    TRY_AGAIN,
     AccessBlocked,
     AddressBanned,
     AttemptsExhausted,
@@ -161,7 +162,7 @@ class Line:
             self._backoff.proved()
         else:
             self._backoff.failed()
-        await self._wait_after(ExchangeUnreachable(why))
+        await self._wait_after(ExchangeUnreachable(why, TRY_AGAIN))
         return await self._next_leg(waits=False)
 
     async def _replace(self, leg: Leg) -> Leg | None:
@@ -194,7 +195,9 @@ class Line:
             # It was lost before it was of any use: the old one goes on meanwhile.
             self._legs.remove(successor)
             self._backoff.failed()
-            await self._wait_after(ExchangeUnreachable(await successor.ended))
+            await self._wait_after(
+                ExchangeUnreachable(await successor.ended, TRY_AGAIN)
+            )
             successor = await self._next_leg(waits=True)
         await leg.close()
         self._legs.remove(leg)
@@ -277,7 +280,7 @@ class Line:
         if self._backoff.exhausted or self._never_began():
             raise AttemptsExhausted(
                 f"gave up after {_attempts(self._backoff.failures)}: {exc.message}",
-                exc.hint or "Check the network, and try again later",
+                exc.hint,
             ) from exc
         at_least = 0.0
         if isinstance(exc, ExchangeRefused):

@@ -22,6 +22,7 @@ from websockets.exceptions import (
 )
 
 from k2cli.errors import (
+    TRY_AGAIN,
     AccessBlocked,
     AddressBanned,
     ConnectFailed,
@@ -138,7 +139,9 @@ def explain(exc: Exception, url: str) -> K2Error:
             permanent=True,
         )
     if isinstance(exc, TimeoutError):
-        return ConnectFailed(f"{host} did not answer in time", permanent=False)
+        return ConnectFailed(
+            f"{host} did not answer in time", TRY_AGAIN, permanent=False
+        )
     if isinstance(exc, socket.gaierror):
         return ConnectFailed(
             f"the name of {host} cannot be resolved",
@@ -183,9 +186,12 @@ def _explain_os_error(exc: OSError, host: str) -> ConnectFailed:
             permanent=True,
         )
     if isinstance(exc, ConnectionError):
-        return ConnectFailed(f"{host} broke off the connection", permanent=False)
+        return ConnectFailed(
+            f"{host} broke off the connection", TRY_AGAIN, permanent=False
+        )
     return ConnectFailed(
         f"{host} cannot be reached ({printable(exc.strerror or text)})",
+        TRY_AGAIN,
         permanent=False,
     )
 

@@ -18,7 +18,14 @@ import orjson
 
 from k2cli.binance.api import MAX_REPLY_BYTES
 from k2cli.binance.handshake import REFUSALS, explain_status
-from k2cli.errors import ApiError, ConnectFailed, K2Error, MalformedMessage, printable
+from k2cli.errors import (
+    TRY_AGAIN,
+    ApiError,
+    ConnectFailed,
+    K2Error,
+    MalformedMessage,
+    printable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +80,9 @@ def _get(address: str, timeout_seconds: float) -> bytes:
         raise _refusal(exc.code, exc.headers, body, host) from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
         raise ConnectFailed(
-            f"{host} cannot be reached ({printable(str(exc))})", permanent=False
+            f"{host} cannot be reached ({printable(str(exc))})",
+            TRY_AGAIN,
+            permanent=False,
         ) from exc
 
 
@@ -83,6 +92,7 @@ def _refusal(status: int, headers: Message, body: bytes, host: str) -> K2Error:
             error = orjson.loads(body)
             return ApiError(
                 f"{host} refused the request: {printable(str(error['msg']))}",
+                "Check what was asked for",
                 status=status,
                 code=int(error["code"]),
             )

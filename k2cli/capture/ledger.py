@@ -1,27 +1,13 @@
-"""The account of a run: what came, what is missing, and the verdict."""
+"""The account of a run: what came, and what is missing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from unicodedata import east_asian_width
 
 from k2cli.capture.sequence import SequenceTracker, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-# Ranges of missing ids that are named per symbol; the count is always of all.
-_MOST_RANGES_NAMED = 20
-_HEADINGS = (
-    "symbol",
-    "trades",
-    "first id",
-    "last id",
-    "gaps",
-    "repaired",
-    "missing",
-    "duplicates",
-)
 
 
 class Ledger:
@@ -55,6 +41,11 @@ class Ledger:
         return sum(tracker.repaired for tracker in self.trackers.values())
 
     @property
+    def open(self) -> int:
+        """Of the missing ids, those that may still come, of all symbols."""
+        return sum(tracker.open for tracker in self.trackers.values())
+
+    @property
     def missing(self) -> int:
         """Ids missing, of all symbols."""
         return sum(tracker.missing for tracker in self.trackers.values())
@@ -64,17 +55,13 @@ class Ledger:
         """Trades left out because they had come before."""
         return sum(tracker.duplicates for tracker in self.trackers.values())
 
-    def verdict(self) -> str:
-        """Give the run's result in one line."""
-        account = _counted(self.trades, "trade")
-        if self.repaired:
-            account += f", {self.repaired:,} of them repaired"
-        if not self.missing:
-            return f"complete: {account}, nothing missing"
-        return f"incomplete: {account}, {self.missing:,} missing"
-
     def to_dict(self) -> dict[str, Any]:
         """Give the account as data: the verdict, and every symbol's figures."""
+        times = [
+            (one.first_time_us, one.last_time_us)
+            for one in self.trackers.values()
+            if one.first_time_us is not None and one.last_time_us is not None
+        ]
         return {
             "verdict": "incomplete" if self.missing else "complete",
             "trades": self.trades,
@@ -82,6 +69,8 @@ class Ledger:
             "repaired": self.repaired,
             "missing": self.missing,
             "duplicates": self.duplicates,
+            "first_trade_us": min((first for first, _ in times), default=None),
+            "last_trade_us": max((last for _, last in times), default=None),
             "symbols": {
                 symbol: {
                     "trades": tracker.trades,
@@ -93,64 +82,9 @@ class Ledger:
                     "missing_ranges": tracker.missing_ranges,
                     "duplicates": tracker.duplicates,
                     "resets": tracker.resets,
+                    "first_trade_us": tracker.first_time_us,
+                    "last_trade_us": tracker.last_time_us,
                 }
                 for symbol, tracker in self.trackers.items()
             },
         }
-
-    def lines(self) -> list[str]:
-        """Give a table with a line per symbol, the missing ids, and the verdict."""
-        rows = [_HEADINGS, *(_row(*item) for item in self.trackers.items())]
-        widths = [max(_cells(row[i]) for row in rows) for i in range(len(_HEADINGS))]
-        table = [
-            row[0]
-            + " " * (widths[0] - _cells(row[0]))
-            + "".join(
-                f"  {cell:>{width}}"
-                for cell, width in zip(row[1:], widths[1:], strict=True)
-            )
-            for row in rows
-        ]
-        named = [
-            f"{symbol} lacks {_named(tracker.missing_ranges)}"
-            for symbol, tracker in self.trackers.items()
-            if tracker.missing
-        ]
-        restarted = [
-            f"{symbol} began to count anew: {_counted(tracker.resets, 'time')}"
-            for symbol, tracker in self.trackers.items()
-            if tracker.resets
-        ]
-        return [*table, *named, *restarted, self.verdict()]
-
-
-def _row(symbol: str, tracker: SequenceTracker) -> tuple[str, ...]:
-    return (
-        symbol,
-        f"{tracker.trades:,}",
-        "-" if tracker.first_id is None else str(tracker.first_id),
-        "-" if tracker.first_id is None else str(tracker.last_id),
-        f"{tracker.gaps:,}",
-        f"{tracker.repaired:,}",
-        f"{tracker.missing:,}",
-        f"{tracker.duplicates:,}",
-    )
-
-
-def _cells(text: str) -> int:
-    """Give the width on a terminal, where East Asian characters take two cells."""
-    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
-
-
-def _named(ranges: list[tuple[int, int]]) -> str:
-    shown = [
-        str(first) if first == last else f"{first}-{last}"
-        for first, last in ranges[:_MOST_RANGES_NAMED]
-    ]
-    if len(ranges) > _MOST_RANGES_NAMED:
-        shown.append(f"and {len(ranges) - _MOST_RANGES_NAMED:,} more ranges")
-    return ", ".join(shown)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

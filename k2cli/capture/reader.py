@@ -174,7 +174,9 @@ class CaptureSource:
             ) from None
         except OSError as exc:
             why = printable(exc.strerror or str(exc))
-            raise SettingsError(f"{self._shown} cannot be read: {why}") from exc
+            raise SettingsError(
+                f"{self._shown} cannot be read: {why}", "See to it, or copy it first"
+            ) from exc
 
 
 def in_order(sources: list[CaptureSource]) -> list[CaptureSource]:

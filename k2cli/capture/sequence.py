@@ -36,6 +36,7 @@ class SequenceTracker:
         first_id: The first id accounted for: the first seen or, in a capture that is
             gone on with, the one after its end.
         last_id: The highest id seen.
+        first_time_us: When the earliest trade accepted was made, Unix microseconds.
         trades: Trades accepted: each id once.
         repaired: Of these, those from the history.
         gaps: Jumps seen, whether or not their trades came later.
@@ -51,6 +52,7 @@ class SequenceTracker:
         "_run_time",
         "duplicates",
         "first_id",
+        "first_time_us",
         "gaps",
         "last_id",
         "repaired",
@@ -61,6 +63,7 @@ class SequenceTracker:
     def __init__(self) -> None:
         self.first_id: int | None = None
         self.last_id: int | None = None
+        self.first_time_us: int | None = None
         self.trades = 0
         self.repaired = 0
         self.gaps = 0
@@ -91,6 +94,17 @@ class SequenceTracker:
     def missing(self) -> int:
         """How many ids are missing."""
         return sum(map(_count, (self._former, self._lost, self._open)))
+
+    @property
+    def open(self) -> int:
+        """How many ids are missing that may still come."""
+        return _count(self._open)
+
+    @property
+    def last_time_us(self) -> int | None:
+        """When the trade with the highest id was made, Unix microseconds, if known."""
+        self._catch_up()
+        return self._last_time_us if self.trades else None
 
     @property
     def first_open_id(self) -> int | None:
@@ -128,8 +142,9 @@ class SequenceTracker:
         self._lost = [ids for ids in self._lost if ids[0] <= end]
         self._open = []
         self.last_id = end
+        self._last_time_us = None
         if not self.trades:
-            self.first_id = None
+            self.first_id = self.first_time_us = None
 
     def resume(self, last_id: int, last_time_us: int) -> None:
         """Go on from a capture that ended with this trade.
@@ -184,9 +199,7 @@ class SequenceTracker:
             How it fits. ``DUPLICATE`` means: leave it out. After ``GAP``, the ids from
             the last one before to this one are open.
         """
-        if self._run_time:
-            self._last_time_us = max(int(self._run_time), self._last_time_us or 0)
-            self._run_time = ""
+        self._catch_up()
         last_id, last_time_us = self.last_id, self._last_time_us
         if last_id is None:
             verdict = Verdict.FIRST
@@ -198,6 +211,7 @@ class SequenceTracker:
             self._open.append((last_id + 1, trade_id - 1))
         elif self._fill(trade_id):
             self.trades += 1
+            self.first_time_us = min(trade_time_us, self.first_time_us or trade_time_us)
             if trade_id == last_id:
                 self._last_time_us = trade_time_us
             return Verdict.LATE
@@ -213,10 +227,18 @@ class SequenceTracker:
         if self.first_id is None:
             # Without a first one but with a last one it was resumed.
             self.first_id = min(trade_id, trade_id if last_id is None else last_id + 1)
+        if self.first_time_us is None:
+            self.first_time_us = trade_time_us
         self.trades += 1
         self.last_id = trade_id
         self._last_time_us = max(trade_time_us, last_time_us or 0)
         return verdict
+
+    def _catch_up(self) -> None:
+        """Take over the time that ``pass_over`` has left as a text."""
+        if self._run_time:
+            self._last_time_us = max(int(self._run_time), self._last_time_us or 0)
+            self._run_time = ""
 
     def _touching(self, first_id: int, last_id: int) -> slice:
         """Find the open ranges that have any of the ids from one to the other."""

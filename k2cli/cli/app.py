@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
+from inspect import cleandoc
 from typing import Annotated
 
 import typer
@@ -18,19 +20,37 @@ from k2cli.cli.symbols import symbols
 from k2cli.cli.verify import verify
 from k2cli.errors import ExitStatus, K2Error, printable
 
+_HELP = """Live trades of Binance Spot: watch them, pipe them, record them.
+
+    A tour on the exchange that is built in; leave --demo out for the real one:
+      k2 stream --demo --all                        # watch; Ctrl-C ends it
+      k2 stream --demo BTCUSDT --json -n 10 | jq -r .price
+      k2 record --demo -o trades.jsonl -n 1000      # record
+      k2 verify trades.jsonl                        # prove it complete
+      k2 symbols --demo btc                         # see what there is
+    """
+
+
+def _dressed(text: str) -> str:
+    """Let the examples of a help text stand out, in the markup of rich."""
+    return re.sub(
+        r"^( +k2 .*?)(  #.*)?$",
+        lambda found: f"[not dim bold]{found[1]}[/]{found[2] or ''}",
+        cleandoc(text),
+        flags=re.MULTILINE,
+    )
+
+
 app = typer.Typer(
     name="k2",
-    help="Live trades of Binance Spot: watch them, pipe them, record them.",
-    epilog="Try it without a network: k2 stream --demo --all",
+    help=_dressed(_HELP),
+    rich_markup_mode="rich",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-app.command()(stream)
-app.command()(record)
-app.command()(symbols)
-app.command()(verify)
-app.command()(simulate)
+for command in (stream, record, symbols, verify, simulate):
+    app.command(help=_dressed(command.__doc__ or ""))(command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -64,9 +84,10 @@ def main() -> None:
         status = ExitStatus.INTERRUPTED
     except TyperException as exc:
         # no_args_is_help comes as an exception too, its text printed already.
-        message = exc.format_message().rstrip(".")
+        message = exc.format_message().rstrip(".").replace("Value error, ", "")
         if message:
-            _complain(f"{message}. 'k2 --help' shows what there is")
+            stop = "" if message.endswith("?") else "."
+            _complain(f"{message}{stop} '{_command(exc)} --help' shows what there is")
         status = ExitStatus.USAGE
     except K2Error as exc:
         if debug:
@@ -83,6 +104,11 @@ def main() -> None:
         _complain(f"a bug in k2 ({what}). --debug shows where; please report it")
         status = ExitStatus.BUG
     _leave(status)
+
+
+def _command(exc: TyperException) -> str:
+    context = getattr(exc, "ctx", None)
+    return context.command_path if context is not None else "k2"
 
 
 def _complain(message: str) -> None:

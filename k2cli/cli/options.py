@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from k2cli.cli.completion import complete_base, complete_quote, complete_symbol
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -132,6 +134,7 @@ class TailOptions:
             help="Symbols: BTCUSDT, btcusdt, BTC/USDT. Without any, those of the "
             "configuration.",
             show_default=False,
+            autocompletion=complete_symbol,
         ),
     ] = None
     named_symbols: Annotated[
@@ -141,6 +144,7 @@ class TailOptions:
             "-s",
             metavar="SYMBOL...",
             help="The same: --symbols BTCUSDT ETHUSDT, or BTCUSDT,ETHUSDT.",
+            autocompletion=complete_symbol,
             rich_help_panel=_WHAT,
         ),
     ] = None
@@ -150,6 +154,7 @@ class TailOptions:
             "--quote",
             metavar="ASSET",
             help="All symbols traded against this asset, like USDT.",
+            autocompletion=complete_quote,
             rich_help_panel=_WHAT,
         ),
     ] = None
@@ -159,6 +164,7 @@ class TailOptions:
             "--base",
             metavar="ASSET",
             help="All symbols of this asset, like BTC.",
+            autocompletion=complete_base,
             rich_help_panel=_WHAT,
         ),
     ] = None

@@ -56,12 +56,24 @@ def record(
             rich_help_panel=_WHERE_TO,
         ),
     ] = "5",
+    per_symbol: Annotated[
+        bool,
+        typer.Option(
+            "--per-symbol",
+            help="Show on the terminal what comes of every symbol, too.",
+            rich_help_panel=_WHERE_TO,
+        ),
+    ] = False,
 ) -> int:
-    """Record live trades to a file, one JSON object a line.
+    """Record live trades to a file, one JSON object a line, and account for each.
 
-    k2 record -o trades.jsonl
+    A file that exists is gone on with; what was missed meanwhile is fetched.
 
-    k2 record -o btc.jsonl BTCUSDT --duration 1h
+    Examples:
+      k2 record -o trades.jsonl                     # until Ctrl-C
+      k2 record -o btc.jsonl BTCUSDT --duration 1h
+      k2 record -o usdt.jsonl.gz --quote USDT --rotate 1d
+      k2 record -o - BTCUSDT -n 100 | wc -l
     """
     from rich.console import Console
 
@@ -80,12 +92,12 @@ def record(
         if rotation is not None:
             raise SettingsError("stdout cannot be rotated", "Leave --rotate out")
         pipe = PipeOutput(_json_lines, numbered=True)
-        progress = RecordingOutput(console, log_output, pipe)
+        progress = RecordingOutput(console, log_output, pipe, per_symbol=per_symbol)
         return run_tail(options, progress, log_output, in_order=True)
     with CaptureFile(
         output, overwrite=overwrite, rotation=rotation, fsync_seconds=fsync_seconds
     ) as capture:
-        progress = RecordingOutput(console, log_output)
+        progress = RecordingOutput(console, log_output, per_symbol=per_symbol)
         return run_tail(options, progress, log_output, capture, in_order=True)
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from k2cli.capture.losses import Losses
-from k2cli.display.digits import duration_text, size_text
 from k2cli.errors import OutputError
 
 if TYPE_CHECKING:
@@ -124,14 +123,3 @@ class Recorder:
                     await asyncio.to_thread(self._capture.sync, now)
         except OutputError as exc:
             self._on_failure(exc)
-
-    def account(self, uptime_seconds: float) -> str:
-        """Sum up what was written, in one line."""
-        capture = self._capture
-        files = capture.finished_files + 1
-        return (
-            f"{capture.name}: {capture.trades_written:,} trades written in "
-            f"{duration_text(uptime_seconds)}, {capture.platform_sequence:,} in all, "
-            f"{size_text(capture.finished_bytes + capture.size_bytes)}"
-            + (f" in {files:,} files" if files > 1 else "")
-        )

@@ -7,13 +7,15 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import structlog
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
 from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
 from k2cli.display.digits import size_text
-from k2cli.display.market import RateWindow
-from k2cli.display.progress import Progress, progress_line
+from k2cli.display.progress import Pace, Progress, progress_line
+from k2cli.display.status import fit
+from k2cli.display.symbol_table import symbol_table
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from k2cli.trade import TradeV2
 
 LOGGED_EVERY_SECONDS = 30.0
+# Summing thousands of symbols up takes milliseconds.
+SYMBOLS_EVERY_SECONDS = 1.0
+_ALWAYS = ("trades", "rate", "last_id", "missing")
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -41,10 +46,17 @@ class RecordingOutput(Redrawn):
         console: On stderr.
         log_output: On a terminal, log lines scroll by above the progress.
         pipe: Where the records go, if that is stdout.
+        per_symbol: Whether to show, on a terminal, what comes of every symbol: as many
+            as half the screen holds, those with trouble and the busiest.
     """
 
     def __init__(
-        self, console: Console, log_output: LogOutput, pipe: PipeOutput | None = None
+        self,
+        console: Console,
+        log_output: LogOutput,
+        pipe: PipeOutput | None = None,
+        *,
+        per_symbol: bool = False,
     ) -> None:
         self._console = console
         self._log_output = log_output
@@ -52,7 +64,11 @@ class RecordingOutput(Redrawn):
         self._live: Live | None = None
         self._closing = ExitStack()
         self._tail: Tail | None = None
-        self._rate = RateWindow(time.monotonic())
+        self._pace = Pace(time.monotonic())
+        self._per_symbol = per_symbol
+        self._symbol_paces: dict[str, Pace] = {}
+        self._symbols: list[Text] = []
+        self._next_symbols_seconds = 0.0
 
     def start(self, tail: Tail) -> None:
         """Show that it begins."""
@@ -76,8 +92,7 @@ class RecordingOutput(Redrawn):
         self.start_drawing(tail, 1 / REDRAWS_PER_SECOND)
 
     def write(self, trade: TradeV2) -> Awaitable[None] | None:
-        """Count a trade, and hand it to stdout if the records go there."""
-        self._rate.add(time.monotonic())
+        """Hand a trade to stdout if the records go there; the tail counts it."""
         return self._pipe.write(trade) if self._pipe is not None else None
 
     def write_burst(
@@ -111,7 +126,9 @@ class RecordingOutput(Redrawn):
         progress = self._progress(self._tail)
         if self._live is not None:
             line = progress_line(progress, self._console.width - 1)
-            self._live.update(line, refresh=True)
+            if self._per_symbol:
+                self._sum_up(self._tail)
+            self._live.update(Group(*self._symbols, line), refresh=True)
         elif progress.trades:
             log.info(
                 "Recording",
@@ -119,7 +136,8 @@ class RecordingOutput(Redrawn):
                 trades_per_second=round(progress.trades_per_second, 1),
                 gaps=progress.gaps,
                 repaired=progress.repaired,
-                missing=progress.missing,
+                repairing=progress.repairing,
+                missing=progress.lost,
                 **(
                     {"size": size_text(progress.size_bytes)}
                     if progress.size_bytes is not None
@@ -127,9 +145,24 @@ class RecordingOutput(Redrawn):
                 ),
             )
 
+    def _sum_up(self, tail: Tail) -> None:
+        """Draw the table of symbols anew, if it is time for that."""
+        now_seconds = time.monotonic()
+        if now_seconds < self._next_symbols_seconds:
+            return
+        self._next_symbols_seconds = now_seconds + SYMBOLS_EVERY_SECONDS
+        symbols = list(tail.ledger.to_dict()["symbols"].items())
+        for symbol, figures in symbols:
+            pace = self._symbol_paces.setdefault(symbol, Pace(tail.started_seconds))
+            figures["rate"] = round(pace.per_second(figures["trades"], now_seconds))
+        most = max(1, self._console.height // 2)
+        table = symbol_table(symbols, always=_ALWAYS, most=most)
+        self._symbols = [fit(line, self._console.width - 1) for line in table]
+
     def _progress(self, tail: Tail) -> Progress:
         capture = tail.capture
         last = tail.last_trade
+        repairing = tail.ledger.open
         return Progress(
             connection=tail.connection(),
             uptime_seconds=tail.uptime_seconds(),
@@ -138,11 +171,14 @@ class RecordingOutput(Redrawn):
             if capture is not None
             else None,
             trades=tail.passed,
-            trades_per_second=self._rate.per_second(time.monotonic()),
+            trades_per_second=self._pace.per_second(tail.passed, time.monotonic()),
             lag_us=_lag_us(last) if last and not tail.source.replayed else None,
             gaps=tail.ledger.gaps,
             repaired=tail.ledger.repaired,
-            missing=tail.ledger.missing,
+            repairing=repairing,
+            lost=tail.ledger.missing - repairing,
+            most_trades=tail.options.count,
+            most_seconds=tail.options.duration,
             simulated=tail.source.simulated if last is None else last.exchange == "SIM",
         )
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from k2cli.cli.options import TailOptions
 
 
+# Of hundreds of symbols, a terminal gets those that leave the verdict on its screen.
+_LEAST_SYMBOLS = 10
+_LINES_BESIDE_SYMBOLS = 8
+
 log: FilteringBoundLogger = structlog.get_logger()
 
 
@@ -61,7 +65,7 @@ def run_tail(
                     _write_summary(options.summary, tail)
             finally:
                 with suppress(OSError):
-                    for line in tail.account():
+                    for line in _account_lines(tail):
                         log_output.write(f"{line}\n")
                     log_output.flush()
 
@@ -82,8 +86,27 @@ def run_tail(
     return asyncio.run(run())
 
 
+def _account_lines(tail: Tail) -> list[str]:
+    """Draw the account as stderr takes it: on a terminal with colours, on a screen."""
+    from rich.console import Console
+
+    from k2cli.display.account import account_lines
+
+    account = tail.account()
+    if account is None or not tail.has_readers():
+        return []
+    console = Console(stderr=True)
+    most = None
+    if console.is_terminal:
+        most = max(_LEAST_SYMBOLS, console.height - _LINES_BESIDE_SYMBOLS)
+    with console.capture() as captured:
+        for line in account_lines(account, most=most):
+            console.print(line, soft_wrap=True)
+    return captured.get().splitlines()
+
+
 def _write_summary(file: Path, tail: Tail) -> None:
-    account = tail.account_data()
+    account = tail.account()
     if account is None:
         return
     aside = file.with_name(f"{file.name}.{os.getpid()}")

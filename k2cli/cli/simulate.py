@@ -85,11 +85,10 @@ def simulate(
 ) -> int:
     """Run the embedded exchange for any Binance client.
 
-    k2 simulate --port 9443
-
-    k2 simulate --market-size 3500 --rate 5000 --burst 10
-
-    k2 simulate --replay trades.jsonl --speed 10 --fault drop@1000
+    Examples:
+      k2 simulate --port 9443                       # until Ctrl-C
+      k2 simulate --market-size 3500 --rate 5000 --burst 10
+      k2 simulate --replay trades.jsonl --speed 10 --fault drop@1000
     """
     del debug  # main() reads it
     import asyncio

@@ -37,7 +37,8 @@ def stream(
         typer.Option(
             "--format",
             "-f",
-            help="auto: a live table on a terminal, JSON lines in a pipe.",
+            help="auto: a live table on a terminal, JSON lines in a pipe. lines: one "
+            "a trade for people, and for screen readers.",
             rich_help_panel=_WHAT,
         ),
     ] = OutputFormat.AUTO,
@@ -57,6 +58,15 @@ def stream(
             rich_help_panel=_WHAT,
         ),
     ] = None,
+    bell: Annotated[
+        bool,
+        typer.Option(
+            "--bell",
+            help="Ring the terminal's bell when trades come out, once in two seconds "
+            "at most.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = False,
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -69,19 +79,26 @@ def stream(
 ) -> int:
     """Tail live trades: a table on a terminal, JSON lines in a pipe.
 
-    k2 stream --symbols BTCUSDT ETHUSDT
-
-    k2 stream BTCUSDT --json | jq -r .price
+    Examples:
+      k2 stream --symbols BTCUSDT ETHUSDT           # the live table
+      k2 stream BTCUSDT --json -n 10 | jq -r .price
+      k2 stream --quote USDT --format lines --min-notional 100000 --bell
+      k2 stream BTCUSDT -o btc.jsonl                # watch and record
     """
     from k2cli.capture.file import CaptureFile
+    from k2cli.cli.bell import Bell
     from k2cli.cli.run import configure_log, run_tail
     from k2cli.errors import SettingsError
 
     if json and output_format not in (OutputFormat.AUTO, OutputFormat.JSON):
-        raise SettingsError(f"--json and --format {output_format.value} contradict")
+        raise SettingsError(
+            f"--json and --format {output_format.value} contradict", "Leave one out"
+        )
     log_output = configure_log(options)
     chosen = OutputFormat.JSON if json else output_format
     screen = _output(chosen, log_output, picture)
+    if bell:
+        screen = Bell(screen)
     with ExitStack() as files:
         capture = None
         if output is not None:
@@ -120,13 +137,14 @@ def _output(
         chosen = OutputFormat.LINES if terminal else OutputFormat.JSON
 
     def make_format(tail: Tail) -> LineFormat:
-        return _line_format(chosen.value, tail, coloured=terminal)
+        return _line_format(chosen.value, tail, on_terminal=terminal)
 
     return PipeOutput(make_format)
 
 
-def _line_format(name: str, tail: Tail, *, coloured: bool) -> LineFormat:
+def _line_format(name: str, tail: Tail, *, on_terminal: bool) -> LineFormat:
     import os
+    import shutil
 
     from k2cli.display.formats import line_format
     from k2cli.display.lines import FormatOptions
@@ -134,11 +152,13 @@ def _line_format(name: str, tail: Tail, *, coloured: bool) -> LineFormat:
     return line_format(
         name,
         FormatOptions(
-            colour=coloured
+            colour=on_terminal
             and not os.environ.get("NO_COLOR")
             and os.environ.get("TERM") != "dumb",
             symbols=tail.lookup.symbols,
             price_decimals=tail.lookup.catalog.price_decimals(),
             size_decimals=tail.lookup.catalog.size_decimals(),
+            least_notional=tail.options.min_notional or 0,
+            width=shutil.get_terminal_size().columns if on_terminal else None,
         ),
     )

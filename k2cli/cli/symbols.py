@@ -2,38 +2,98 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from k2cli.cli import options as shared
+from k2cli.cli.completion import complete_base, complete_quote, complete_symbol
 
 if TYPE_CHECKING:
     from k2cli.binance.catalog import SymbolInfo
     from k2cli.binance.lookup import Lookup
 
 _ALL = "all"
+_WHICH = "Which symbols"
+_WHAT = "What comes out"
+
+
+class SortKey(StrEnum):
+    """What the list is sorted by; symbols in alphabetical order where that is equal."""
+
+    SYMBOL = "symbol"
+    BASE = "base"
+    QUOTE = "quote"
+    STATUS = "status"
+    TICK = "tick"
+    STEP = "step"
 
 
 def symbols(
     text: Annotated[
-        str, typer.Argument(help="Part of a symbol's name.", show_default=False)
+        str,
+        typer.Argument(
+            help="Part of a symbol's name.",
+            show_default=False,
+            autocompletion=complete_symbol,
+        ),
     ] = "",
     quote: Annotated[
         list[str] | None,
-        typer.Option("--quote", metavar="ASSET", help="Only with this quote asset."),
+        typer.Option(
+            "--quote",
+            metavar="ASSET",
+            help="Only with this quote asset.",
+            rich_help_panel=_WHICH,
+            autocompletion=complete_quote,
+        ),
     ] = None,
     base: Annotated[
         list[str] | None,
-        typer.Option("--base", metavar="ASSET", help="Only of this base asset."),
+        typer.Option(
+            "--base",
+            metavar="ASSET",
+            help="Only of this base asset.",
+            rich_help_panel=_WHICH,
+            autocompletion=complete_base,
+        ),
     ] = None,
     status: Annotated[
         str,
-        typer.Option(metavar="STATUS", help="Only with this status; all for any."),
+        typer.Option(
+            metavar="STATUS",
+            help="Only with this status; all for any.",
+            rich_help_panel=_WHICH,
+        ),
     ] = "TRADING",
+    sort: Annotated[
+        SortKey,
+        typer.Option(
+            "--sort",
+            metavar="KEY",
+            help="symbol, base, quote, status, tick or step; sizes, smallest first.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = SortKey.SYMBOL,
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line, as in a pipe.")
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object a line, as in a pipe.",
+            rich_help_panel=_WHAT,
+        ),
     ] = False,
+    pager: Annotated[
+        bool,
+        typer.Option(
+            "--pager/--no-pager",
+            help="Page what is longer than the screen, with $PAGER or less.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = True,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask the exchange, not the kept catalog.")
     ] = False,
@@ -46,9 +106,10 @@ def symbols(
 ) -> int:
     """List and search the symbols that can be traded.
 
-    k2 symbols btc --quote EUR
-
-    k2 symbols --base BTC --json | jq -r .symbol
+    Examples:
+      k2 symbols btc --quote EUR                    # search
+      k2 symbols --sort quote                       # all, page by page
+      k2 symbols --base BTC --json | jq -r .symbol
     """
     del debug  # main() reads it
     import sys
@@ -71,10 +132,11 @@ def symbols(
         quote=[ascii_upper(asset) for asset in quote or []],
         status=None if wanted == ascii_upper(_ALL) else wanted,
     )
+    found.sort(key=_SORTED_BY[sort])
     if json or not sys.stdout.isatty():
         _print_json(found)
     else:
-        _print_table(found)
+        _print_table(found, paged=pager)
     if not found:
         typer.echo(
             f"k2: none of the {len(lookup.catalog):,} symbols fits; "
@@ -82,6 +144,23 @@ def symbols(
             err=True,
         )
     return 0
+
+
+_SORTED_BY: dict[SortKey, Callable[[SymbolInfo], Any]] = {
+    SortKey.SYMBOL: lambda info: info.symbol,
+    SortKey.BASE: lambda info: info.base_asset,
+    SortKey.QUOTE: lambda info: info.quote_asset,
+    SortKey.STATUS: lambda info: info.status,
+    SortKey.TICK: lambda info: _size(info.tick_size),
+    SortKey.STEP: lambda info: _size(info.step_size),
+}
+
+
+def _size(digits: str) -> Decimal:
+    try:
+        return Decimal(digits)
+    except InvalidOperation:  # an exchange may say anything
+        return Decimal(0)
 
 
 def _whole_catalog(options: shared.TailOptions, *, refresh: bool) -> Lookup:
@@ -105,10 +184,26 @@ def _print_json(found: list[SymbolInfo]) -> None:
         sys.stdout.buffer.write(orjson.dumps(info.to_dict()) + b"\n")
 
 
-def _print_table(found: list[SymbolInfo]) -> None:
+def _print_table(found: list[SymbolInfo], *, paged: bool) -> None:
+    import sys
+
     from rich.console import Console
 
-    from k2cli.display.catalog import catalog_table
+    from k2cli.cli.pager import page, pager_command, shows_colours
+    from k2cli.display.catalog import catalog_lines
 
-    if found:
-        Console().print(catalog_table([info.to_dict() for info in found]))
+    if not found:
+        return
+    console = Console()
+    lines = catalog_lines([info.to_dict() for info in found])
+    screen_lines = console.height
+    command = pager_command(lines=len(lines), screen_lines=screen_lines)
+    if not paged:
+        command = None
+    if command is not None and not shows_colours():
+        console = Console(color_system=None)
+    with console.capture() as captured:
+        for line in lines:
+            console.print(line, soft_wrap=True)
+    if command is None or not page(captured.get(), command):
+        sys.stdout.write(captured.get())

@@ -138,31 +138,32 @@ class Tail:
         """End, because the reader of stdout has closed it."""
         self.stop.fail(ReaderGone("the reader closed the pipe"))
 
-    def account(self) -> list[str]:
-        """Give the ledger's lines; none if nothing was received.
+    def has_readers(self) -> bool:
+        """Whether there is an account that anybody wants to read.
 
-        None either if the reader of stdout left a complete stream: nobody is there to
-        read them.
+        Not if nothing was received, nor if the reader of stdout left a complete stream.
         """
         if not hasattr(self, "ledger") or not self.ledger.trades:
-            return []
-        if isinstance(self.stop.error, ReaderGone) and not self.ledger.missing:
-            return []
-        lines = self.ledger.lines()
-        if self._recorder is not None:
-            lines.insert(-1, self._recorder.account(self.uptime_seconds()))
-        return lines
+            return False
+        return bool(self.ledger.missing or not isinstance(self.stop.error, ReaderGone))
 
-    def account_data(self) -> dict[str, Any] | None:
+    def account(self) -> dict[str, Any] | None:
         """Give the account as data; ``None`` if the symbols were never known."""
         if not hasattr(self, "ledger"):
             return None
         account = self.ledger.to_dict()
         if self.capture is not None:
             account["file"] = str(self.capture.name)
+            account["files"] = self.capture.finished_files + 1
+            account["size_bytes"] = (
+                self.capture.finished_bytes + self.capture.size_bytes
+            )
             account["trades_written"] = self.capture.trades_written
             account["platform_sequence"] = self.capture.platform_sequence
         account["uptime_seconds"] = round(self.uptime_seconds(), 3)
+        # There is none yet while the end of a capture is being read.
+        connected = hasattr(self, "client")
+        account["reconnects"] = self.client.reconnects if connected else 0
         return account
 
     def connection(self) -> str:

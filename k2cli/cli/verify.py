@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from k2cli.capture.verify import Verifier
 
 _REDRAWN_EVERY_SECONDS = 0.25
+_LEAST_SYMBOLS = 10
 
 
 def verify(
@@ -37,7 +38,8 @@ def verify(
     everything: Annotated[
         bool,
         typer.Option(
-            "--all", help="Name every finding, not just the first 20 of a kind."
+            "--all",
+            help="Name every symbol and finding, not just the first 20 of a kind.",
         ),
     ] = False,
     debug: shared.Debug = False,
@@ -46,9 +48,10 @@ def verify(
 
     The exit status is 0 for a whole capture and 6 for any other, an empty one too.
 
-    k2 verify trades.jsonl
-
-    k2 verify --json trades-*.jsonl.gz | jq .verdict
+    Examples:
+      k2 verify trades.jsonl
+      k2 verify trades.*.jsonl trades.jsonl         # the files of a rotation
+      k2 verify --json trades.jsonl | jq -r .verdict
     """
     del debug  # main() reads it
     import signal
@@ -172,7 +175,11 @@ def _text(report: Report, *, everything: bool) -> bytes:
     # Drawn as for stdout, but written by _print, which knows what can go wrong.
     drawn = io.StringIO()
     console = Console(file=drawn, force_terminal=Console().is_terminal)
-    for line in verdict_lines(report.to_dict(), everything=everything):
+    # On a terminal, of hundreds of symbols those that leave the verdict on the screen.
+    short = console.is_terminal and not everything
+    most = max(_LEAST_SYMBOLS, console.height // 2) if short else None
+    lines = verdict_lines(report.to_dict(), everything=everything, most=most)
+    for line in lines:
         console.print(line, soft_wrap=True)
     return drawn.getvalue().encode(sys.stdout.encoding, "backslashreplace")
 

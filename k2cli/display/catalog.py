@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.table import Table
+from rich.cells import cell_len
 from rich.text import Text
 
 from k2cli.display.digits import significant_decimals
@@ -22,45 +21,48 @@ _HEADINGS = {
     "tick_size": "tick size",
     "step_size": "step size",
 }
+_SIZES = ("tick_size", "step_size")
+_TRADING = "TRADING"
 
 
-def catalog_table(entries: Sequence[Mapping[str, str]]) -> Table:
-    """Make a table of catalog entries.
+def catalog_lines(entries: Sequence[Mapping[str, str]]) -> list[Text]:
+    """Draw a table of catalog entries: a heading, a line each, and their number.
 
     Args:
         entries: Texts by the keys of ``k2 symbols --json``.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    widths = {
-        key: max((significant_decimals(entry[key]) for entry in entries), default=0)
-        for key in ("tick_size", "step_size")
-    }
-    for heading in _HEADINGS.values():
-        table.add_column(heading, justify="left", no_wrap=True)
-    for entry in entries:
-        cells = []
-        for key in _HEADINGS:
-            text = printable(entry[key], 40)
-            if key in widths:
-                text = _trimmed(text, widths[key])
-            elif key == "symbol":
-                cells.append(Text(text, "bold"))
-                continue
-            elif key == "status" and text == "TRADING":
-                cells.append(Text(text, "green"))
-                continue
-            cells.append(Text(text))
-        table.add_row(*cells)
-    count = f"{len(entries):,} symbol" + ("" if len(entries) == 1 else "s")
-    table.caption = Text(count, "dim")
-    table.caption_justify = "left"
-    return table
+    columns = []
+    for key, title in _HEADINGS.items():
+        cells = [printable(entry[key], 40) for entry in entries]
+        if key in _SIZES:
+            cells = _by_point(cells)
+        columns.append(_filled([title, *cells]))
+    lines = [Text("  ".join(row)) for row in zip(*columns, strict=True)]
+    heading, *rows = lines
+    heading.stylize("dim")
+    for row, entry in zip(rows, entries, strict=True):
+        row.stylize("bold", 0, len(columns[0][0]))
+        if entry["status"] == _TRADING:
+            row.highlight_words([f" {_TRADING} "], "green")
+    count = f"{len(entries):,} symbol{'' if len(entries) == 1 else 's'}"
+    return [*lines, Text(count, "dim")]
 
 
-def _trimmed(digits: str, decimals: int) -> str:
-    """Cut padding zeros, and fill up so that the points stand in one column."""
-    whole, _, fraction = digits.partition(".")
-    shown = fraction.rstrip("0")
-    text = f"{whole}.{shown}" if shown else whole
-    room = decimals + 1 if decimals else 0
-    return f"{whole:>7}" + (text[len(whole) :]).ljust(room)
+def _filled(cells: Sequence[str]) -> list[str]:
+    width = max(map(cell_len, cells))
+    return [cell + " " * (width - cell_len(cell)) for cell in cells]
+
+
+def _by_point(sizes: Sequence[str]) -> list[str]:
+    """Cut padding zeros, and put the points into one column."""
+    decimals = max(map(significant_decimals, sizes), default=0)
+    parts = [(size.partition(".")[0], significant_decimals(size)) for size in sizes]
+    room = max((len(whole) for whole, _ in parts), default=0)
+    shown = [
+        size[: len(whole) + 1 + kept] if kept else whole
+        for size, (whole, kept) in zip(sizes, parts, strict=True)
+    ]
+    return [
+        " " * (room - len(whole)) + text.ljust(len(whole) + 1 + decimals)
+        for text, (whole, _) in zip(shown, parts, strict=True)
+    ]

@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from k2cli.display.digits import clock_text, grouped, notional_text
+from k2cli.display.magnitude import Magnitude
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from decimal import Decimal
 
     from k2cli.trade import TradeV2
 
 # The terminal's own palette, so that it suits a dark and a light background.
 _SIDE_COLOURS = {"BUY": "\x1b[32m", "SELL": "\x1b[31m"}
+_BOLD = "\x1b[1m"
 _DIM = "\x1b[2m"
+_YELLOW = "\x1b[33m"
 _RESET = "\x1b[0m"
 
 BACKFILL_MARK = "backfill"
+_MARGIN = 2  # cells between columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,41 +37,73 @@ class FormatOptions:
         symbols: The symbols to come, as far as known; columns are laid out for them.
         price_decimals: Decimals of a symbol's tick size, by symbol.
         size_decimals: Decimals of a symbol's step size, by symbol.
+        least_notional: The least notional of the trades to come, in the quote asset;
+            0 for any.
+        width: Cells of the reader's screen; ``None`` for no limit, as of a file.
     """
 
     colour: bool = False
     symbols: Collection[str] = ()
     price_decimals: Mapping[str, int] = field(default_factory=dict)
     size_decimals: Mapping[str, int] = field(default_factory=dict)
+    least_notional: Decimal | float = 0.0
+    width: int | None = None
 
 
-@dataclass(slots=True)
-class _Widths:
-    """Widths in cells; they only grow, so that the eye keeps its columns."""
+class _NumberColumn:
+    """A column of numbers; it only grows, so that the eye keeps it.
 
-    symbol: int = 8
-    price_whole: int = 7
-    price_fraction: int = 0
-    size_whole: int = 3
-    size_fraction: int = 0
-    notional: int = 12
+    Args:
+        whole: Cells before the point to begin with.
+        decimals: Decimals to make room for from the start on.
+    """
+
+    def __init__(self, whole: int, decimals: int) -> None:
+        self._whole = whole
+        self._fraction = decimals + 1 if decimals else 0
+        self._longest = whole
+
+    def take(self, number: tuple[str, str]) -> None:
+        """Make room for a number, given as what is before its point and the rest."""
+        whole, fraction = map(len, number)
+        self._whole = max(self._whole, whole)
+        self._fraction = max(self._fraction, fraction)
+        self._longest = max(self._longest, whole + fraction)
+
+    def cells(self, *, narrow: bool) -> int:
+        """Tell how wide it is."""
+        return self._longest if narrow else self._whole + self._fraction
+
+    def text(self, number: tuple[str, str], *, narrow: bool) -> str:
+        """Place a number: by its point or, if narrow, by its right end."""
+        if narrow:
+            return "".join(number).rjust(self._longest)
+        return number[0].rjust(self._whole) + number[1].ljust(self._fraction)
 
 
 class ReadableLines:
-    """Lines for people: time, symbol, side, price × size, notional.
+    """Lines for people: time, symbol, side, price × size, notional, marks.
 
-    Times are UTC. The side is a word, so that colour only repeats it. A trade that
-    came from the history to fill a gap ends in ``backfill``.
+    Times are UTC. The side is a word, so that colour only repeats it. A trade that is
+    ten times larger than usual (see ``Magnitude``) ends in ``◆``, one that came from
+    the history to fill a gap in ``backfill``.
+
+    Points stand below points; where the screen is too narrow for that, numbers stand
+    flush right, and the notional goes without its asset.
 
     Args:
-        options: Colour, symbols, and decimals by symbol.
+        options: Colour, width, symbols, and decimals by symbol.
     """
 
     def __init__(self, options: FormatOptions) -> None:
         self._options = options
-        self._widths = _Widths()
+        self._magnitude = Magnitude(float(options.least_notional))
+        self._symbol_cells = 8
+        self._notional_cells = 12
+        self._price = _NumberColumn(7, _most(options.price_decimals, options.symbols))
+        self._size = _NumberColumn(3, _most(options.size_decimals, options.symbols))
         for symbol in options.symbols:
-            self._widths.symbol = max(self._widths.symbol, cell_len(printable(symbol)))
+            self._take_symbol(printable(symbol))
 
     def header(self) -> bytes:
         """Give nothing: the lines speak for themselves."""
@@ -78,39 +115,65 @@ class ReadableLines:
         Args:
             trade: Price and quantity must be decimal digits.
         """
-        options, widths = self._options, self._widths
+        options = self._options
         symbol, side = printable(trade.symbol), printable(trade.side)
-        currency = printable(trade.currency)
         price = grouped(trade.price, options.price_decimals.get(trade.symbol))
         size = grouped(trade.quantity, options.size_decimals.get(trade.symbol))
-        notional = notional_text(trade.notional, trade.currency)
+        worth = trade.notional
+        notional = notional_text(worth, trade.currency)
+        self._take_symbol(symbol)
+        self._price.take(price)
+        self._size.take(size)
+        self._notional_cells = max(self._notional_cells, len(notional))
 
-        width = cell_len(symbol)
-        widths.symbol = max(widths.symbol, width)
-        widths.price_whole = max(widths.price_whole, len(price[0]))
-        widths.price_fraction = max(widths.price_fraction, len(price[1]))
-        widths.size_whole = max(widths.size_whole, len(size[0]))
-        widths.size_fraction = max(widths.size_fraction, len(size[1]))
-        widths.notional = max(widths.notional, len(notional))
+        narrow = options.width is not None and self._cells() > options.width
+        name = symbol + " " * (self._symbol_cells - cell_len(symbol))
+        columns = (
+            clock_text(trade.timestamp),
+            name,
+            f"{side:<4}",
+            self._price.text(price, narrow=narrow),
+            self._size.text(size, narrow=narrow),
+            notional.rjust(self._notional_cells),
+            "" if narrow else f" {printable(trade.currency)}",
+        )
+        marks = self._magnitude.marks(trade.symbol, float(worth))
+        repaired = trade.vendor_data.get("source") == "backfill"
+        if options.colour:
+            return _coloured(columns, trade.side, marks, repaired=repaired)
+        time, name, side, price_text, size_text, notional, currency = columns
+        text = f"{time}  {name}  {side}  {price_text} × {size_text}  {notional}"
+        tail = [part for part in (marks, BACKFILL_MARK if repaired else "") if part]
+        return "  ".join([text + currency, *tail]).encode() + b"\n"
 
-        time = clock_text(trade.timestamp)
-        name = symbol + " " * (widths.symbol - width)
-        price_text = price[0].rjust(widths.price_whole) + price[1].ljust(
-            widths.price_fraction
-        )
-        size_text = size[0].rjust(widths.size_whole) + size[1].ljust(
-            widths.size_fraction
-        )
-        rest = f"{size_text}  {notional:>{widths.notional}} {currency}"
-        mark = ""
-        if trade.vendor_data.get("source") == "backfill":
-            mark = f"  {BACKFILL_MARK}"
-        if not options.colour:
-            text = f"{time}  {name}  {side:<4}  {price_text} × {rest}{mark}\n"
-            return text.encode()
-        colour = _SIDE_COLOURS.get(trade.side, "")
-        text = (
-            f"{_DIM}{time}{_RESET}  {name}  {colour}{side:<4}  {price_text}{_RESET}"
-            f" {_DIM}×{_RESET} {rest}{_DIM}{mark}{_RESET}\n"
-        )
-        return text.encode()
+    def _take_symbol(self, symbol: str) -> None:
+        self._symbol_cells = max(self._symbol_cells, cell_len(symbol))
+
+    def _cells(self) -> int:
+        """Tell how wide a line is that has all its room."""
+        numbers = self._price.cells(narrow=False) + 3 + self._size.cells(narrow=False)
+        columns = (12, self._symbol_cells, 4, numbers, self._notional_cells + 5)
+        return sum(columns) + _MARGIN * (len(columns) - 1)
+
+
+def _most(decimals: Mapping[str, int], symbols: Collection[str]) -> int:
+    return max((decimals.get(symbol, 0) for symbol in symbols), default=0)
+
+
+def _coloured(
+    columns: tuple[str, ...], side: str, marks: str, *, repaired: bool
+) -> bytes:
+    """Dress a line: what matters most stands out, what is always there steps back."""
+    time, name, side_text, price, size, notional, currency = columns
+    colour = _SIDE_COLOURS.get(side, "")
+    strong = _BOLD if marks else ""
+    text = (
+        f"{_DIM}{time}{_RESET}  {strong}{name}{_RESET}  "
+        f"{strong}{colour}{side_text}  {price}{_RESET} {_DIM}×{_RESET} {size}  "
+        f"{strong}{notional}{_RESET}{_DIM}{currency}{_RESET}"
+    )
+    if marks:
+        text += f"  {strong}{colour}{marks}{_RESET}"
+    if repaired:
+        text += f"  {_YELLOW}{BACKFILL_MARK}{_RESET}"
+    return text.encode() + b"\n"

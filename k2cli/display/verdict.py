@@ -9,31 +9,20 @@ from rich.text import Text
 
 from k2cli.display.digits import duration_text, rate_text, size_text
 from k2cli.display.status import Part, spread
+from k2cli.display.symbol_table import ALARM, symbol_table
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 MOST_NAMED = 20
 """Findings of a kind that are named unless all are asked for."""
 
 _BAR_CELLS = 24
-_WRONG = "bold red"
 
-# Heading, key of the symbol's figures, and whether it is shown if 0 throughout.
-_COLUMNS = (
-    ("trades", "trades", True),
-    ("first id", "first_id", True),
-    ("last id", "last_id", True),
-    ("gaps", "gaps", True),
-    ("repaired", "repaired", False),
-    ("missing", "missing", True),
-    ("duplicates", "duplicates", False),
-    ("disorders", "disorders", False),
-    ("resets", "resets", False),
-)
-_IDS = {"first_id", "last_id"}
-_ALARMING = {"missing", "duplicates", "disorders"}
+# Keys of the table's columns that are shown even if all of theirs is 0.
+_ALWAYS = ("trades", "first_id", "last_id", "gaps", "missing")
+_ALARMING = ("missing", "duplicates", "disorders")
 
 # How a finding is called, and how several are, in the order in which they are told.
 _KINDS = {
@@ -47,14 +36,23 @@ _KINDS = {
 }
 
 
-def verdict_lines(report: Mapping[str, Any], *, everything: bool = False) -> list[Text]:
+def verdict_lines(
+    report: Mapping[str, Any], *, everything: bool = False, most: int | None = None
+) -> list[Text]:
     """Draw a report: a table with a line per symbol, what is wrong, and the verdict.
 
     Args:
         report: As ``k2 verify --json`` prints it.
         everything: Whether to name every finding, not just the first ones of a kind.
+        most: Symbols to show: of more, those with trouble and the busiest. ``None``
+            for all.
     """
-    lines = list(_table(report["symbols"])) if report["symbols"] else []
+    symbols = [(one["symbol"], one) for one in report["symbols"]]
+    lines = (
+        symbol_table(symbols, always=_ALWAYS, alarming=_ALARMING, most=most)
+        if symbols
+        else []
+    )
     for kind, (name, _) in _KINDS.items():
         found = (
             _missing(report["symbols"])
@@ -65,7 +63,7 @@ def verdict_lines(report: Mapping[str, Any], *, everything: bool = False) -> lis
         lines += [
             Text.assemble(
                 (f"{printable(one['file'])}:{one['line']}: ", "bold"),
-                (f"{name}: ", _WRONG),
+                (f"{name}: ", ALARM),
                 one["text"],
             )
             for one in shown
@@ -107,7 +105,7 @@ def reading_line(reading: Reading, width: int) -> Text:
     bytes_per_second = reading.read_bytes / seconds
     rate = "".join(rate_text(reading.lines / seconds))
     wrong = (
-        Text(f"{reading.findings:,} found", _WRONG)
+        Text(f"{reading.findings:,} found", ALARM)
         if reading.findings
         else Text("nothing wrong so far", "green")
     )
@@ -131,38 +129,6 @@ def reading_line(reading: Reading, width: int) -> Text:
             left = duration_text(left_bytes / bytes_per_second)
             parts.append(Part(Text(f"{left} left", "dim"), 5))
     return spread(parts, width)
-
-
-def _table(symbols: list[Mapping[str, Any]]) -> Iterator[Text]:
-    columns = [
-        (heading, key)
-        for heading, key, always in _COLUMNS
-        if always or any(one[key] for one in symbols)
-    ]
-    rows = [
-        [
-            printable(one["symbol"], 40),
-            *(str(one[key]) if key in _IDS else f"{one[key]:,}" for _, key in columns),
-        ]
-        for one in symbols
-    ]
-    headings = ["symbol", *(heading for heading, _ in columns)]
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    yield Text("  ".join(_aligned(headings, widths)), "dim")
-    for one, row in zip(symbols, rows, strict=True):
-        cells = [Text(cell) for cell in _aligned(row, widths)]
-        cells[0].stylize("bold")
-        for cell, (_, key) in zip(cells[1:], columns, strict=True):
-            if key in _ALARMING and one[key]:
-                cell.stylize(_WRONG)
-        yield Text("  ").join(cells)
-
-
-def _aligned(cells: list[str], widths: list[int]) -> list[str]:
-    return [
-        cell.rjust(width) if column else cell.ljust(width)
-        for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
 
 
 def _missing(symbols: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -211,7 +177,7 @@ def _verdict(report: Mapping[str, Any]) -> Text:
         for kind, count in counts.items()
         if count
     ]
-    return Text(f"not whole: {account}, {', '.join(found)}", _WRONG)
+    return Text(f"not whole: {account}, {', '.join(found)}", ALARM)
 
 
 def _counted(count: int, noun: str) -> str:

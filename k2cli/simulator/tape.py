@@ -75,7 +75,8 @@ class Tape:
                 recorded = read_line(line.rstrip()) if line.strip() else None
             except NotRecorded:
                 raise SettingsError(
-                    f"{self.path} has changed while it was played"
+                    f"{self.path} has changed while it was played",
+                    "Replay a copy of what is being written",
                 ) from None
             if recorded is None:
                 continue
@@ -117,7 +118,10 @@ class Tape:
         if not number:
             raise SettingsError(f"{self.path} is empty", "There is nothing to replay")
         if not found:
-            raise SettingsError(f"{self.path} has no trades in it")
+            raise SettingsError(
+                f"{self.path} has no trades in it",
+                "Replay a recording of trades, as 'k2 record' makes them",
+            )
         return {symbol: each.info() for symbol, each in found.items()}
 
 

@@ -45,7 +45,9 @@ def whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, b""
                 return
             except (OSError, zlib.error) as error:
-                raise SettingsError(f"cannot read {path}: {error}") from None
+                raise SettingsError(
+                    f"cannot read {path}: {error}", "See whether it is whole"
+                ) from None
             if not line:
                 return
             if line.endswith(b"\n"):
@@ -64,11 +66,13 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         file = path.open("rb")
     except FileNotFoundError:
-        raise SettingsError(f"there is no file {path}") from None
+        raise SettingsError(f"there is no file {path}", "Check its name") from None
     except IsADirectoryError:
-        raise SettingsError(f"{path} is a directory, not a recording") from None
+        raise SettingsError(f"{path} is a directory", "Name a file in it") from None
     except OSError as error:
-        raise SettingsError(f"cannot open {path}: {error.strerror}") from None
+        raise SettingsError(
+            f"cannot open {path}: {error.strerror}", "See to its permissions"
+        ) from None
     with file:
         magic = file.peek(4)[:4]
         if magic.startswith(_ZSTD_MAGIC):

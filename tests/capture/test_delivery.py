@@ -295,7 +295,7 @@ async def test_at_the_end_what_is_open_is_lost_and_what_is_held_goes_on(
     assert capture.lost == [(BTC, (2, 3)), (BTC, (5, 6))]
     assert capture.in_order.ids == {BTC: [1, 4, 7], ETH: [1, 2]}
     assert capture.delivery.held == 0
-    assert capture.ledger.verdict() == "incomplete: 5 trades, 4 missing"
+    assert (capture.ledger.trades, capture.ledger.missing) == (5, 4)
 
 
 async def test_the_end_waits_for_a_slow_receiver(capture: Capture) -> None:
@@ -315,7 +315,7 @@ async def test_gaps_behind_the_last_trade_wanted_are_no_part_of_the_account() ->
     await capture.delivery.finish(whole=False)
     assert capture.lost == []
     assert capture.in_order.ids[BTC] == [1, 2]
-    assert capture.ledger.verdict() == "complete: 2 trades, nothing missing"
+    assert (capture.ledger.trades, capture.ledger.missing) == (2, 0)
 
 
 async def test_an_error_of_a_receiver_reaches_whoever_brought_the_trade(

@@ -61,6 +61,26 @@ async def test_symbols_searches(
     assert ("none of the" in ended.err) is not bool(found)
 
 
+@pytest.mark.parametrize(
+    ("key", "first", "last"),
+    [
+        ("symbol", "1INCHUSDT", "币安人生USDT"),
+        ("quote", "BTCBRL", "币安人生USDT"),
+        ("tick", "PEPEUSDT", "BTCIDRT"),
+        ("step", "BTCIDRT", "XRPUSDT"),
+    ],
+)
+async def test_symbols_are_sorted(
+    k2: K2, market: SimulatedExchange, key: str, first: str, last: str
+) -> None:
+    k2.use(market)
+
+    ended = await k2("symbols", "--sort", key)
+
+    names = [json.loads(line)["symbol"] for line in ended.lines]
+    assert (names[0], names[-1]) == (first, last)
+
+
 async def test_symbols_with_any_status(k2: K2, market: SimulatedExchange) -> None:
     k2.use(market)
 
@@ -141,10 +161,13 @@ async def test_every_command_has_help_with_two_examples(k2: K2, command: str) ->
         (("stream", "--replay", "nowhere.jsonl"), "nowhere.jsonl"),
         (("stream", "--format", "table"), "the table needs a terminal"),
         (("stream", "--json", "--format", "csv"), "contradict"),
+        (("stream", "--demo", "--json", "--bell"), "needs a terminal to ring"),
         (("stream", "$(reboot)"), "is not a symbol"),
         (("stream", "--url", "http://example.com"), "wss:// or ws://"),
         (("stream", "--config", "nowhere.toml"), "no configuration file"),
-        (("record",), "--output"),
+        (("record",), "'--output' / '-o'. 'k2 record --help' shows"),
+        (("strea",), "Did you mean 'stream'? 'k2 --help' shows"),
+        (("symbols", "--sort", "x"), "'--sort': 'x' is not one of"),
         (("simulate", "--fault", "earthquake@1"), "no fault 'earthquake'"),
         (("simulate", "--fault", "drop@soon"), "position"),
         (("simulate", "--market-size", "1000000"), "a size from 1 to 20,000"),

@@ -111,6 +111,47 @@ def test_columns_do_not_shrink_back(make_trade: MakeTrade) -> None:
     assert first.decode().index("USDT\n") == second.decode().index("USDT\n")
 
 
+def test_a_large_trade_is_marked_and_stands_out(make_trade: MakeTrade) -> None:
+    whale = make_trade(quantity="50.00000000", vendor_data={"source": "backfill"})
+    plain = line_format("lines", FormatOptions(least_notional=100_000))
+    assert plain.line(whale).decode().endswith(" USDT  ◆  backfill\n")
+    assert "◆" not in plain.line(make_trade(quantity="2.00000000")).decode()
+    coloured = line_format("lines", FormatOptions(least_notional=100_000, colour=True))
+    assert "\x1b[1m\x1b[31mSELL" in coloured.line(whale).decode()
+
+
+def test_on_a_narrow_screen_numbers_stand_flush_right(make_trade: MakeTrade) -> None:
+    trades = [
+        make_trade("PEPEUSDT", price="0.00001234", quantity="10565784.00000000"),
+        make_trade(),
+    ]
+    known = {"BTCUSDT": 2, "PEPEUSDT": 8}, {"BTCUSDT": 5, "PEPEUSDT": 0}
+    widths = {}
+    for width in (None, 120, 80):
+        options = FormatOptions(
+            symbols=known[0],
+            price_decimals=known[0],
+            size_decimals=known[1],
+            width=width,
+        )
+        lines = line_format("lines", options)
+        shown = [lines.line(trade).decode().rstrip("\n") for trade in trades]
+        assert len({line.index("×") for line in shown}) == 1
+        assert len({cell_len(line) for line in shown}) == 1
+        widths[width] = cell_len(shown[0])
+        assert ("USDT" in shown[0][20:]) == (width != 80)
+    assert widths[120] == widths[None] > 80 >= widths[80]
+
+
+def test_known_decimals_keep_their_room_from_the_start(make_trade: MakeTrade) -> None:
+    decimals = {"BTCUSDT": 2, "PEPEUSDT": 8}
+    options = FormatOptions(symbols=decimals, price_decimals=decimals)
+    lines = line_format("lines", options)
+    before = lines.line(make_trade()).decode().index("×")
+    lines.line(make_trade("PEPEUSDT", price="0.00001234"))
+    assert lines.line(make_trade()).decode().index("×") == before
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_escape_sequences_in_names_are_neutralised(
     name: str, make_trade: MakeTrade

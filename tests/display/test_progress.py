@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from k2cli.display.progress import Progress, lag_text, progress_line
+from k2cli.display.progress import Pace, Progress, lag_text, progress_line
 
 WELL = Progress(
     connection="live",
@@ -17,26 +17,58 @@ WELL = Progress(
     lag_us=38_400,
     gaps=0,
     repaired=0,
-    missing=0,
+    repairing=0,
+    lost=0,
     simulated=False,
 )
 
 
 def test_it_tells_at_a_glance_that_all_is_well() -> None:
     assert progress_line(WELL, 120).plain == (
-        "● live  02:03:04  12,345 trades  118/s  nothing missing  trades.jsonl"
-        "  2.3 MB  lag 38 ms"
+        "● live  02:03:04  12,345 trades    118/s  nothing missing  lag 38 ms  2.3 MB"
+        "  trades.jsonl"
     )
 
 
+def test_it_tells_how_far_there_is_to_go() -> None:
+    line = progress_line(replace(WELL, most_trades=20_000, most_seconds=9000), 140)
+    assert "12,345 of 20,000 trades" in line.plain
+    assert "02:03:04 of 02:30:00" in line.plain
+
+
+def test_it_tells_what_is_being_mended() -> None:
+    line = progress_line(replace(WELL, gaps=2, repairing=37, repaired=1200), 120).plain
+    assert "repairing 37  2 gaps, 1,200 repaired" in line
+    assert "missing" not in line
+
+
 def test_it_tells_what_is_wrong() -> None:
-    line = progress_line(
-        replace(WELL, connection="reconnecting in 5 s", missing=3, repaired=1200), 120
-    ).plain
-    assert "reconnecting in 5 s" in line
-    assert "3 missing" in line
-    assert "1,200 repaired" in line
+    wrong = replace(WELL, connection="reconnecting in 5 s", gaps=1, lost=3, repairing=9)
+    line = progress_line(wrong, 120).plain
+    assert line.startswith("○ reconnecting in 5 s")
+    assert "3 missing  1 gap, 0 repaired" in line
     assert "nothing missing" not in line
+
+
+def test_the_pace_is_that_of_the_last_seconds() -> None:
+    pace = Pace(100.0)
+    assert pace.per_second(1, 100.1) == 1.0
+    for second in range(1, 21):
+        assert pace.per_second(second * 50, 100.0 + second) == 50.0
+    for second in range(21, 25):
+        pace.per_second(1000, 100.0 + second)
+    assert pace.per_second(1000, 125.0) == 0.0
+
+
+def test_rare_looks_give_the_pace_in_between() -> None:
+    pace = Pace(0.0)
+    assert pace.per_second(300, 30.0) == 10.0
+    assert pace.per_second(3300, 60.0) == 100.0
+
+
+def test_without_a_connection_nobody_knows_what_is_missing() -> None:
+    line = progress_line(replace(WELL, connection="connecting"), 120)
+    assert "nothing missing so far" in line.plain
 
 
 def test_a_made_up_market_is_called_so() -> None:

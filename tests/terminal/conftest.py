@@ -46,13 +46,17 @@ class Terminal:
 
     def run(self, *arguments: str, **environment: str) -> None:
         """Start ``k2`` with this as its terminal."""
+        self.start([sys.executable, "-m", "k2cli", *arguments], **environment)
+
+    def start(self, command: list[str], **environment: str) -> None:
+        """Start a command with this as its terminal."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("K2_")}
         kept |= {"TERM": "xterm-256color", "HOME": str(self._folder)}
         kept |= {"XDG_CACHE_HOME": str(self._folder)}
         kept.pop("COLUMNS", None)
         kept.pop("LINES", None)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "k2cli", *arguments],
+            command,
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,

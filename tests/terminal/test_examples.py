@@ -1,0 +1,89 @@
+"""The examples of the help texts run as they are written, on a terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from inspect import cleandoc
+from pathlib import Path
+
+import pytest
+from rich.text import Text
+
+from k2cli.cli.app import app
+from k2cli.simulator import Market, SimulatedExchange
+
+from .conftest import Terminal
+
+MakeTerminal = Callable[[int, int], Terminal]
+HELP = {
+    "k2": str(app.info.help),
+    **{
+        command.callback.__name__: str(command.help)
+        for command in app.registered_commands
+        if command.callback is not None
+    },
+}
+
+
+def examples(text: str) -> list[str]:
+    plain = Text.from_markup(cleandoc(text)).plain
+    return re.findall(r"^ +(k2 .*?)(?: +#.*)?$", plain, re.MULTILINE)
+
+
+ALL = [example for text in HELP.values() for example in examples(text)]
+
+
+def takes_long(example: str) -> bool:
+    command = example.split()[1]
+    limited = {"-n", "--replay"} & set(example.split())
+    return command in ("stream", "record", "simulate") and not limited
+
+
+def on_a_free_port(example: str) -> str:
+    return example.replace("--port 9443", "--port 0").replace(
+        "k2 simulate --replay", "k2 simulate --duration 1s --port 0 --replay"
+    )
+
+
+def test_every_command_has_two_examples_that_fit_a_terminal() -> None:
+    assert set(HELP) == {"k2", "stream", "record", "symbols", "verify", "simulate"}
+    for command, text in HELP.items():
+        assert len(examples(text)) >= 2, command
+        lines = Text.from_markup(cleandoc(text)).plain.splitlines()
+        assert all(len(line) <= 78 for line in lines if " k2 " in line)
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="the examples use jq")
+@pytest.mark.parametrize("example", ALL)
+async def test_it_runs(terminal: MakeTerminal, tmp_path: Path, example: str) -> None:
+    async with SimulatedExchange(Market(seed=1, rate=4000)) as exchange:
+        environment = {
+            "K2_BINANCE_WEBSOCKET_URL": exchange.stream_url,
+            "K2_BINANCE_API_URL": exchange.api_url,
+            "XDG_CONFIG_HOME": str(tmp_path),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PAGER": "cat",
+        }
+        if "trades.jsonl" in example and "record" not in example:
+            # What comes before it: a recording, in several files if they are asked for.
+            rotation = ("--rotate", "1MB") if "*" in example else ()
+            screen = terminal(80, 24)
+            screen.run(
+                *("record", "-o", "trades.jsonl", "-n", "3000", *rotation),
+                **environment,
+            )
+            assert await screen.ended() == 0
+        screen = terminal(80, 24)
+        shell = f"set -o pipefail; {on_a_free_port(example)}"
+        screen.start(["bash", "-c", shell], **environment)
+        if takes_long(example):
+            await screen.until(lambda: screen.sent)
+            screen.press_ctrl_c()
+        status = await screen.ended()
+
+    assert status == 0, screen.text
+    assert b"Traceback" not in screen.sent

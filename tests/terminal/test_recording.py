@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from k2cli.simulator import SimulatedExchange, parse_fault
+
+from .conftest import Terminal
+
+MakeTerminal = Callable[[int, int], Terminal]
+
+
+def urls(exchange: SimulatedExchange) -> dict[str, str]:
+    return {
+        "K2_BINANCE_WEBSOCKET_URL": exchange.stream_url,
+        "K2_BINANCE_API_URL": exchange.api_url,
+    }
+
+
+def rows(terminal: Terminal) -> list[str]:
+    return [row for row in terminal.text.splitlines() if row]
+
+
+@pytest.mark.parametrize("width", [30, 60, 120])
+async def test_the_progress_is_one_line_on_any_screen(
+    terminal: MakeTerminal, market: SimulatedExchange, width: int
+) -> None:
+    screen = terminal(width, 15)
+    screen.run("record", "-o", "trades.jsonl", "BTCUSDT", "-n", "9000", **urls(market))
+
+    await screen.until(lambda: re.search(r"● live.* [1-9][\d,]* of 9,000", screen.text))
+
+    (line,) = (row for row in rows(screen) if row.startswith("● live"))
+    assert line == rows(screen)[-1]
+    assert ("nothing missing" in line) == (width > 30)
+    assert ("lag" in line) == (width == 120)
+
+
+async def test_per_symbol_the_busiest_stand_above_the_progress(
+    terminal: MakeTerminal, market: SimulatedExchange
+) -> None:
+    screen = terminal(80, 24)
+    screen.run(
+        *("record", "-o", "trades.jsonl", "--all", "--per-symbol"), **urls(market)
+    )
+
+    await screen.until(lambda: re.search(r"^BTCUSDT +[1-9]", screen.text, re.MULTILINE))
+
+    *_, left, total, progress = rows(screen)
+    assert re.fullmatch(r"and \d+ more, all complete", left)
+    assert re.match(r"total +[\d,]+ +[\d,]+ +0$", total)
+    assert progress.startswith("● live")
+    screen.press_ctrl_c()
+    assert await screen.ended() == 0
+    assert "● live" not in screen.text
+
+
+async def test_of_many_symbols_the_account_shows_what_fits(
+    terminal: MakeTerminal, market: SimulatedExchange
+) -> None:
+    screen = terminal(90, 24)
+    screen.run("record", "-o", "trades.jsonl", "--all", "-n", "500", **urls(market))
+
+    assert await screen.ended() == 0
+
+    shown = rows(screen)
+    heading = next(n for n, row in enumerate(shown) if row.startswith("symbol "))
+    table = shown[heading:]
+    assert [row.split("  ")[0] for row in table[-5:-3]] == [
+        "and 10 more, all complete",
+        "total",
+    ]
+    assert "500 trades written" in table[-3]
+    assert table[-1] == "complete: 500 trades, nothing missing"
+    assert b"\x1b[1;32mcomplete" in screen.sent
+
+
+async def test_what_is_missing_stands_out_and_is_named(
+    terminal: MakeTerminal, market: SimulatedExchange, tmp_path: Path
+) -> None:
+    screen = terminal(100, 30)
+    screen.run(
+        *("record", "-o", "trades.jsonl", "BTCUSDT", "--no-backfill"),
+        *("--summary", "summary.json"),
+        **urls(market),
+    )
+    await screen.until(lambda: re.search(r"● live.* [1-9][\d,]* trades", screen.text))
+    market.add_fault(parse_fault("skip@1:5:BTCUSDT"))
+    await screen.until(lambda: re.search(r"5 missing  1 gap", screen.text))
+    screen.press_ctrl_c()
+
+    assert await screen.ended() == 6
+    assert re.search(r"BTCUSDT lacks \d+-\d+\n", screen.text)
+    assert re.search(r"incomplete: [\d,]+ trades, 5 missing", screen.text)
+    assert b"\x1b[1;31mincomplete" in screen.sent
+    assert '"missing": 5' in (tmp_path / "summary.json").read_text()
