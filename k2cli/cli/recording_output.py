@@ -12,8 +12,9 @@ from rich.text import Text
 
 from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
 from k2cli.display.digits import size_text
-from k2cli.display.market import RateWindow
+from k2cli.display.lag import lag_us
 from k2cli.display.progress import Progress, progress_line
+from k2cli.display.window import RateWindow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -130,18 +131,9 @@ class RecordingOutput(Redrawn):
             else None,
             trades=tail.passed,
             trades_per_second=self._rate.per_second(time.monotonic()),
-            lag_us=_lag_us(last) if last and not tail.source.replayed else None,
+            lag_us=lag_us(last) if last and not tail.source.replayed else None,
             gaps=tail.ledger.gaps,
             repaired=tail.ledger.repaired,
             missing=tail.ledger.missing,
             simulated=tail.source.simulated if last is None else last.exchange == "SIM",
         )
-
-
-def _lag_us(trade: TradeV2) -> int | None:
-    event_time = trade.vendor_data.get("event_time")
-    if event_time is None:
-        return None
-    # As the wire has it: thirteen digits are milliseconds.
-    event_time_us = int(event_time) * (1000 if len(event_time) < 15 else 1)
-    return trade.ingestion_timestamp - event_time_us

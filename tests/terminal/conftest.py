@@ -31,11 +31,13 @@ class Terminal:
     Attributes:
         screen: What a person sees now.
         sent: Everything the command has sent.
+        stdin: What the command gets as stdin, if not the terminal.
     """
 
     def __init__(self, folder: Path, columns: int, lines: int) -> None:
         self.screen = pyte.Screen(columns, lines)
         self.sent = b""
+        self.stdin: int | None = None
         self._stream = pyte.ByteStream(self.screen)
         self._master, self._slave = os.openpty()
         self._folder = folder
@@ -53,13 +55,13 @@ class Terminal:
         kept.pop("LINES", None)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "k2cli", *arguments],
-            stdin=self._slave,
+            stdin=self._slave if self.stdin is None else self.stdin,
             stdout=self._slave,
             stderr=self._slave,
             env=kept | environment,
             cwd=self._folder,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),
         )
         asyncio.get_running_loop().add_reader(self._master, self._read)
 
@@ -83,9 +85,13 @@ class Terminal:
         self._read_all()
         return status
 
+    def press(self, keys: str) -> None:
+        """Type, as a person at the keyboard does."""
+        os.write(self._master, keys.encode())
+
     def press_ctrl_c(self) -> None:
         """Type Ctrl-C."""
-        os.write(self._master, b"\x03")
+        self.press("\x03")
 
     def resize(self, columns: int, lines: int) -> None:
         """Change the size, as dragging a window's corner does."""
