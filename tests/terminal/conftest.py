@@ -32,12 +32,14 @@ class Terminal:
         screen: What a person sees now.
         sent: Everything the command has sent.
         stdin: What the command gets as stdin, if not the terminal.
+        program: What Python is to run.
     """
 
     def __init__(self, folder: Path, columns: int, lines: int) -> None:
         self.screen = pyte.Screen(columns, lines)
         self.sent = b""
         self.stdin: int | None = None
+        self.program = ["-m", "k2cli"]
         self._stream = pyte.ByteStream(self.screen)
         self._master, self._slave = os.openpty()
         self._folder = folder
@@ -54,7 +56,7 @@ class Terminal:
         kept.pop("COLUMNS", None)
         kept.pop("LINES", None)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "k2cli", *arguments],
+            [sys.executable, *self.program, *arguments],
             stdin=self._slave if self.stdin is None else self.stdin,
             stdout=self._slave,
             stderr=self._slave,
@@ -82,7 +84,7 @@ class Terminal:
         assert self.process is not None
         async with asyncio.timeout(PATIENCE_SECONDS):
             status = await asyncio.to_thread(self.process.wait)
-        self._read_all()
+        self.read_waiting()
         return status
 
     def press(self, keys: str) -> None:
@@ -129,13 +131,16 @@ class Terminal:
         self._stream.feed(data)
         self._arrived.set()
 
-    def _read_all(self) -> None:
+    def read_waiting(self) -> None:
+        """Read what has been sent, without waiting for more."""
         os.set_blocking(self._master, False)
         try:
             while True:
                 self._read()
         except BlockingIOError:
             pass
+        finally:
+            os.set_blocking(self._master, True)
 
 
 @pytest.fixture
