@@ -71,13 +71,17 @@ class Keyboard:
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
+        if self._flush is not None:
+            self._flush.cancel()
         self._active.close()
 
     async def _open(self) -> None:
         # It takes a tenth of a second to import: the screen is not to wait for it.
         create_input = await asyncio.to_thread(_create_input)
         keyboard = create_input()
-        self._active.enter_context(keyboard.attach(lambda: self._read(keyboard)))
+        # EOFError: the terminal is gone already.
+        with contextlib.suppress(EOFError):
+            self._active.enter_context(keyboard.attach(lambda: self._read(keyboard)))
 
     def _read(self, keyboard: Input) -> None:
         self._press(keyboard.read_keys())

@@ -16,6 +16,8 @@ _GAP = 2
 _WIDEST_GAP = 4
 # Narrower than this there is one cell between columns.
 _ROOMY = 70
+# From here on there is a margin on the right as well.
+_AIRY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class Columns:
             for placed in [self._compact(column, window)]
         }
         chosen: list[Column] = []
-        left = width - margin + gap
+        left = width - margin * (2 if width >= _AIRY else 1) + gap
         for column in sorted(self.columns, key=lambda c: c.priority):
             cells = gap + compact[column.name].number + compact[column.name].mark
             if chosen and cells > left:

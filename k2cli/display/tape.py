@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from k2cli.display.market import MarketState, TapeEntry
     from k2cli.display.precision import Precision
 
-BACKFILL_MARK = "↺ back-filled"
+BACKFILL_MARK = "↺"
 
 _LONGEST_SYMBOL = 20
+# Time, side, notional and marks, and what stands between.
+_FIXED_WIDTH = 15 + 2 + 6 + 3 + 8 + 4
 
 
 class Tape:
@@ -40,6 +42,11 @@ class Tape:
         self._symbol = 6
         self._price = [0, 0]
         self._size = [0, 0]
+
+    @property
+    def width(self) -> int:
+        """Cells that a line takes by what has been seen, marks included."""
+        return _FIXED_WIDTH + self._symbol + sum(self._price) + sum(self._size)
 
     def lines(
         self, market: MarketState, controls: Controls, *, width: int, room: int
@@ -95,8 +102,8 @@ class Tape:
             (" × ", "dim"),
             (_aligned(size, self._size), rest),
             (f"  {digits:>5}{scale}", LARGE_STYLE if entry.is_large else rest),
-            (f" {LARGE_MARK} " if entry.is_large else "   ", LARGE_STYLE),
-            (BACKFILL_MARK if is_backfill else "", "dim"),
+            (f" {LARGE_MARK}" if entry.is_large else "  ", LARGE_STYLE),
+            (f" {BACKFILL_MARK}" if is_backfill else "", ""),
         ]
         line = styled(runs)
         if cell_len(line.plain) > width:

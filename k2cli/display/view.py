@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.text import Text
 
+from k2cli.display.chart import chart_lines
 from k2cli.display.columns import COLUMNS
 from k2cli.display.digits import span_text
 from k2cli.display.frame import Frame
@@ -14,12 +16,14 @@ from k2cli.display.order import Order
 from k2cli.display.status import fit, footer_lines, header_line, message_line
 from k2cli.display.table import Table
 from k2cli.display.tape import Tape
+from k2cli.errors import printable
 
 if TYPE_CHECKING:
     from k2cli.display.controls import Controls
     from k2cli.display.market import MarketState
     from k2cli.display.precision import Precision
     from k2cli.display.status import Status
+    from k2cli.display.symbol import SymbolState
 
 # Lines of the screen from which on there is room for the message, for air below the
 # header, and for a line of keys.
@@ -31,6 +35,11 @@ _WITH_AIR = 20
 _WITH_TAPE = 18
 _TAPE_PART = 4
 _LEAST_TAPE = 3
+# Where it is this large at least, there is a chart beside the tape.
+_LEAST_CHART = 6
+_NARROWEST_CHART = 30
+_WIDEST_CHART = 120
+_CHART_GAP = 2
 
 _HEADERS = {column.name: column.header for column in COLUMNS}
 _FIRST_KEYS = (("q", "quit"), ("?", "help"))
@@ -47,6 +56,7 @@ class ScreenView:
     def __init__(self, precision: Precision) -> None:
         self._table = Table(precision)
         self._tape = Tape(precision)
+        self._precision = precision
         self._order = Order(precision)
         self._size = (0, 0)
 
@@ -120,13 +130,40 @@ class ScreenView:
             what = what or "waiting for the first trade"
             lines.append(fit(Text(f" {what}", "dim"), width))
         if tape_room:
-            title = "── latest trades, UTC "
-            lines.append(fit(Text(title.ljust(width, "─"), "dim"), width))
             # Rows that the filter took away are the tape's.
-            lines += self._tape.lines(
-                market, controls, width=width, room=room - len(lines)
-            )
+            lines += self._lower(market, shown[:1], controls, width, room - len(lines))
         return lines, _note(controls, first, len(shown), len(states), len(market))
+
+    def _lower(
+        self,
+        market: MarketState,
+        first: list[SymbolState],
+        controls: Controls,
+        width: int,
+        room: int,
+    ) -> list[Text]:
+        """Draw the tape, and where there is room the first row's price beside it."""
+        title = "── latest trades, UTC "
+        tape = self._tape.lines(market, controls, width=width, room=room - 1)
+        left = self._tape.width + _CHART_GAP
+        chart_width = min(width - left - 1, _WIDEST_CHART)
+        quiet = not first or first[0].is_quiet
+        if quiet or chart_width < _NARROWEST_CHART or room <= _LEAST_CHART:
+            return [fit(Text(title.ljust(width, "─"), "dim"), width), *tape]
+        window = controls.window_seconds
+        name = f"{printable(first[0].symbol, 20)}, {span_text(window)} "
+        head = Text(title.ljust(left - 1, "─") + " " + name, "dim")
+        head.append("─" * (width - cell_len(head.plain)))
+        chart = chart_lines(
+            first[0], self._precision, window, width=chart_width, height=room - 1
+        )
+        lines = [head]
+        for index, line in enumerate(chart):
+            beside = tape[index] if index < len(tape) else Text()
+            beside = fit(beside, left)
+            beside.append(" " * (left - cell_len(beside.plain)))
+            lines.append(beside.append_text(line))
+        return lines
 
 
 def _tape_room(controls: Controls, symbols: int, room: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.display.graphs import balance_bar, sparkline
+from k2cli.display.graphs import balance_bar, line_chart, sparkline
 from k2cli.display.lag import LagMeter, lag_text, lag_us
 from k2cli.display.notice import SHOWN_SECONDS, Notice
 from k2cli.display.precision import Precision
@@ -38,6 +38,27 @@ def test_a_line_takes_its_cells_and_ends_with_the_latest(
 )
 def test_a_bar_shows_a_share_without_colour(share: float, bar: str) -> None:
     assert "".join(balance_bar(share, 4)) == bar
+
+
+def test_a_chart_goes_from_the_bottom_to_the_top() -> None:
+    assert line_chart([1, 2], 4, 2) == ["⠀⠀⡠⠊", "⡠⠊⠀⠀"]
+    assert line_chart([2, 1], 4, 1) == ["⠉⠒⠤⣀"]
+    assert line_chart([5.0], 3, 2) == ["⠀⠀⠀", "⣀⣀⣀"]
+
+
+@given(
+    st.lists(st.floats(0, 1e12), min_size=1, max_size=61),
+    st.integers(2, 60),
+    st.integers(2, 20),
+)
+def test_a_chart_has_its_size_and_no_holes(
+    values: list[float], cells: int, lines: int
+) -> None:
+    chart = line_chart(values, cells, lines)
+    assert [len(line) for line in chart] == [cells] * lines
+    assert all(0x2800 <= ord(dots) <= 0x28FF for line in chart for dots in line)
+    for column in zip(*chart, strict=True):
+        assert any(dots != "⠀" for dots in column)
 
 
 def test_decimals_of_an_unknown_symbol_only_grow() -> None:

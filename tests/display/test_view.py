@@ -225,6 +225,32 @@ def test_many_symbols_leave_a_part_to_the_tape_where_there_is_room() -> None:
     assert "latest trades" in "\n".join(forced)
 
 
+def test_the_price_of_the_first_row_is_drawn_where_the_tape_leaves_room() -> None:
+    wide = draw(filled(2), LIVE, 120, 40)
+    title = next(i for i, line in enumerate(wide) if "latest trades" in line)
+    assert "币安人生USDT, 5 min ─" in wide[title]
+    assert wide[title + 1].endswith("  0.1523") or "0.1523" in wide[title + 1]
+    picked = draw(filled(12), LIVE, 120, 40, filter="PEPE", window_seconds=60.0)
+    assert "PEPEUSDT, 1 min ─" in "\n".join(picked)
+    assert "5 min ─" not in "\n".join(draw(filled(2), LIVE, 80, 24))
+    quiet = MarketState(["BTCUSDT"], started_seconds=0.0)
+    assert "BTCUSDT, " not in "\n".join(draw(quiet, LIVE, 120, 40))
+
+
+def test_large_and_repaired_trades_are_marked_on_the_tape() -> None:
+    market = MarketState(["BTCUSDT"], started_seconds=0.0)
+    for number in range(120):
+        market.observe([("BTCUSDT", "10", "1", "BUY", number, number, False)], 1.0)
+    market.observe([("BTCUSDT", "10", "99", "BUY", 120, 120, False)], 1.0)
+    market.observe([("BTCUSDT", "10", "1", "SELL", 7, 7, True)], 1.0)
+    lines = draw(market)
+    title = next(i for i, line in enumerate(lines) if "latest trades" in line)
+    assert "↺" in lines[title + 1]
+    assert "◆" not in lines[title + 1]
+    assert "990.0  ◆" in lines[title + 2]
+    assert "◆" in "\n".join(draw(market, LIVE, 250, 70)[:5])
+
+
 def test_what_does_not_fit_is_on_further_pages() -> None:
     market = filled(300)
     controls = Controls(has_keys=True)
