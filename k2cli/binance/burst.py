@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from k2cli.trade import PlainTrade, TradeV2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from k2cli.binance.message_ids import MessageIds
 
@@ -222,6 +222,20 @@ class Burst:
                 "quote_asset": quote,
             },
         )
+
+    def facts(
+        self, start: int, stop: int
+    ) -> Iterator[tuple[str, str, str, str, int, int, bool]]:
+        """Give what a display wants of some of the trades.
+
+        Returns:
+            Symbol, price, quantity, taker side, trade id, trade time (Unix
+            microseconds), and ``False``, as none is from the history.
+        """
+        for trade in self.trades[start:stop]:
+            _, _, symbol, trade_id, price, quantity, trade_time, flags, _ = trade
+            side = "SELL" if flags[0] == "t" else "BUY"
+            yield symbol, price, quantity, side, int(trade_id), int(trade_time), False
 
     def lines(self, start: int, stop: int, platform_sequence: int | None) -> list[str]:
         r"""Give some of the trades as JSON lines with their ``\n``; all is ASCII.

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
 from k2cli.display.digits import size_text
+from k2cli.display.lag import lag_us
 from k2cli.display.progress import Pace, Progress, progress_line
 from k2cli.display.status import fit
 from k2cli.display.symbol_table import symbol_table
@@ -172,7 +173,7 @@ class RecordingOutput(Redrawn):
             else None,
             trades=tail.passed,
             trades_per_second=self._pace.per_second(tail.passed, time.monotonic()),
-            lag_us=_lag_us(last) if last and not tail.source.replayed else None,
+            lag_us=lag_us(last) if last and not tail.source.replayed else None,
             gaps=tail.ledger.gaps,
             repaired=tail.ledger.repaired,
             repairing=repairing,
@@ -181,12 +182,3 @@ class RecordingOutput(Redrawn):
             most_seconds=tail.options.duration,
             simulated=tail.source.simulated if last is None else last.exchange == "SIM",
         )
-
-
-def _lag_us(trade: TradeV2) -> int | None:
-    event_time = trade.vendor_data.get("event_time")
-    if event_time is None:
-        return None
-    # As the wire has it: thirteen digits are milliseconds.
-    event_time_us = int(event_time) * (1000 if len(event_time) < 15 else 1)
-    return trade.ingestion_timestamp - event_time_us

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from k2cli.cli.options import TailOptions, takes
+from k2cli.cli.options import TailOptions, duration_seconds, takes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
     from k2cli.cli.tail import Output, Tail
     from k2cli.display.formats import LineFormat
-    from k2cli.log import LogOutput
 
 _WHAT = "What comes out"
+_SCREEN = "The live table"
 
 
 class OutputFormat(StrEnum):
@@ -27,6 +31,29 @@ class OutputFormat(StrEnum):
     LINES = "lines"
     JSON = "json"
     CSV = "csv"
+
+
+class SortColumn(StrEnum):
+    """What the rows of the live table can be sorted by."""
+
+    SYMBOL = "symbol"
+    LAST = "last"
+    CHANGE = "change"
+    SESSION = "session"
+    VOLUME = "volume"
+    NOTIONAL = "notional"
+    RATE = "rate"
+    BALANCE = "balance"
+    AGE = "age"
+    TRADES = "trades"
+
+
+def window_seconds(text: str) -> float:
+    """Read a window of time, from ten seconds to a day."""
+    seconds = duration_seconds(text)
+    if not 10 <= seconds <= 86_400:
+        raise typer.BadParameter(f"'{text}' is not from 10s to 24h")
+    return seconds
 
 
 @takes(TailOptions)
@@ -73,9 +100,29 @@ def stream(
             "--svg",
             metavar="FILE",
             help="Save a picture of the table's last screen.",
-            rich_help_panel=_WHAT,
+            rich_help_panel=_SCREEN,
         ),
     ] = None,
+    sort: Annotated[
+        SortColumn | None,
+        typer.Option(
+            "--sort",
+            help="Column that rows are sorted by. Without it they stand as asked for, "
+            "or the busiest first if they do not fit.",
+            rich_help_panel=_SCREEN,
+            show_default=False,
+        ),
+    ] = None,
+    window: Annotated[
+        float,
+        typer.Option(
+            "--window",
+            metavar="TIME",
+            parser=window_seconds,
+            help="Time that change and trend look back over: 1m, 5m, 1h …",
+            rich_help_panel=_SCREEN,
+        ),
+    ] = "5m",  # type: ignore[assignment]  # Typer sends defaults through the parser
 ) -> int:
     """Tail live trades: a table on a terminal, JSON lines in a pipe.
 
@@ -94,9 +141,22 @@ def stream(
         raise SettingsError(
             f"--json and --format {output_format.value} contradict", "Leave one out"
         )
+    if sort is not None and (
+        json or output_format not in (OutputFormat.AUTO, OutputFormat.TABLE)
+    ):
+        raise SettingsError("--sort is for the live table", "Leave it or --format out")
     log_output = configure_log(options)
     chosen = OutputFormat.JSON if json else output_format
-    screen = _output(chosen, log_output, picture)
+
+    def make_table(console: Console) -> Output:
+        from k2cli.cli.table_output import TableOutput
+
+        name = sort.value if sort is not None else None
+        return TableOutput(
+            console, log_output, picture, sort=name, window_seconds=window
+        )
+
+    screen = _output(chosen, make_table, wants_picture=picture is not None)
     if bell:
         screen = Bell(screen)
     with ExitStack() as files:
@@ -107,7 +167,10 @@ def stream(
 
 
 def _output(
-    chosen: OutputFormat, log_output: LogOutput, picture: Path | None
+    chosen: OutputFormat,
+    make_table: Callable[[Console], Output],
+    *,
+    wants_picture: bool,
 ) -> Output:
     import sys
 
@@ -115,19 +178,17 @@ def _output(
     from k2cli.errors import SettingsError
 
     terminal = sys.stdout.isatty()
-    if picture is not None and chosen is OutputFormat.AUTO:
-        chosen = OutputFormat.TABLE
-    if (terminal and chosen in (OutputFormat.AUTO, OutputFormat.TABLE)) or picture:
+    is_table = chosen in (OutputFormat.AUTO, OutputFormat.TABLE)
+    if (terminal and is_table) or wants_picture:
         from rich.console import Console
 
-        from k2cli.cli.table_output import TableOutput
         from k2cli.display.live import LiveTable
 
-        if chosen not in (OutputFormat.AUTO, OutputFormat.TABLE):
+        if not is_table:
             raise SettingsError("--svg is a picture of the table", "Leave --format out")
         console = Console()
-        if LiveTable.usable(console) or picture:
-            return TableOutput(console, log_output, picture)
+        if LiveTable.usable(console) or wants_picture:
+            return make_table(console)
     if chosen is OutputFormat.TABLE:
         raise SettingsError(
             "the table needs a terminal that can move its cursor",

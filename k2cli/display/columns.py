@@ -5,19 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from k2cli.display.digits import clock_text, grouped, rate_text, volume_text
-from k2cli.display.market import Direction, SymbolState
+from k2cli.display.digits import age_text, percent_text, rate_text, scaled_text
+from k2cli.display.graphs import balance_bar, sparkline
+from k2cli.display.symbol import Direction
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-_DIRECTIONS = {
-    Direction.UP: (" ▲", "green"),
+    from k2cli.display.precision import Precision
+    from k2cli.display.symbol import SymbolState
+
+LARGE_MARK = "◆"
+LARGE_STYLE = "bold yellow"
+SIDE_STYLES = {"BUY": "green", "SELL": "red"}
+
+_UP, _DOWN = "green", "red"
+_ARROWS = {
+    Direction.UP: (" ▲", _UP),
     Direction.SAME: ("  ", ""),
-    Direction.DOWN: (" ▼", "red"),
+    Direction.DOWN: (" ▼", _DOWN),
 }
-_SIDES = {"BUY": "green", "SELL": "red"}
+# A price that has just moved is coloured for so long; then the eye can rest.
+_MOVED_SECONDS = 1.0
+_STALE_SECONDS = 60.0
+_LONGEST_SYMBOL = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +42,8 @@ class Cell:
         text: A word, or a number up to its decimal point; placed by the column.
         fraction: From the decimal point on; flush left.
         mark: What follows a number (an arrow, a unit); flush left.
-        style: Rich style of text and fraction.
+        style: Rich style of the text.
+        fraction_style: Rich style of the fraction; ``None`` for that of the text.
         mark_style: Rich style of the mark.
     """
 
@@ -38,6 +51,7 @@ class Cell:
     fraction: str = ""
     mark: str = ""
     style: str = ""
+    fraction_style: str | None = None
     mark_style: str = ""
 
 
@@ -47,15 +61,20 @@ class Row:
 
     Attributes:
         state: What is known of the symbol.
-        trades_per_second: Its pace now.
-        price_decimals: Decimals that its prices are shown with.
-        size_decimals: Decimals that its sizes are shown with.
+        now_seconds: The clock of the state.
+        window_seconds: Window of time for change and trend.
+        precision: Writes its prices and sizes.
+        room: Cells of the columns that have no width of their own, by name.
     """
 
     state: SymbolState
-    trades_per_second: float
-    price_decimals: int
-    size_decimals: int
+    now_seconds: float
+    window_seconds: float
+    precision: Precision
+    room: Mapping[str, int]
+
+
+SortKey = float | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +82,21 @@ class Column:
     """One column.
 
     Attributes:
-        name: Unique name.
-        header: Heading.
+        name: Unique name; what ``--sort`` calls it.
+        header: Heading; ``{window}`` stands for the window of time.
         priority: 0 stays longest when the screen gets narrow.
         justify: Side on which the cells' text is flush.
         cell: Gives the value for a symbol that has traded.
+        meaning: What it is, for the help.
         quiet: Gives the value for a symbol that has not.
+        is_aligned: Whether its numbers align on their decimal points even where that
+            takes the room of another column.
+        least: Cells that its numbers take from the beginning, so that it seldom has
+            to widen.
+        room: Fewest and most cells of a column that takes what room there is.
+        sort_key: What rows are sorted by, for a row that has traded; ``None`` if
+            sorting by it makes no sense.
+        ascending: Whether that is from small to large.
     """
 
     name: str
@@ -76,60 +104,243 @@ class Column:
     priority: int
     justify: Literal["left", "right"]
     cell: Callable[[Row], Cell]
+    meaning: str
     quiet: Callable[[Row], Cell] = lambda _: Cell("–", style="dim")
+    is_aligned: bool = False
+    least: int = 0
+    room: tuple[int, int] | None = None
+    sort_key: Callable[[Row], SortKey] | None = None
+    ascending: bool = False
 
 
 def _symbol(row: Row) -> Cell:
-    return Cell(printable(row.state.symbol, 40), style="bold")
+    return Cell(printable(row.state.symbol, _LONGEST_SYMBOL), style="bold")
 
 
 def _quiet_symbol(row: Row) -> Cell:
-    return Cell(printable(row.state.symbol, 40), style="dim")
+    return Cell(printable(row.state.symbol, _LONGEST_SYMBOL), style="dim")
 
 
 def _last(row: Row) -> Cell:
-    whole, fraction = grouped(row.state.last_price, row.price_decimals)
-    arrow, style = _DIRECTIONS[row.state.direction]
-    return Cell(whole, fraction, arrow, style, style)
+    state = row.state
+    whole, fraction = row.precision.price(state.symbol, state.last_price)
+    arrow, style = _ARROWS[state.direction]
+    moved = row.now_seconds - state.moved_seconds < _MOVED_SECONDS
+    return Cell(whole, fraction, arrow, style if moved else "", mark_style=style)
+
+
+def _change(row: Row) -> Cell:
+    whole, fraction = percent_text(row.state.change(row.window_seconds))
+    style = {"+": _UP, "-": _DOWN}.get(whole[0], "dim")
+    return Cell(whole, fraction, style=style)
+
+
+def _session(row: Row) -> Cell:
+    # One column of colour is enough.
+    return Cell(*percent_text(row.state.change(None)))
+
+
+def _trend(row: Row) -> Cell:
+    prices = row.state.trend(row.window_seconds)
+    return Cell(sparkline(prices, row.room["trend"]), style="cyan")
+
+
+def _price_cell(row: Row, digits: str) -> Cell:
+    whole, fraction = row.precision.price(row.state.symbol, digits)
+    return Cell(whole, fraction)
+
+
+def _vwap(row: Row) -> Cell:
+    return Cell(*row.precision.mean_price(row.state.symbol, row.state.vwap))
+
+
+def _scaled(amount: float) -> Cell:
+    digits, scale = scaled_text(amount)
+    return Cell(digits, mark=scale)
+
+
+def _rate(row: Row) -> Cell:
+    per_second = row.state.rate.per_second(row.now_seconds)
+    whole, fraction = rate_text(per_second)
+    return Cell(whole, fraction, style="" if per_second else "dim")
+
+
+def _balance(row: Row) -> Cell:
+    share, cells = row.state.bought_share or 0.0, row.room["balance"]
+    if share is None:
+        return Cell("–", style="dim")
+    bought, sold = balance_bar(share, cells)
+    return Cell(bought, sold, style=_UP, fraction_style=_DOWN)
+
+
+def _age(row: Row) -> Cell:
+    seconds = row.now_seconds - row.state.last_seconds
+    return Cell(age_text(seconds), style="dim" if seconds < _STALE_SECONDS else "")
 
 
 def _size(row: Row) -> Cell:
-    whole, fraction = grouped(row.state.last_size, row.size_decimals)
-    return Cell(whole, fraction)
+    state = row.state
+    whole, fraction = row.precision.size(state.symbol, state.last_size)
+    mark = f" {LARGE_MARK}" if state.last_is_large else "  "
+    return Cell(whole, fraction, mark, mark_style=LARGE_STYLE)
 
 
 def _side(row: Row) -> Cell:
     side = row.state.side
-    return Cell(printable(side, 10), style=_SIDES.get(side, ""))
-
-
-def _rate(row: Row) -> Cell:
-    whole, fraction = rate_text(row.trades_per_second)
-    return Cell(whole, fraction, style="" if row.trades_per_second else "dim")
-
-
-def _trades(row: Row) -> Cell:
-    return Cell(f"{row.state.trades:,}")
-
-
-def _volume(row: Row) -> Cell:
-    whole, fraction, scale = volume_text(row.state.volume)
-    asset = printable(row.state.base_asset, 12)
-    return Cell(whole, fraction, f"{scale or ' '} {asset}", mark_style="dim")
-
-
-def _time(row: Row) -> Cell:
-    return Cell(clock_text(row.state.last_trade_us), style="dim")
+    return Cell(printable(side, 10), style=SIDE_STYLES.get(side, ""))
 
 
 COLUMNS = (
-    Column("symbol", "symbol", 0, "left", _symbol, _quiet_symbol),
-    Column("last", "last", 1, "right", _last),
-    Column("size", "size", 4, "right", _size),
-    Column("side", "side", 3, "left", _side),
-    Column("rate", "trades/s", 2, "right", _rate),
-    Column("trades", "trades", 7, "right", _trades),
-    Column("volume", "volume", 6, "right", _volume),
-    Column("time", "UTC", 5, "left", _time),
+    Column(
+        "symbol",
+        "symbol",
+        0,
+        "left",
+        _symbol,
+        "the symbol",
+        quiet=_quiet_symbol,
+        sort_key=lambda row: row.state.symbol,
+        ascending=True,
+    ),
+    Column(
+        "last",
+        "last",
+        1,
+        "right",
+        _last,
+        "last price; ▲ or ▼: higher or lower than the one before",
+        is_aligned=True,
+        sort_key=lambda row: row.state.price,
+    ),
+    Column(
+        "change",
+        "{window}",
+        2,
+        "right",
+        _change,
+        "its change over the window of time, or since the start if that is shorter",
+        least=len("+12.34%"),
+        sort_key=lambda row: row.state.change(row.window_seconds),
+    ),
+    Column(
+        "session",
+        "session",
+        9,
+        "right",
+        _session,
+        "its change since the start",
+        least=len("+12.34%"),
+        sort_key=lambda row: row.state.change(None),
+    ),
+    Column(
+        "trend",
+        "trend",
+        4,
+        "left",
+        _trend,
+        "prices over the window of time, lowest to highest",
+        room=(7, 32),
+    ),
+    Column(
+        "high",
+        "high",
+        10,
+        "right",
+        lambda row: _price_cell(row, row.state.high_price),
+        "highest price since the start",
+    ),
+    Column(
+        "low",
+        "low",
+        11,
+        "right",
+        lambda row: _price_cell(row, row.state.low_price),
+        "lowest price since the start",
+    ),
+    Column(
+        "vwap",
+        "VWAP",
+        13,
+        "right",
+        _vwap,
+        "mean price since the start, weighted by size",
+    ),
+    Column(
+        "volume",
+        "volume",
+        7,
+        "right",
+        lambda row: _scaled(row.state.volume),
+        "traded since the start, in the base asset",
+        sort_key=lambda row: row.state.volume,
+    ),
+    Column(
+        "notional",
+        "notional",
+        8,
+        "right",
+        lambda row: _scaled(row.state.notional),
+        "traded since the start, in the quote asset",
+        sort_key=lambda row: row.state.notional,
+    ),
+    Column(
+        "rate",
+        "t/s",
+        3,
+        "right",
+        _rate,
+        "trades per second, over the last five",
+        least=len("123.4"),
+        sort_key=lambda row: row.state.rate.per_second(row.now_seconds),
+    ),
+    Column(
+        "balance",
+        "buy|sell",
+        5,
+        "left",
+        _balance,
+        "taker buys' and sells' shares of the notional, the last minute weighing most",
+        room=(8, 16),
+        sort_key=lambda row: row.state.bought_share or 0.0,
+    ),
+    Column(
+        "age",
+        "age",
+        6,
+        "right",
+        _age,
+        "time since the last trade",
+        least=len("59s"),
+        sort_key=lambda row: row.now_seconds - row.state.last_seconds,
+        ascending=True,
+    ),
+    Column(
+        "side",
+        "side",
+        14,
+        "left",
+        _side,
+        "the last trade's taker",
+    ),
+    Column(
+        "size",
+        "size",
+        12,
+        "right",
+        _size,
+        f"the last trade's; {LARGE_MARK} exceeds 99 in 100 of the symbol's trades",
+    ),
+    Column(
+        "trades",
+        "trades",
+        15,
+        "right",
+        lambda row: Cell(f"{row.state.trades:,}"),
+        "trades since the start",
+        sort_key=lambda row: row.state.trades,
+    ),
 )
 """All columns, from left to right."""
+
+SORTABLE = tuple(column.name for column in COLUMNS if column.sort_key is not None)
+"""What rows can be sorted by: the values of ``--sort``."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 # Quote assets of which one unit is worth so much that cents of it are real money.
 _NOTIONAL_DECIMALS = {"BTC": 6, "ETH": 5, "BNB": 4}
 
-# Thousands only from 100,000 on: five digits read well as they are.
-_SCALES = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**5, "K"))
-_LEAST_VOLUME = Decimal("0.0005")
-_SCALE_UNITS = {"T": 10**12, "B": 10**9, "M": 10**6, "K": 10**3}
+_SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+_LEAST_SCALED = 0.0005
+_LEAST_PERCENT = 0.005
 _SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -51,23 +53,63 @@ def notional_text(notional: Decimal, currency: str) -> str:
     return f"{notional:,.{_NOTIONAL_DECIMALS.get(currency, 2)}f}"
 
 
-def volume_text(volume: Decimal) -> tuple[str, str, str]:
-    """Give a sum of quantities in at most seven characters before the point.
+def scaled_text(amount: float) -> tuple[str, str]:
+    """Give an amount in four digits, so that amounts of any size take the same room.
 
     Args:
-        volume: Sum in the base asset, not negative.
+        amount: Not negative.
 
     Returns:
-        Integer part, fraction with its point, and scale (``"K"`` for thousands from
-        100,000 on, ``"M"``, ``"B"``, ``"T"``, else empty). What would round to zero
-        reads ``<0.001``.
+        The digits, e.g. ``"128.4"``, and the scale: ``"K"`` for thousands from 10,000
+        on, ``"M"``, ``"B"``, ``"T"``, or a space. What would round to zero reads
+        ``<.001``.
     """
-    scale = next((letter for floor, letter in _SCALES if volume >= floor), "")
-    shown = volume / _SCALE_UNITS[scale] if scale else volume
-    if 0 < shown < _LEAST_VOLUME:
-        return "<0", ".001", ""
-    whole, _, fraction = f"{shown:,.3f}".partition(".")
-    return whole, f".{fraction}", scale
+    if 0 < amount < _LEAST_SCALED:
+        return "<.001", " "
+    if amount < 9_999.5:
+        return _four_digits(amount), " "
+    # Half a digit earlier, as 999,950 reads 1.000 M and not 1000 K.
+    unit, letter = next(scale for scale in _SCALES if amount >= scale[0] * 0.99995)
+    return _four_digits(amount / unit), letter
+
+
+def _four_digits(amount: float) -> str:
+    if amount < 9.9995:
+        return f"{amount:.3f}"
+    if amount < 99.995:
+        return f"{amount:.2f}"
+    return f"{amount:.1f}" if amount < 999.95 else f"{amount:5,.0f}"
+
+
+def percent_text(change: float) -> tuple[str, str]:
+    """Give a relative change as integer part, with its sign, and fraction.
+
+    Args:
+        change: E.g. 0.0042, which gives ``("+0", ".42%")``.
+    """
+    percent = change * 100
+    if abs(percent) < _LEAST_PERCENT:
+        return "0", ".00%"
+    whole, _, fraction = f"{percent:+,.2f}".partition(".")
+    return whole, f".{fraction}%"
+
+
+def age_text(seconds: float) -> str:
+    """Give a time gone by in a few characters: ``now``, ``59s``, ``3m``."""
+    if seconds < 1:
+        return "now"
+    for unit_seconds, letter in ((86_400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= unit_seconds:
+            return f"{seconds // unit_seconds:.0f}{letter}"
+    return f"{int(seconds)}s"
+
+
+def span_text(seconds: float) -> str:
+    """Give a round length of time in words, e.g. ``"5 min"``."""
+    for unit_seconds, name in ((3600, "h"), (60, "min")):
+        if seconds >= unit_seconds and seconds % unit_seconds == 0:
+            return f"{seconds / unit_seconds:.0f} {name}"
+    return f"{seconds:g} s"
 
 
 def rate_text(per_second: float) -> tuple[str, str]:

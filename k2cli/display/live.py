@@ -9,28 +9,29 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.control import Control
-from rich.segment import ControlType, Segment
+from rich.segment import ControlType, Segment, Segments
 from rich.terminal_theme import MONOKAI, TerminalTheme
+from rich.text import Text
 
-from k2cli.display.table import Frame
+from k2cli.display.cells import BLANK, Cell, cells_of, changes, segments_of
+from k2cli.display.frame import Frame
 from k2cli.errors import OutputError, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from rich.text import Text
-
 FrameMaker = Callable[[int, int], Frame]
 """Draws the screen for a width and a height in cells."""
 
-_Line = list[Segment]
+# Blank cells at the end of a line that take more bytes than to erase it.
+_WORTH_ERASING = 4
 
 
 class LiveTable:
     """Shows frames on a terminal's alternate screen.
 
-    Only lines that changed are sent, so that it stays small over ssh. (``rich.live``
+    Only cells that changed are sent, so that it stays small over ssh. (``rich.live``
     repaints the whole screen each time.) Without a terminal, or on one that knows no
     escape sequences, it shows nothing. What else is written to the terminal between
     ``start`` and ``stop`` spoils the picture: hold it back.
@@ -42,14 +43,23 @@ class LiveTable:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._started = False
-        self._make: FrameMaker | None = None
         self._size = (0, 0)
         self._lines: tuple[Text, ...] = ()
+        self._cells: list[list[Cell]] = []
 
     @staticmethod
     def usable(console: Console) -> bool:
         """Say whether a console can show a live table."""
-        return console.is_terminal and not console.is_dumb_terminal
+        return (
+            console.is_terminal
+            and not console.is_dumb_terminal
+            and console.encoding.startswith("utf")
+        )
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether its console can show a live table."""
+        return self.usable(self._console)
 
     def start(self) -> None:
         """Switch to the alternate screen and hide the cursor; harmless twice."""
@@ -75,28 +85,31 @@ class LiveTable:
         Returns:
             Whether anything was sent to the terminal.
         """
-        self._make = make
         if not self._started:
             return False
         console = self._console
         size = (console.size.width, console.size.height)
         lines = make(*size).lines
-        resized = size != self._size or len(lines) != len(self._lines)
-        changed = [
-            row
-            for row, line in enumerate(lines)
-            if resized or _differ(line, self._lines[row])
-        ]
-        if not (changed or resized):
+        sent: list[Segment] = []
+        if size != self._size or len(lines) != len(self._lines):
+            sent.append(Control.clear().segment)
+            sent.append(Control.home().segment)
+            self._lines = (Text(),) * len(lines)
+            self._cells = [[BLANK] * size[0] for _ in lines]
+        for row, line in enumerate(lines):
+            if _differ(line, self._lines[row]):
+                # render() leaves the style of the whole text out.
+                style = console.get_style(line.style)
+                segments = Segment.apply_style(line.render(console), style)
+                cells = cells_of(segments, size[0])
+                for column, changed in changes(self._cells[row], cells):
+                    sent += _drawn(row, column, changed, size[0])
+                self._cells[row] = cells
+        self._size, self._lines = size, lines
+        if not sent:
             return False
         # One block, one write: a terminal never shows half a frame.
-        with console:
-            if resized:
-                console.control(Control.clear())
-            for row in changed:
-                segments = _segments(console, lines[row], size[0])
-                console.update_screen_lines([segments], 0, row)
-        self._size, self._lines = size, lines
+        console.print(Segments(sent), end="", crop=False)
         return True
 
     def stop(self) -> None:
@@ -107,32 +120,6 @@ class LiveTable:
         with contextlib.suppress(OSError), self._console:
             self._console.show_cursor(True)
             self._console.set_alt_screen(False)
-
-    def save_svg(
-        self, path: Path, title: str, *, width: int = 80, height: int = 24
-    ) -> None:
-        """Save a picture of what was drawn last, at a size of its own.
-
-        Args:
-            path: File to write; an existing one is replaced.
-            title: Text in the picture's title bar.
-            width: Cells.
-            height: Lines.
-
-        Raises:
-            RuntimeError: If nothing was drawn yet.
-            OutputError: If the file cannot be written.
-        """
-        if self._make is None:
-            raise RuntimeError("save_svg() before the first refresh()")
-        picture = svg(self._make(width, height), title, width=width, height=height)
-        try:
-            path.write_text(picture, encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise OutputError(
-                f"{printable(str(path))} cannot be written: {error.strerror}",
-                "Choose another file",
-            ) from error
 
     def __enter__(self) -> Self:
         self.start()
@@ -178,18 +165,42 @@ def svg(
     return console.export_svg(title=printable(title), theme=theme, unique_id="k2")
 
 
+def save_svg(path: Path, frame: Frame, title: str, *, width: int, height: int) -> None:
+    """Save a frame as a picture of a terminal.
+
+    Args:
+        path: File to write; an existing one is replaced.
+        frame: Drawn for this width and height.
+        title: Text in the picture's title bar.
+        width: Cells.
+        height: Lines.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    picture = svg(frame, title, width=width, height=height)
+    try:
+        path.write_text(picture, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise OutputError(
+            f"{printable(str(path))} cannot be written: {error.strerror}",
+            "Choose another file",
+        ) from error
+
+
 def _differ(one: Text, other: Text) -> bool:
     # Two Texts that differ in nothing but the style of the whole count as equal.
     return one.style != other.style or one != other
 
 
-def _segments(console: Console, line: Text, width: int) -> _Line:
-    """Render one line, cut at the width, so that it covers what stood there before."""
-    options = console.options.update(width=width, height=1, no_wrap=True)
-    segments = list(console.render_lines(line, options, pad=False)[0])
-    used = Segment.get_line_length(segments)
-    if used < width:
-        # Not on a full line: there it would take the last character with it.
-        erase = Control((ControlType.ERASE_IN_LINE, 0))
-        segments.append(erase.segment)
-    return segments
+def _drawn(row: int, column: int, cells: list[Cell], width: int) -> list[Segment]:
+    """Draw a stretch of cells at its place."""
+    segments = [Control.move_to(column, row).segment]
+    blank = 0
+    if column + len(cells) == width:
+        while blank < len(cells) and cells[-1 - blank] == BLANK:
+            blank += 1
+    if blank < _WORTH_ERASING:
+        return [*segments, *segments_of(cells)]
+    erase = Control((ControlType.ERASE_IN_LINE, 0)).segment
+    return [*segments, *segments_of(cells[: len(cells) - blank]), erase]

@@ -1,146 +1,44 @@
-"""What the table knows: per symbol the last trade, sums, and the pace."""
+"""What the screen knows: every symbol's figures, and the tape of latest trades."""
 
 from __future__ import annotations
 
-import heapq
-from decimal import Context, Decimal
-from enum import IntEnum
-from typing import TYPE_CHECKING
+from collections import deque
+from copy import copy
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from k2cli.display.symbol import Direction, SymbolState
+from k2cli.display.window import TICKS_PER_SECOND, RateWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from k2cli.trade import TradeV2
-
-# Wide enough that a sum of products of two decimal(18,8) is exact for centuries.
-_EXACT = Context(prec=76)
-
-_BUCKETS = 10
-_BUCKETS_PER_SECOND = 2
+    from collections.abc import Callable, Iterable, Iterator
 
 MAX_SYMBOLS = 20_000
 """Most symbols kept; Binance Spot lists a sixth of it. Others only count in total."""
 
+TAPE_TRADES = 250
+"""Latest trades kept: more than a tall screen shows."""
 
-class Direction(IntEnum):
-    """How the last price compares with the one before that was different."""
+WINDOWS_SECONDS = (60.0, 300.0, 900.0, 3600.0)
+"""Lengths of the windows of time that prices are kept for."""
 
-    DOWN = -1
-    SAME = 0
-    UP = 1
+TradeFacts = tuple[str, str, str, str, int, int, bool]
+"""What the screen needs of a trade.
 
-
-class RateWindow:
-    """Events per second over the last five seconds.
-
-    Counts stand in half-second buckets, so that memory and work do not depend on the
-    number of events.
-
-    Args:
-        started_seconds: When counting began, on the clock of ``now_seconds``.
-    """
-
-    __slots__ = ("_counts", "_head", "_started_seconds", "_total")
-
-    def __init__(self, started_seconds: float) -> None:
-        self._started_seconds = started_seconds
-        self._counts = [0] * _BUCKETS
-        self._head = int(started_seconds * _BUCKETS_PER_SECOND)
-        self._total = 0
-
-    def add(self, now_seconds: float) -> None:
-        """Count one event.
-
-        Args:
-            now_seconds: A clock that does not go back; if it does, the event counts
-                into the newest bucket.
-        """
-        bucket = int(now_seconds * _BUCKETS_PER_SECOND)
-        if bucket > self._head:
-            self._advance(bucket)
-        self._counts[self._head % _BUCKETS] += 1
-        self._total += 1
-
-    def per_second(self, now_seconds: float) -> float:
-        """Give the mean rate over the window, or since the start if that is shorter.
-
-        Args:
-            now_seconds: The same clock as for ``add``.
-        """
-        bucket = int(now_seconds * _BUCKETS_PER_SECOND)
-        if bucket > self._head:
-            self._advance(bucket)
-        oldest_seconds = (self._head - _BUCKETS + 1) / _BUCKETS_PER_SECOND
-        # The floor keeps a first trade from reading as thousands a second.
-        span_seconds = now_seconds - max(oldest_seconds, self._started_seconds)
-        return self._total / max(1.0, span_seconds)
-
-    def _advance(self, bucket: int) -> None:
-        if bucket - self._head >= _BUCKETS:
-            self._counts = [0] * _BUCKETS
-            self._total = 0
-        else:
-            for passed in range(self._head + 1, bucket + 1):
-                index = passed % _BUCKETS
-                self._total -= self._counts[index]
-                self._counts[index] = 0
-        self._head = bucket
+Symbol, price and quantity as decimal digits, taker side, exchange trade id, trade time
+in Unix microseconds, and whether it was back-filled.
+"""
 
 
-class SymbolState:
-    """What is known of one symbol. Fields are read by the columns.
+class TapeEntry(NamedTuple):
+    """One trade on the tape.
 
     Attributes:
-        symbol: Name as on the wire.
-        base_asset: Unit of sizes and volume; empty until known.
-        quote_asset: Unit of prices and notional; empty until known.
-        last_price: Digits as received; empty while quiet.
-        last_size: Digits as received.
-        side: Taker side of the last trade, ``"BUY"`` or ``"SELL"``.
-        direction: Last price against the different one before it.
-        last_sequence: Exchange trade id of the last trade, -1 before the first.
-        last_trade_us: Trade time of the last trade, Unix microseconds.
-        trades: Trades seen, backfilled ones included.
-        volume: Sum of quantities, base asset, exact.
-        notional: Sum of price times quantity, quote asset, exact.
-        rate: Pace over the last seconds, without backfilled trades.
+        trade: Its facts.
+        is_large: Whether it is large for its symbol.
     """
 
-    __slots__ = (
-        "base_asset",
-        "direction",
-        "last_price",
-        "last_sequence",
-        "last_size",
-        "last_trade_us",
-        "notional",
-        "quote_asset",
-        "rate",
-        "side",
-        "symbol",
-        "trades",
-        "volume",
-    )
-
-    def __init__(self, symbol: str, started_seconds: float) -> None:
-        self.symbol = symbol
-        self.base_asset = ""
-        self.quote_asset = ""
-        self.last_price = ""
-        self.last_size = ""
-        self.side = ""
-        self.direction = Direction.SAME
-        self.last_sequence = -1
-        self.last_trade_us = 0
-        self.trades = 0
-        self.volume = Decimal(0)
-        self.notional = Decimal(0)
-        self.rate = RateWindow(started_seconds)
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether it has not traded yet."""
-        return not self.trades
+    trade: TradeFacts
+    is_large: bool
 
 
 class MarketState:
@@ -150,16 +48,29 @@ class MarketState:
         symbols: Symbols asked for; they are on show before they trade. Others are
             added when they trade.
         started_seconds: Now, on the clock of ``observe``.
+        windows_seconds: Windows of time that prices are kept for.
     """
 
-    def __init__(self, symbols: Iterable[str] = (), *, started_seconds: float) -> None:
+    def __init__(
+        self,
+        symbols: Iterable[str] = (),
+        *,
+        started_seconds: float,
+        windows_seconds: Iterable[float] = WINDOWS_SECONDS,
+    ) -> None:
         self._started_seconds = started_seconds
+        self._windows = sorted(set(windows_seconds))
         self._states = {s: SymbolState(s, started_seconds) for s in symbols}
         self._rate = RateWindow(started_seconds)
+        self._follows: Callable[[str], bool] = lambda _: True
+        self.tape: deque[TapeEntry] = deque(maxlen=TAPE_TRADES)
         self.trades = 0
 
     def __len__(self) -> int:
         return len(self._states)
+
+    def __iter__(self) -> Iterator[SymbolState]:
+        return iter(self._states.values())
 
     def __getitem__(self, symbol: str) -> SymbolState:
         """Give one symbol's state.
@@ -169,52 +80,72 @@ class MarketState:
         """
         return self._states[symbol]
 
-    def observe(self, trade: TradeV2, now_seconds: float) -> None:
-        """Take note of one trade.
+    def observe(self, trades: Iterable[TradeFacts], now_seconds: float) -> None:
+        """Take note of trades that arrived together.
 
-        A trade older than the last one shown (a repaired one comes late) adds to the
-        sums and leaves last price, direction and pace alone.
+        A back-filled trade, and one older than the last one shown, adds to the sums and
+        leaves last price, direction and pace alone.
+
+        This is on the way of every trade: it does no more than it must, in one loop.
 
         Args:
-            trade: Price and quantity must be decimal digits.
+            trades: In the order of arrival. Price and quantity must be decimal digits.
             now_seconds: A monotonic clock.
         """
-        self.trades += 1
-        state = self._states.get(trade.symbol)
-        if state is None:
-            if len(self._states) >= MAX_SYMBOLS:
-                self._rate.add(now_seconds)
-                return
-            state = SymbolState(trade.symbol, self._started_seconds)
-            self._states[trade.symbol] = state
-        if not state.trades:
-            state.quote_asset = trade.currency
-            state.base_asset = trade.vendor_data.get("base_asset", "")
+        states, tape = self._states, self.tape
+        tick = int(now_seconds * TICKS_PER_SECOND)
+        seen = live = 0
+        for trade in trades:
+            symbol, price_digits, size_digits, side, trade_id, time_us, late = trade
+            seen += 1
+            state = states.get(symbol)
+            if state is None:
+                state = self._add(symbol)
+                if state is None:
+                    live += 1
+                    continue
+            price, size = float(price_digits), float(size_digits)
+            notional = price * size
+            state.trades += 1
+            state.volume += size
+            state.notional += notional
+            large = state.is_large(notional)
+            if state.is_followed:
+                tape.append(TapeEntry(trade, large))
+            if price > state.high:
+                state.high, state.high_price = price, price_digits
+            if price < state.low:
+                state.low, state.low_price = price, price_digits
+            if late or (
+                # An exchange that begins to count anew has lower ids at later times.
+                trade_id < state.last_trade_id and time_us <= state.last_trade_us
+            ):
+                continue
 
-        price = trade.price
-        quantity = Decimal(trade.quantity)
-        state.trades += 1
-        state.volume = _EXACT.add(state.volume, quantity)
-        state.notional = _EXACT.fma(Decimal(price), quantity, state.notional)
-
-        sequence = trade.source_sequence
-        if sequence is not None:
-            if sequence < state.last_sequence:
-                return
-            state.last_sequence = sequence
-        elif trade.timestamp < state.last_trade_us:
-            return
-        self._rate.add(now_seconds)
-        state.rate.add(now_seconds)
-        if price != state.last_price:
-            if state.last_price:
-                new, old = Decimal(price), Decimal(state.last_price)
-                if new != old:
-                    state.direction = Direction.UP if new > old else Direction.DOWN
-            state.last_price = price
-        state.last_size = trade.quantity
-        state.side = trade.side
-        state.last_trade_us = trade.timestamp
+            live += 1
+            if tick != state.tick:
+                if state.last_price:
+                    state.settle(now_seconds)
+                else:
+                    state.begin(price, now_seconds, self._windows)
+            state.recent += 1
+            if side == "BUY":
+                state.bought += notional
+            else:
+                state.sold += notional
+            if price != state.price:
+                state.direction = (
+                    Direction.UP if price > state.price else Direction.DOWN
+                )
+                state.moved_seconds = now_seconds
+                state.price = price
+            state.last_price, state.last_size = price_digits, size_digits
+            state.last_is_large, state.side = large, side
+            state.last_trade_id, state.last_trade_us = trade_id, time_us
+            state.last_seconds = now_seconds
+        self.trades += seen
+        if live:
+            self._rate.add(now_seconds, live)
 
     def per_second(self, now_seconds: float) -> float:
         """Give the pace of all symbols together, trades per second.
@@ -224,20 +155,29 @@ class MarketState:
         """
         return self._rate.per_second(now_seconds)
 
-    def rows(self, limit: int) -> list[SymbolState]:
-        """Choose the symbols for a screen.
+    def follow(self, follows: Callable[[str], bool]) -> None:
+        """Choose the symbols whose trades go to the tape from now on.
 
         Args:
-            limit: Most symbols that fit.
-
-        Returns:
-            All in their order if they fit; else those with the most trades so far,
-            most first. (The pace would make rows jump; the count settles.)
+            follows: Says it for a symbol.
         """
-        if len(self._states) <= limit:
-            return list(self._states.values())
-        return heapq.nlargest(limit, self._states.values(), key=_trades)
+        self._follows = follows
+        for state in self:
+            state.is_followed = follows(state.symbol)
 
+    def copied(self) -> Self:
+        """Give a copy that stays as it is, for a picture that stands still."""
+        other = copy(self)
+        states = {name: state.copied() for name, state in self._states.items()}
+        other._states = states  # noqa: SLF001 - of its own class
+        other._rate = self._rate.copied()  # noqa: SLF001 - of its own class
+        other.tape = self.tape.copy()
+        return other
 
-def _trades(state: SymbolState) -> int:
-    return state.trades
+    def _add(self, symbol: str) -> SymbolState | None:
+        if len(self._states) >= MAX_SYMBOLS:
+            return None
+        state = SymbolState(symbol, self._started_seconds)
+        state.is_followed = self._follows(symbol)
+        self._states[symbol] = state
+        return state

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from k2cli.display.digits import duration_text, size_text
+from k2cli.display.lag import lag_text
 from k2cli.display.status import LIVE, Part, spread
 from k2cli.display.symbol_table import ALARM
 from k2cli.errors import printable
@@ -125,12 +126,3 @@ def _wholeness(progress: Progress) -> Text:
     if progress.connection != LIVE:
         return Text("nothing missing so far")
     return Text("nothing missing", "green")
-
-
-def lag_text(lag_us: int) -> str:
-    """Say how late trades arrive; a negative lag is a clock that is behind."""
-    milliseconds = abs(lag_us) // 1000
-    text = (
-        f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
-    )
-    return f"lag {text}" if lag_us >= 0 else f"clock behind by {text}"

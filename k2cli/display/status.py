@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from k2cli.display.digits import duration_text, rate_text
+from k2cli.display.lag import lag_text
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class Status:
         gaps: Jumps in trade ids seen so far.
         repaired: Trades brought back from the history.
         missing: Trades known to be missing now, being repaired or lost.
+        duplicates: Trades left out because they had come before.
+        lag_us: How late trades arrive, as of ``lag_us``; ``None`` if unknown.
+        is_paused: Whether the picture stands still.
         log_message: Latest message worth a person's attention.
         recording: File being written at the same time.
         recorded: Trades written to it.
@@ -59,6 +63,9 @@ class Status:
     gaps: int = 0
     repaired: int = 0
     missing: int = 0
+    duplicates: int = 0
+    lag_us: int | None = None
+    is_paused: bool = False
     log_message: str | None = None
     recording: str | None = None
     recorded: int = 0
@@ -131,87 +138,116 @@ def header_line(status: Status, width: int) -> Text:
         width: Cells of the screen.
     """
     roomy = width >= ROOMY
-    parts = [Part(Text(" k2 " if roomy else "k2", "bold reverse"), 3)]
+    parts = [Part(Text(" k2 " if roomy else "k2", "bold reverse"), 4)]
     if status.exchange == "SIM":
         parts.append(Part(Text(" SIMULATED " if roomy else "SIM", _ATTENTION), 0))
     else:
         name = _EXCHANGES.get(status.exchange, printable(status.exchange, 20))
-        parts.append(Part(Text(name, "bold"), 5))
+        parts.append(Part(Text(name, "bold"), 6))
     if status.label:
         label = printable(status.label, 30)
         parts.append(Part(Text(f" {label} " if roomy else label, _ATTENTION), 1))
-    parts.append(Part(Text(printable(status.host, 40), "dim"), 7))
+    if status.is_paused:
+        parts.append(Part(Text(" PAUSED " if roomy else "PAUSED", _ATTENTION), 3))
+    parts.append(Part(Text(printable(status.host, 40), "dim"), 9))
 
     if status.connection == LIVE:
-        parts.append(Part(Text("● live", "green"), 2, to_right=True))
+        parts.append(Part(Text("● live", "bold green"), 2, to_right=True))
         uptime = duration_text(status.uptime_seconds)
-        parts.append(Part(Text(uptime), 6, to_right=True))
+        parts.append(Part(Text(uptime), 7, to_right=True))
     else:
         words = printable(status.connection, 60)
         parts.append(Part(Text(f"○ {words}", _ATTENTION), 2, to_right=True))
     # Padded, so that a growing number does not push what stands left of it.
     rate = "".join(rate_text(status.trades_per_second)).rjust(6)
-    parts.append(Part(Text(f"{rate} trades/s "), 4, to_right=True))
-    return spread(parts, width, gap=2 if roomy else 1)
+    parts.append(Part(Text(f"{rate} trades/s"), 5, to_right=True))
+    if status.lag_us is not None and status.connection == LIVE:
+        lag = lag_text(status.lag_us).rjust(len("lag 999 ms"))
+        parts.append(Part(Text(lag), 8, to_right=True))
+    return spread(parts, width - roomy, gap=2 if roomy else 1)
 
 
-def ledger_line(status: Status, width: int) -> Text:
-    """Draw the line at the bottom: what is missing, and how to leave.
+def footer_lines(
+    status: Status, keys: Sequence[tuple[str, str]], width: int, most: int
+) -> list[Text]:
+    """Draw the lines at the bottom: is it complete, what came, and the keys.
 
     Args:
         status: How the stream is doing.
+        keys: Keys and what they do, the most important first.
         width: Cells of the screen.
+        most: Most lines to take, 1 or 2.
     """
-    if status.missing:
-        verdict = Text(f"{status.missing:,} missing", _ALARM)
-    else:
-        verdict = Text("no gaps" if not status.gaps else "nothing missing", "green")
-    facts = [Part(verdict, 0)]
-    if status.gaps:
-        facts.append(Part(Text(_count(status.gaps, "gap")), 3))
-        facts.append(Part(Text(f"{status.repaired:,} repaired"), 4))
-    facts.append(Part(Text(_count(status.reconnects, "reconnect")), 2))
-    facts.append(Part(Text(_count(status.trades, "trade")), 5))
-
-    way_out = Text("  Ctrl-C ends" if width >= ROOMY else "Ctrl-C ends", "dim")
     margin = " " if width >= ROOMY else ""
     room = width - 2 * len(margin)
-    dotted = [
-        Part(_with_dot(p.text) if i else p.text, p.priority)
-        for i, p in enumerate(facts)
-    ]
-    return fit(
-        Text.assemble(
-            margin,
-            spread([*dotted, Part(way_out, 1, to_right=True)], room, gap=1),
-        ),
-        width,
-    )
+    facts = _facts(status)
+    hints = [_hint(*key, index) for index, key in enumerate(keys)]
+    needed = sum(2 + cell_len(part.text.plain) for part in (*facts, *hints))
+    if most < 2 or needed <= room:
+        lines = [spread([*facts, *hints], room)]
+    else:
+        left = [Part(hint.text, hint.priority) for hint in hints]
+        lines = [spread(facts, room), spread(left, room)]
+    return [fit(Text.assemble(margin, line), width) for line in lines]
 
 
-def message_line(status: Status, width: int) -> Text:
-    """Draw the line above the ledger: the recording, the latest message; or nothing.
+def message_line(status: Status, note: str, width: int) -> Text:
+    """Draw the line above the footer: recording and latest message, if any; a note.
 
     Args:
         status: How the stream is doing.
+        note: What to say at the right end, printable.
         width: Cells of the screen.
     """
     margin = " " if width >= ROOMY else ""
-    text = Text(margin)
+    said: list[tuple[str, str]] = [(margin, "")]
     if status.recording is not None:
         path = printable(status.recording, 120)
-        written = f"{status.recorded:,} written"
-        text.append("● ", "red")
-        text.append(f"{written} to {path}")
+        said.append(("● ", "red"))
+        said.append((f"{status.recorded:,} written to {path}", ""))
     if status.log_message:
-        if status.recording is not None:
-            text.append("  ")
-        text.append(printable(status.log_message, 300), "dim")
-    return fit(text, width)
+        said.append(("  " if status.recording is not None else "", ""))
+        said.append(("! ", "yellow"))
+        said.append((printable(status.log_message, 300), ""))
+    # A note is short; without room for it and something else, the message goes first.
+    ending = f" {note}{margin}" if note else ""
+    if len(said) == 1:
+        rule = "─" * max(0, width - cell_len(ending))
+        return fit(Text.assemble((rule + ending, "dim")), width)
+    left = Text.assemble(*said)
+    if cell_len(ending) > width // 2:
+        return fit(left, width)
+    left = fit(left, width - cell_len(ending))
+    filler = " " * (width - cell_len(left.plain) - cell_len(ending))
+    return Text.assemble(left, filler, (ending, "dim"))
 
 
-def _with_dot(text: Text) -> Text:
-    return Text.assemble(("· ", "dim"), text)
+def _facts(status: Status) -> list[Part]:
+    if status.missing:
+        verdict = Text(f" ✗ {status.missing:,} missing ", _ALARM)
+    else:
+        verdict = Text("✓ complete", "bold green")
+    facts = [
+        Part(verdict, 0),
+        Part(Text(_count(status.trades, "trade")), 2),
+    ]
+    # What is zero needs no place: "complete" says it.
+    if status.gaps:
+        facts.append(Part(Text(_count(status.gaps, "gap")), 4))
+        facts.append(Part(Text(f"{status.repaired:,} repaired"), 5))
+        if not status.missing:
+            facts.append(Part(Text("0 missing"), 6))
+    if status.duplicates:
+        facts.append(Part(Text(_count(status.duplicates, "duplicate")), 40))
+    if status.reconnects:
+        facts.append(Part(Text(_count(status.reconnects, "reconnect")), 3))
+    return facts
+
+
+def _hint(key: str, does: str, index: int) -> Part:
+    # The first, the way out, goes before all but the verdict.
+    priority = 1 if index == 0 else 10 + index
+    return Part(Text.assemble((key, "bold"), (f" {does}", "dim")), priority, True)
 
 
 def _count(number: int, noun: str) -> str:

@@ -384,6 +384,15 @@ def test_lines_are_numbered_from_where_they_are_asked_for() -> None:
     assert burst.lines(1, 4, 41) == numbered
 
 
+def test_a_display_is_told_the_facts_of_the_records() -> None:
+    burst = burst_of(5)
+    records = [burst.trade(i) for i in range(1, 4)]
+    assert list(burst.facts(1, 4)) == [
+        (t.symbol, t.price, t.quantity, t.side, t.source_sequence, t.timestamp, False)
+        for t in records
+    ]
+
+
 def test_made_up_trades_say_so_on_the_fast_way_too() -> None:
     burst = burst_of(1, "SIM")
     assert burst.exchange == "SIM"

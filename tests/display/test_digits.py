@@ -7,13 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k2cli.display.digits import (
+    age_text,
     clock_text,
     duration_text,
     grouped,
     notional_text,
+    percent_text,
     rate_text,
+    scaled_text,
     significant_decimals,
-    volume_text,
+    span_text,
 )
 
 
@@ -47,21 +50,55 @@ def test_significant_decimals_ignore_padding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("volume", "shown"),
+    ("amount", "shown"),
     [
-        ("0", ("0", ".000", "")),
-        ("0.00000001", ("<0", ".001", "")),
-        ("0.0005", ("0", ".000", "")),
-        ("0.02", ("0", ".020", "")),
-        ("99999.999", ("99,999", ".999", "")),
-        ("123456", ("123", ".456", "K")),
-        ("4338000000", ("4", ".338", "B")),
+        (0.0, "0.000 "),
+        (0.00000001, "<.001 "),
+        (0.0005, "0.001 "),
+        (0.02, "0.020 "),
+        (9.9994, "9.999 "),
+        (9.9996, "10.00 "),
+        (99.996, "100.0 "),
+        (999.96, "1,000 "),
+        (9_999.4, "9,999 "),
+        (9_999.6, "10.00K"),
+        (123_456, "123.5K"),
+        (999_949, "999.9K"),
+        (999_951, "1.000M"),
+        (4_338_000_000, "4.338B"),
+        (12_345_678_900_000, "12.35T"),
     ],
 )
-def test_volumes_stay_short_and_have_no_exponent(
-    volume: str, shown: tuple[str, str, str]
-) -> None:
-    assert volume_text(Decimal(volume)) == shown
+def test_amounts_have_four_digits(amount: float, shown: str) -> None:
+    assert "".join(scaled_text(amount)) == shown
+
+
+@given(st.floats(0, 9.9e15))
+def test_amounts_of_any_size_take_the_same_room(amount: float) -> None:
+    digits, scale = scaled_text(amount)
+    assert (len(digits), len(scale)) == (5, 1)
+    unit = {" ": 1, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}[scale]
+    if digits != "<.001":
+        shown = float(digits.replace(",", "")) * unit
+        assert shown == pytest.approx(amount, rel=6e-4, abs=6e-4)
+
+
+def test_changes_have_their_sign_and_nothing_has_none() -> None:
+    assert percent_text(0.0042) == ("+0", ".42%")
+    assert percent_text(-0.12345) == ("-12", ".35%")
+    assert percent_text(0.00004) == percent_text(-0.00004) == ("0", ".00%")
+
+
+def test_ages_are_short() -> None:
+    ages = (0.9, 1, 59.9, 60, 3599, 3600, 86_399, 86_400, 9e6)
+    shown = ["now", "1s", "59s", "1m", "59m", "1h", "23h", "1d", "104d"]
+    assert [age_text(age) for age in ages] == shown
+
+
+def test_spans_of_time_are_named() -> None:
+    spans = (10.0, 90.0, 60.0, 300.0, 3600.0, 5400.0)
+    shown = ["10 s", "90 s", "1 min", "5 min", "1 h", "90 min"]
+    assert [span_text(span) for span in spans] == shown
 
 
 def test_notional_has_the_decimals_that_its_asset_deserves() -> None:

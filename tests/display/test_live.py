@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import io
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from k2cli.display.live import LiveTable, svg
-from k2cli.display.table import Frame
+from k2cli.display.frame import Frame
+from k2cli.display.live import LiveTable, save_svg, svg
 from k2cli.errors import OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+from .conftest import Terminal
 
 # The fixture's class lives in conftest, which is not to be imported.
 MakeTerminal = Callable[[int, int], Any]
@@ -103,7 +108,7 @@ def test_stopping_when_the_terminal_is_gone_is_silent(
     live.stop()
 
 
-def test_only_changed_lines_are_sent(make_terminal: MakeTerminal) -> None:
+def test_only_what_changed_is_sent(make_terminal: MakeTerminal) -> None:
     terminal = make_terminal(20, 3)
     with LiveTable(terminal.console) as live:
         assert live.refresh(lambda *_: frame("one", "two", "three"))
@@ -189,13 +194,10 @@ def test_a_dumb_terminal_is_not_usable(make_terminal: MakeTerminal) -> None:
     assert terminal.getvalue() == ""
 
 
-def test_a_picture_is_deterministic_and_whole(
-    tmp_path: Path, make_terminal: MakeTerminal
-) -> None:
-    live = LiveTable(make_terminal(20, 2).console)
-    live.refresh(lambda *_: frame("one", "two", "three"))
+def test_a_picture_is_deterministic_and_whole(tmp_path: Path) -> None:
+    drawn = frame("one", "two", "three")
     for name in ("a.svg", "b.svg"):
-        live.save_svg(tmp_path / name, "k2 <stream>", width=30, height=3)
+        save_svg(tmp_path / name, drawn, "k2 <stream>", width=30, height=3)
     picture = (tmp_path / "a.svg").read_bytes()
     assert picture == (tmp_path / "b.svg").read_bytes()
     words = [w.replace("\xa0", " ") for w in places(picture.decode())]
@@ -209,17 +211,49 @@ def test_a_picture_has_no_empty_lines_in_between() -> None:
     assert where["two"] - where["one"] == pytest.approx(24.4)
 
 
-def test_a_picture_that_cannot_be_written_is_an_output_error(
-    tmp_path: Path, make_terminal: MakeTerminal
-) -> None:
-    live = LiveTable(make_terminal(20, 2).console)
-    live.refresh(full)
+def test_a_picture_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
-        live.save_svg(tmp_path, "t")
+        save_svg(tmp_path, frame("one"), "t", width=10, height=1)
 
 
-def test_a_picture_before_the_first_drawing_is_a_mistake(
-    tmp_path: Path, make_terminal: MakeTerminal
+def test_what_changed_on_a_long_line_is_sent_and_nothing_else(
+    make_terminal: MakeTerminal,
 ) -> None:
-    with pytest.raises(RuntimeError, match="before the first"):
-        LiveTable(make_terminal(20, 2).console).save_svg(tmp_path / "a.svg", "t")
+    terminal = make_terminal(80, 1)
+    with LiveTable(terminal.console) as live:
+        live.refresh(lambda *_: frame("a" * 30 + "1" + "b" * 30 + "2" + "c" * 18))
+        before = len(terminal.getvalue())
+        live.refresh(lambda *_: frame("a" * 30 + "3" + "b" * 30 + "4" + "c" * 18))
+        sent = terminal.getvalue()[before:]
+    assert sent.removesuffix(GIVEN_BACK) == "\x1b[1;31H3\x1b[1;62H4"
+
+
+def test_a_terminal_that_does_not_speak_unicode_is_not_usable() -> None:
+    console = Console(
+        file=io.TextIOWrapper(io.BytesIO(), "latin-1"), force_terminal=True
+    )
+    assert not LiveTable.usable(console)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.lists(
+            st.text(st.sampled_from("ab 币é\u0301▲━"), max_size=30),
+            min_size=3,
+            max_size=3,
+        ),
+        min_size=2,
+        max_size=5,
+    )
+)
+def test_whatever_is_drawn_after_whatever_the_screen_is_right(
+    frames: list[list[str]],
+) -> None:
+    at_once, one_by_one = Terminal(20, 3), Terminal(20, 3)
+    with LiveTable(one_by_one.console) as live:
+        for lines in frames:
+            live.refresh(lambda *_, lines=lines: frame(*lines))
+        with LiveTable(at_once.console) as anew:
+            anew.refresh(lambda *_: frame(*frames[-1]))
+            assert one_by_one.text == at_once.text

@@ -1,164 +1,256 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from decimal import Decimal
+import random
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from k2cli.display import market as market_module
-from k2cli.display.market import Direction, MarketState, RateWindow
-from k2cli.trade import TradeV2
-
-MakeTrade = Callable[..., TradeV2]
-
-
-def test_symbols_asked_for_are_there_before_they_trade() -> None:
-    market = MarketState(["ETHUSDT", "BTCUSDT"], started_seconds=0.0)
-    assert [state.symbol for state in market.rows(10)] == ["ETHUSDT", "BTCUSDT"]
-    assert all(state.is_quiet for state in market.rows(10))
+from k2cli.display.market import MarketState, TradeFacts
+from k2cli.display.symbol import (
+    BALANCE_HALF_LIFE_SECONDS,
+    FEWEST_FOR_LARGE,
+    Direction,
+    SymbolState,
+)
 
 
-def test_the_last_trade_is_known(make_trade: MakeTrade) -> None:
+def trade(symbol: str = "BTCUSDT", **changes: Any) -> TradeFacts:
+    facts = {
+        "price": "61837.63000000",
+        "size": "0.02000000",
+        "side": "SELL",
+        "id": 3735683259,
+        "time_us": 1723161255342000,
+        "is_backfill": False,
+    } | changes
+    return (symbol, *facts.values())  # type: ignore[return-value]  # the facts' order
+
+
+def observed(*trades: TradeFacts, now_seconds: float = 1.0) -> MarketState:
     market = MarketState(started_seconds=0.0)
-    market.observe(make_trade(), 1.0)
+    for one in trades:
+        market.observe([one], now_seconds)
+    return market
+
+
+def test_the_last_trade_is_shown_digit_by_digit() -> None:
+    state = observed(trade(price="0.00001234", size="12.50000000"))["BTCUSDT"]
+    assert (state.last_price, state.last_size) == ("0.00001234", "12.50000000")
+    assert (state.side, state.last_trade_us) == ("SELL", 1723161255342000)
+
+
+def test_sums_high_low_and_mean() -> None:
+    market = observed(
+        trade(price="10.0", size="1"),
+        trade(price="30.0", size="2", side="BUY", id=3735683260),
+        trade(price="20.0", size="1", id=3735683261),
+    )
     state = market["BTCUSDT"]
-    assert not state.is_quiet
-    assert (state.last_price, state.last_size) == ("61837.63000000", "0.02000000")
-    assert (state.side, state.base_asset, state.quote_asset) == ("SELL", "BTC", "USDT")
-    assert state.last_trade_us == 1723161255342000
-    assert state.trades == market.trades == 1
+    assert (state.trades, state.volume, state.notional) == (3, 4.0, 90.0)
+    assert (state.high_price, state.low_price) == ("30.0", "10.0")
+    assert state.vwap == 22.5
+    assert state.bought_share == 60 / 90
+    assert state.change(None) == 1.0
 
 
-def test_direction_compares_with_the_last_different_price(
-    make_trade: MakeTrade,
-) -> None:
-    market = MarketState(started_seconds=0.0)
-    seen = []
-    # 9 and 10 tell numbers from text; "10" and "10.0" are the same price.
-    for price in ("9.5", "10", "10.0", "10", "9", "9", "9.01"):
-        market.observe(make_trade(price=price), 1.0)
-        seen.append(market["BTCUSDT"].direction)
-    up, same, down = Direction.UP, Direction.SAME, Direction.DOWN
-    assert seen == [same, up, up, up, down, down, up]
+def test_direction_compares_with_the_different_price_before() -> None:
+    market = observed(trade(price="5"))
+    assert market["BTCUSDT"].direction is Direction.SAME
+    for price, direction in (
+        ("6", Direction.UP),
+        ("6.000", Direction.UP),
+        ("4", Direction.DOWN),
+    ):
+        market.observe([trade(price=price)], 1.0)
+        assert market["BTCUSDT"].direction is direction
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(
-            st.decimals(0, 10**9, places=8, allow_nan=False),
-            st.decimals(0, 10**12, places=8, allow_nan=False),
+            st.sampled_from(["A", "B"]),
+            st.integers(1, 10**10),
+            st.integers(1, 10**10),
+            st.sampled_from(["BUY", "SELL"]),
+            st.booleans(),
         ),
-        max_size=20,
-    )
+        max_size=30,
+    ),
+    st.integers(1, 10),
 )
-def test_sums_are_exact(
-    make_trade: MakeTrade, trades: list[tuple[Decimal, Decimal]]
+def test_many_at_once_are_the_same_as_one_by_one(
+    trades: list[tuple[str, int, int, str, bool]], batch: int
 ) -> None:
-    market = MarketState(["BTCUSDT"], started_seconds=0.0)
-    for price, quantity in trades:
-        market.observe(make_trade(price=f"{price:f}", quantity=f"{quantity:f}"), 1.0)
-    state = market["BTCUSDT"]
-    units = [(int(p.scaleb(8)), int(q.scaleb(8))) for p, q in trades]
-    with_16_decimals = sum(p * q for p, q in units)
-    assert int(state.volume * 10**8) == sum(q for _, q in units)
-    whole, fraction = divmod(with_16_decimals, 10**16)
-    assert f"{state.notional:f}".partition(".")[0] == str(whole)
-    shown = f"{state.notional:f}".partition(".")[2]
-    assert shown.ljust(16, "0") == f"{fraction:016}"
+    facts = [
+        trade(name, price=str(p), size=str(q), side=side, id=i, is_backfill=late)
+        for i, (name, p, q, side, late) in enumerate(trades)
+    ]
+    one_by_one = observed(*facts)
+    at_once = MarketState(started_seconds=0.0)
+    for start in range(0, len(facts), batch):
+        at_once.observe(facts[start : start + batch], 1.0)
+
+    def figures(state: SymbolState) -> list[object]:
+        compared = set(SymbolState.__slots__) - {"rate", "windows"}
+        return [getattr(state, name) for name in sorted(compared)]
+
+    assert list(map(figures, one_by_one)) == list(map(figures, at_once))
+    assert one_by_one.tape == at_once.tape
+    assert one_by_one.trades == at_once.trades == len(facts)
+    assert one_by_one.per_second(1.0) == at_once.per_second(1.0)
 
 
-def test_a_repaired_trade_counts_but_does_not_turn_back_the_price(
-    make_trade: MakeTrade,
+@pytest.mark.parametrize("how", [{"is_backfill": True}, {"id": 9, "time_us": 1}])
+def test_a_late_trade_counts_but_does_not_turn_back_the_price(
+    how: dict[str, Any],
 ) -> None:
-    market = MarketState(started_seconds=0.0)
-    market.observe(make_trade(source_sequence=10, price="5"), 4.0)
+    market = observed(trade(id=10, price="5"), now_seconds=4.0)
     pace = market.per_second(4.0)
-    market.observe(make_trade(source_sequence=9, price="7", timestamp=1), 4.0)
+    market.observe([trade(price="7", **how)], 4.0)
     state = market["BTCUSDT"]
     assert (state.last_price, state.direction) == ("5", Direction.SAME)
     assert state.last_trade_us == 1723161255342000
-    assert state.trades == 2
-    assert state.volume == Decimal("0.04")
+    assert (state.trades, state.volume, state.high_price) == (2, 0.04, "7")
     assert market.per_second(4.0) == pace
+    assert len(market.tape) == 2
 
 
-def test_without_sequence_the_trade_time_tells_what_is_late(
-    make_trade: MakeTrade,
-) -> None:
+def test_an_exchange_that_counts_anew_is_followed() -> None:
+    market = observed(trade(id=10, price="5", time_us=1))
+    market.observe([trade(id=1, price="6", time_us=2)], 1.0)
+    assert market["BTCUSDT"].last_price == "6"
+
+
+def test_change_and_trend_look_back_over_the_window() -> None:
     market = MarketState(started_seconds=0.0)
-    market.observe(make_trade(source_sequence=None, timestamp=2, price="5"), 1.0)
-    market.observe(make_trade(source_sequence=None, timestamp=1, price="7"), 1.0)
-    assert market["BTCUSDT"].last_price == "5"
+    for second in range(400):
+        price = trade(price=str(100 + second), id=second)
+        market.observe([price], float(second))
+    state = market["BTCUSDT"]
+    state.settle(399.9)
+    # Closing prices of seconds: the one of a minute before.
+    assert state.change(60.0) == pytest.approx(499 / 439 - 1)
+    assert state.change(300.0) == pytest.approx(499 / 199 - 1, rel=0.02)
+    assert state.change(None) == pytest.approx(3.99)
+    assert state.trend(60.0) == [float(p) for p in range(439, 500)]
+    assert len(state.trend(300.0)) == 61
 
 
-def test_a_steady_pace_reads_as_what_it_is() -> None:
-    window = RateWindow(100.0)
-    for tenth in range(200):
-        window.add(100.0 + tenth / 10)
-    assert window.per_second(119.99) == pytest.approx(10.0, rel=0.03)
+def test_early_on_the_trend_shows_the_session_finely() -> None:
+    market = MarketState(started_seconds=0.0)
+    for second in range(10):
+        market.observe([trade(price=str(100 + second), id=second)], float(second))
+    state = market["BTCUSDT"]
+    # Seconds, not the sixtieths of an hour.
+    assert state.trend(3600.0) == [float(p) for p in range(100, 110)]
 
 
-def test_the_pace_is_right_from_the_first_seconds_on() -> None:
-    window = RateWindow(100.0)
-    for tenth in range(20):
-        window.add(100.0 + tenth / 10)
-    assert window.per_second(102.0) == pytest.approx(10.0)
+def test_looking_at_a_symbol_before_it_trades_changes_nothing() -> None:
+    market = MarketState(["BTCUSDT"], started_seconds=0.0)
+    market["BTCUSDT"].settle(1.0)
+    market.observe([trade(price="5")], 1.0)
+    assert market["BTCUSDT"].direction is Direction.SAME
+    assert len(market["BTCUSDT"].windows) == 4
 
 
-def test_one_trade_at_the_start_is_one_per_second() -> None:
-    window = RateWindow(100.0)
-    window.add(100.0)
-    assert window.per_second(100.0) == 1.0
+def test_the_balance_forgets() -> None:
+    market = observed(trade(side="BUY", price="1", size="100"), now_seconds=0.0)
+    later = BALANCE_HALF_LIFE_SECONDS
+    market.observe([trade(side="SELL", price="1", size="50", id=3735683260)], later)
+    assert market["BTCUSDT"].bought_share == pytest.approx(0.5)
 
 
-def test_the_pace_falls_to_zero_in_silence() -> None:
-    window = RateWindow(0.0)
-    for _ in range(100):
-        window.add(10.0)
-    assert window.per_second(12.0) > 0
-    assert window.per_second(15.5) == 0.0
-    window.add(20.0)
-    # So long a silence that to step through it would never end.
-    assert window.per_second(1e12) == 0.0
+def test_the_pace_of_a_symbol_is_its_own() -> None:
+    market = MarketState(started_seconds=0.0)
+    for tenth in range(100):
+        market.observe([trade("A", id=tenth), trade("A", id=tenth)], tenth / 10)
+    market.observe([trade("B")], 9.9)
+    for state in market:
+        state.settle(9.95)
+    assert market["A"].rate.per_second(9.95) == pytest.approx(20.0, rel=0.05)
+    assert market["B"].rate.per_second(9.95) < 1
+    assert market.per_second(9.95) == pytest.approx(20.2, rel=0.05)
 
 
-def test_a_clock_that_steps_back_loses_nothing() -> None:
-    window = RateWindow(100.0)
-    window.add(110.0)
-    window.add(109.0)
-    assert window.per_second(110.0) == pytest.approx(2 / 4.5)
+def test_one_in_a_hundred_is_large_at_most() -> None:
+    chance = random.Random(7)  # noqa: S311 - no secret
+    state = SymbolState("BTCUSDT", 0.0)
+    large = 0
+    for _ in range(20_000):
+        notional = chance.lognormvariate(3, 1.5)
+        state.trades += 1
+        state.notional += notional
+        large += state.is_large(notional)
+    assert 100 < large < 300
 
 
-def test_memory_of_the_pace_does_not_grow() -> None:
-    window = RateWindow(0.0)
-    for count in range(10_000):
-        window.add(count / 100)
-    assert len(window._counts) == 10
+def test_the_scale_of_large_follows_the_market() -> None:
+    chance = random.Random(7)  # noqa: S311 - no secret
+    state = SymbolState("BTCUSDT", 0.0)
+    shares = []
+    for scale in (1, 100):
+        for _ in range(20_000):
+            notional = scale * chance.lognormvariate(0, 1.5)
+            state.trades += 1
+            state.notional += notional
+            state.is_large(notional)
+        shares.append(state.large_notional)
+    assert shares[1] / shares[0] == pytest.approx(100, rel=0.5)
 
 
-def test_all_that_fit_keep_their_order(make_trade: MakeTrade) -> None:
+def test_equal_trades_are_never_large() -> None:
+    state = SymbolState("BTCUSDT", 0.0)
+    for _ in range(1000):
+        state.trades += 1
+        state.notional += 5.0
+        assert not state.is_large(5.0)
+
+
+def test_the_first_trades_are_never_large() -> None:
+    market = MarketState(started_seconds=0.0)
+    for number in range(FEWEST_FOR_LARGE):
+        market.observe([trade(size=str(10**number), id=number)], 1.0)
+    assert not any(entry.is_large for entry in market.tape)
+    market.observe([trade(size=str(10**200))], 1.0)
+    assert market.tape[-1].is_large
+    assert market["BTCUSDT"].last_is_large
+
+
+def test_the_tape_is_bounded_and_keeps_the_latest() -> None:
+    market = observed(*(trade(id=number) for number in range(1000)))
+    assert len(market.tape) == market_module.TAPE_TRADES
+    assert market.tape[-1].trade[4] == 999
+
+
+def test_only_symbols_that_are_followed_are_on_the_tape() -> None:
+    market = MarketState(["A"], started_seconds=0.0)
+    market.follow(lambda symbol: symbol == "B")
+    market.observe([trade("A"), trade("B"), trade("C")], 1.0)
+    assert [entry.trade[0] for entry in market.tape] == ["B"]
+
+
+def test_a_copy_stays_as_it_is() -> None:
+    market = observed(trade("A", price="1"))
+    copied = market.copied()
+    market.observe([trade("A", price="2"), trade("B")], 2.0)
+    assert copied["A"].last_price == "1"
+    assert (len(copied), len(copied.tape), copied.trades) == (1, 1, 1)
+
+
+def test_all_keep_the_order_in_which_they_were_asked_for() -> None:
     market = MarketState(["A", "B", "C"], started_seconds=0.0)
-    market.observe(make_trade("C"), 1.0)
-    assert [state.symbol for state in market.rows(3)] == ["A", "B", "C"]
-
-
-def test_the_busiest_come_first_if_not_all_fit(make_trade: MakeTrade) -> None:
-    market = MarketState(["A", "B", "C", "D"], started_seconds=0.0)
-    for symbol in ("C", "C", "D"):
-        market.observe(make_trade(symbol), 1.0)
-    assert [state.symbol for state in market.rows(3)] == ["C", "D", "A"]
+    market.observe([trade("C"), trade("D")], 1.0)
+    assert [state.symbol for state in market] == ["A", "B", "C", "D"]
 
 
 def test_invented_symbols_cannot_fill_the_memory(
-    make_trade: MakeTrade, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(market_module, "MAX_SYMBOLS", 2)
-    market = MarketState(started_seconds=0.0)
-    for symbol in "ABCD":
-        market.observe(make_trade(symbol), 1.0)
+    market = observed(*map(trade, "ABCD"))
     assert len(market) == 2
     assert market.trades == 4
     assert market.per_second(1.0) == 4.0

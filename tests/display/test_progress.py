@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from k2cli.display.progress import Pace, Progress, lag_text, progress_line
+from k2cli.display.lag import lag_text
+from k2cli.display.progress import Pace, Progress, progress_line
 
 WELL = Progress(
     connection="live",

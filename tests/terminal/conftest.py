@@ -31,11 +31,15 @@ class Terminal:
     Attributes:
         screen: What a person sees now.
         sent: Everything the command has sent.
+        stdin: What the command gets as stdin, if not the terminal.
+        program: What Python is to run.
     """
 
     def __init__(self, folder: Path, columns: int, lines: int) -> None:
         self.screen = pyte.Screen(columns, lines)
         self.sent = b""
+        self.stdin: int | None = None
+        self.program = ["-m", "k2cli"]
         self._stream = pyte.ByteStream(self.screen)
         self._master, self._slave = os.openpty()
         self._folder = folder
@@ -46,7 +50,7 @@ class Terminal:
 
     def run(self, *arguments: str, **environment: str) -> None:
         """Start ``k2`` with this as its terminal."""
-        self.start([sys.executable, "-m", "k2cli", *arguments], **environment)
+        self.start([sys.executable, *self.program, *arguments], **environment)
 
     def start(self, command: list[str], **environment: str) -> None:
         """Start a command with this as its terminal."""
@@ -57,13 +61,13 @@ class Terminal:
         kept.pop("LINES", None)
         self.process = subprocess.Popen(
             command,
-            stdin=self._slave,
+            stdin=self._slave if self.stdin is None else self.stdin,
             stdout=self._slave,
             stderr=self._slave,
             env=kept | environment,
             cwd=self._folder,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),
         )
         asyncio.get_running_loop().add_reader(self._master, self._read)
 
@@ -84,12 +88,16 @@ class Terminal:
         assert self.process is not None
         async with asyncio.timeout(PATIENCE_SECONDS):
             status = await asyncio.to_thread(self.process.wait)
-        self._read_all()
+        self.read_waiting()
         return status
+
+    def press(self, keys: str) -> None:
+        """Type, as a person at the keyboard does."""
+        os.write(self._master, keys.encode())
 
     def press_ctrl_c(self) -> None:
         """Type Ctrl-C."""
-        os.write(self._master, b"\x03")
+        self.press("\x03")
 
     def resize(self, columns: int, lines: int) -> None:
         """Change the size, as dragging a window's corner does."""
@@ -127,13 +135,16 @@ class Terminal:
         self._stream.feed(data)
         self._arrived.set()
 
-    def _read_all(self) -> None:
+    def read_waiting(self) -> None:
+        """Read what has been sent, without waiting for more."""
         os.set_blocking(self._master, False)
         try:
             while True:
                 self._read()
         except BlockingIOError:
             pass
+        finally:
+            os.set_blocking(self._master, True)
 
 
 @pytest.fixture

@@ -1,0 +1,158 @@
+"""What a person has chosen with options and keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from k2cli.display.columns import COLUMNS, SORTABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_ASCENDING = {column.name: column.ascending for column in COLUMNS}
+_LONGEST_FILTER = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Controls:
+    """The screen's settings, and what keys do to them.
+
+    Attributes:
+        has_keys: Whether there is a keyboard.
+        sort: Name of the column that rows are sorted by; ``None`` for the order in
+            which symbols were asked for, or the busiest first if they do not fit.
+        is_reversed: Whether the order is the other way round.
+        windows_seconds: Windows of time to choose from, shortest first.
+        window_seconds: The one for change and trend.
+        shows_tape: Whether the tape is shown; ``None``: if there is room.
+        is_paused: Whether the picture stands still.
+        shows_help: Whether the help is shown instead of the table.
+        filter: Part of the names of the symbols to show.
+        is_typing: Whether what is typed goes into the filter.
+        first_row: First row shown; the screen corrects what is too much.
+        page_rows: Rows on the screen; the screen sets it.
+        has_pages: Whether there are more rows than that; likewise.
+        has_tape: Whether the tape is on the screen; likewise.
+    """
+
+    has_keys: bool = False
+    sort: str | None = None
+    is_reversed: bool = False
+    windows_seconds: tuple[float, ...] = (300.0,)
+    window_seconds: float = 300.0
+    shows_tape: bool | None = None
+    is_paused: bool = False
+    shows_help: bool = False
+    filter: str = ""
+    is_typing: bool = False
+    first_row: int = 0
+    page_rows: int = 1
+    has_pages: bool = False
+    has_tape: bool = False
+    _keys: Mapping[str, Callable[[], None]] = field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        self._keys = {
+            " ": self._pause,
+            "s": lambda: self._sort(1),
+            "S": self._reverse,
+            "t": self._toggle_tape,
+            "w": self._next_window,
+            "/": self._find,
+            "escape": self._clear,
+            "?": self._toggle_help,
+            "h": self._toggle_help,
+            "n": lambda: self._scroll(self.page_rows),
+            "p": lambda: self._scroll(-self.page_rows),
+            "pagedown": lambda: self._scroll(self.page_rows),
+            "pageup": lambda: self._scroll(-self.page_rows),
+            "right": lambda: self._scroll(self.page_rows),
+            "left": lambda: self._scroll(-self.page_rows),
+            "down": lambda: self._scroll(1),
+            "up": lambda: self._scroll(-1),
+            "home": lambda: self._scroll(-self.first_row),
+        }
+
+    @property
+    def is_ascending(self) -> bool:
+        """Whether rows are sorted from small to large."""
+        return _ASCENDING.get(self.sort or "", False) is not self.is_reversed
+
+    def shows(self, symbol: str) -> bool:
+        """Say whether a symbol fits the filter."""
+        return self.filter in symbol.upper()
+
+    def press(self, key: str) -> bool:
+        """Do what a key means.
+
+        Args:
+            key: The character typed, or the name of the key: ``"enter"``,
+                ``"escape"``, ``"backspace"``, ``"up"``, ``"pagedown"`` ….
+
+        Returns:
+            Whether that is to quit.
+        """
+        if self.is_typing:
+            self._type(key)
+            return False
+        if self.shows_help and key in {"escape", "q", "enter", " "}:
+            self.shows_help = False
+            return False
+        if key == "q":
+            return True
+        action = self._keys.get(key)
+        if action is not None:
+            action()
+        return False
+
+    def _type(self, key: str) -> None:
+        if key == "enter":
+            self.is_typing = False
+        elif key == "escape":
+            self._clear()
+        elif key == "backspace":
+            self.is_typing = bool(self.filter)
+            self.filter = self.filter[:-1]
+        elif len(key) == 1 and key.isalnum() and len(self.filter) < _LONGEST_FILTER:
+            self.filter += key.upper()
+        self.first_row = 0
+
+    def _find(self) -> None:
+        self.is_typing = True
+        self.shows_help = False
+
+    def _clear(self) -> None:
+        self.is_typing = False
+        self.filter = ""
+        self.first_row = 0
+
+    def _pause(self) -> None:
+        self.is_paused = not self.is_paused
+
+    def _sort(self, steps: int) -> None:
+        names = (None, *SORTABLE)
+        self.sort = names[(names.index(self.sort) + steps) % len(names)]
+        self.is_reversed = False
+        self.first_row = 0
+
+    def _reverse(self) -> None:
+        if self.sort is not None:
+            self.is_reversed = not self.is_reversed
+            self.first_row = 0
+
+    def _toggle_tape(self) -> None:
+        self.shows_tape = not self.has_tape
+
+    def _next_window(self) -> None:
+        windows = self.windows_seconds
+        index = windows.index(self.window_seconds)
+        self.window_seconds = windows[(index + 1) % len(windows)]
+
+    def _toggle_help(self) -> None:
+        self.shows_help = not self.shows_help
+
+    def _scroll(self, rows: int) -> None:
+        self.first_row = max(0, self.first_row + rows)

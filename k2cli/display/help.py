@@ -1,0 +1,54 @@
+"""The help on the screen: keys, columns, marks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from k2cli.display.columns import COLUMNS, LARGE_MARK
+from k2cli.display.digits import span_text
+from k2cli.display.status import fit
+
+if TYPE_CHECKING:
+    from k2cli.display.controls import Controls
+
+_KEYS = (
+    ("q, Ctrl-C", "quit, with the account of the run"),
+    ("space", "stop the picture, and go on; nothing is missed meanwhile"),
+    ("s, S", "sort by the next column; the other way round"),
+    ("n p, PgDn PgUp", "next page, previous page; arrows: a row, Home: the top"),
+    ("/", "type part of a symbol to filter; Enter keeps it, Esc clears it"),
+    ("w", "next window of time, now {window}"),
+    ("t", "the tape of latest trades on or off"),
+    ("?, h", "this help on or off"),
+)
+_MARKS = (
+    ("● ○", "the connection delivers, or does not"),
+    ("✓ ✗", "nothing is missing, or so many trades are, being repaired or lost"),
+    (LARGE_MARK, "a large trade, as of the column size"),
+    ("↺", "a trade that came late, from the history, to fill a gap"),
+)
+_LEFT = 16
+
+
+def help_lines(controls: Controls, width: int) -> list[Text]:
+    """Draw the help.
+
+    Args:
+        controls: What is chosen now.
+        width: Cells.
+    """
+    window = span_text(controls.window_seconds)
+    keys = [(key, does.format(window=window)) for key, does in _KEYS]
+    columns = [(c.header.format(window=window), c.meaning) for c in COLUMNS]
+    lines: list[Text] = []
+    for title, entries in (("keys", keys), ("marks", _MARKS), ("columns", columns)):
+        if lines:
+            lines.append(Text())
+        lines.append(Text(f" {title}", "dim"))
+        lines += [
+            Text.assemble((f" {name:<{_LEFT}} ", "bold"), meaning)
+            for name, meaning in entries
+        ]
+    return [fit(line, width) for line in lines]
