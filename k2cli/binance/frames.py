@@ -147,9 +147,10 @@ class StreamConnection(ClientConnection):
                 position = len(data)
                 break
             if self._fragments is None:
-                position = receiver.burst(text, position, self._received_us)
-                if self._held or position == len(data):
-                    break
+                begun = position
+                position = receiver.burst(text, begun, self._received_us)
+                if position > begun or self._held:
+                    continue
             start, end = _payload(data, position)
             if end - start > MAX_FRAME_BYTES or _is_refused(
                 data[position : position + 2]

@@ -170,7 +170,6 @@ async def sink(urls: list[str], lines: Lines) -> None:
 async def minimal(urls: list[str], lines: Lines) -> None:
     """Import what k2 is built on, make one connection, pass the first frame on."""
     import platformdirs  # noqa: F401
-    import pydantic_settings  # noqa: F401
     import rich.console  # noqa: F401
     import structlog  # noqa: F401
     import typer  # noqa: F401
