@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import signal
 import sys
@@ -57,7 +58,8 @@ def main() -> None:
     with Bench() as bench:
         _print(
             f"Python {platform.python_version()}, websockets {version('websockets')}, "
-            f"{bench.cores}; medians of {effort.rounds} interleaved runs"
+            f"{bench.cores}; medians of {effort.rounds} interleaved runs\n"
+            f"load average before: {os.getloadavg()[0]:.1f} (others' work moves ratios)"
         )
         _print(header())
         for name, measure in MEASURES.items():
