@@ -31,6 +31,7 @@ class Terminal:
     Attributes:
         screen: What a person sees now.
         sent: Everything the command has sent.
+        folder: Where it runs, and its home.
     """
 
     def __init__(self, folder: Path, columns: int, lines: int) -> None:
@@ -38,7 +39,7 @@ class Terminal:
         self.sent = b""
         self._stream = pyte.ByteStream(self.screen)
         self._master, self._slave = os.openpty()
-        self._folder = folder
+        self.folder = folder
         self._arrived = asyncio.Event()
         self._set_size(columns, lines)
         self.settings = termios.tcgetattr(self._slave)
@@ -51,8 +52,8 @@ class Terminal:
     def start(self, command: list[str], **environment: str) -> None:
         """Start a command with this as its terminal."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("K2_")}
-        kept |= {"TERM": "xterm-256color", "HOME": str(self._folder)}
-        kept |= {"XDG_CACHE_HOME": str(self._folder)}
+        kept |= {"TERM": "xterm-256color", "HOME": str(self.folder)}
+        kept |= {"XDG_CACHE_HOME": str(self.folder)}
         kept.pop("COLUMNS", None)
         kept.pop("LINES", None)
         self.process = subprocess.Popen(
@@ -61,7 +62,7 @@ class Terminal:
             stdout=self._slave,
             stderr=self._slave,
             env=kept | environment,
-            cwd=self._folder,
+            cwd=self.folder,
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
