@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from k2cli.binance.catalog import Catalog, SymbolInfo
     from k2cli.binance.client import BinanceWebSocketClient
-    from k2cli.binance.connection import LineState, LineStatus
     from k2cli.binance.convert import convert_binance_trade_to_v2
+    from k2cli.binance.line_status import LineState, LineStatus
     from k2cli.binance.symbols import parse_binance_symbol
     from k2cli.config import BinanceConfig
     from k2cli.errors import (
@@ -54,8 +54,8 @@ _HOMES = {
     "ExchangeUnreachable": "errors",
     "ExitStatus": "errors",
     "K2Error": "errors",
-    "LineState": "binance.connection",
-    "LineStatus": "binance.connection",
+    "LineState": "binance.line_status",
+    "LineStatus": "binance.line_status",
     "MalformedMessage": "errors",
     "OutputError": "errors",
     "RestrictedLocation": "errors",

@@ -2,68 +2,129 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from platformdirs import user_config_path
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from k2cli.errors import SettingsError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 ENVIRONMENT_PREFIX = "K2_BINANCE_"
 TABLE = "binance"
+API_URL = "wss://ws-api.binance.com:443/ws-api/v3"
+
+_UNSET: Any = type("Unset", (), {"__repr__": lambda _: "<from the environment>"})()
+_FLAGS = {"true": True, "1": True, "yes": True, "on": True}
+_FLAGS |= {"false": False, "0": False, "no": False, "off": False}
 
 
-def _url(*schemes: str) -> AfterValidator:
-    def check(url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            fits = parts.scheme in schemes and bool(parts.hostname)
-            _ = parts.port  # raises ValueError for a port that is none
-        except ValueError:
-            fits = False
-        if not fits:
-            allowed = " or ".join(f"{scheme}://" for scheme in schemes)
-            raise ValueError(f"an address that starts with {allowed}")
-        return url
-
-    return AfterValidator(check)
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    return _FLAGS[str(value).strip().lower()]
 
 
-def _split(symbols: object) -> object:
-    if isinstance(symbols, str):
-        return [word for word in re.split(r"[\s,\[\]\"']+", symbols) if word]
-    return symbols
+def _url(*schemes: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not isinstance(value, str):
+            raise TypeError
+        parts = urlsplit(value)
+        _ = parts.port  # raises ValueError for a port that is none
+        if parts.scheme not in schemes or not parts.hostname:
+            raise ValueError
+        return value
+
+    return read
 
 
-def _check_symbols(symbols: list[str]) -> list[str]:
-    for symbol in symbols:
+def _symbols(value: object) -> list[str]:
+    if isinstance(value, str):
+        value = [word for word in re.split(r"[\s,\[\]\"']+", value) if word]
+    if not isinstance(value, list | tuple) or not value:
+        raise TypeError
+    for symbol in value:
         if not re.fullmatch(r"[\w/:-]{1,40}", symbol):
-            raise ValueError("a list of symbols")
-    return symbols
+            raise ValueError
+    return list(value)
 
 
-WebSocketUrl = Annotated[str, _url("wss", "ws")]
-HttpUrl = Annotated[str, _url("https", "http")]
+def _seconds(least: float, most: float) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise TypeError
+        seconds = float(value)
+        if not least <= seconds <= most:
+            raise ValueError
+        return seconds
+
+    return read
 
 
-class BinanceConfig(BaseSettings):
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError
+    count = int(value)
+    if count < 0:
+        raise ValueError
+    return count
+
+
+class _Rule(NamedTuple):
+    """A setting: its default, how its value is read, and what it may be.
+
+    ``read`` raises ``KeyError``, ``TypeError`` or ``ValueError`` for what it may not.
+    """
+
+    default: Any
+    read: Callable[[object], Any]
+    allowed: str
+
+
+_WEBSOCKET = _url("wss", "ws"), "an address that starts with wss:// or ws://"
+_HTTP = _url("https", "http"), "an address that starts with https:// or http://"
+_ABOVE_0 = math.ulp(0.0)
+_RULES = {
+    "enabled": _Rule(False, _flag, "true or false"),
+    "websocket_url": _Rule("wss://stream.binance.com:9443/stream", *_WEBSOCKET),
+    "api_url": _Rule(API_URL, *_WEBSOCKET),
+    "rest_url": _Rule("https://data-api.binance.vision", *_HTTP),
+    "symbols": _Rule(
+        ("BTCUSDT", "ETHUSDT"), _symbols, "a list of symbols, like BTCUSDT,ETHUSDT"
+    ),
+    "reconnect_delay": _Rule(
+        5, _seconds(_ABOVE_0, 3600), "a number of seconds above 0, up to 3600"
+    ),
+    "max_reconnect_attempts": _Rule(
+        10, _count, "a whole number from 0 on (0 = never give up)"
+    ),
+    "open_timeout": _Rule(
+        10, _seconds(_ABOVE_0, 300), "a number of seconds above 0, up to 300"
+    ),
+    "ping_interval": _Rule(
+        10, _seconds(0.25, 30), "a number of seconds from 0.25 to 30"
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BinanceConfig:
     """How to reach Binance, and what to tail.
 
     Keyword arguments go before the environment's ``K2_BINANCE_*``, and that before the
     defaults; ``load_config`` adds the configuration file.
 
     Attributes:
-        enabled: Whether a program that embeds k2 is to connect. A ``k2`` command is
-            refused only where this is explicitly false.
+        enabled: Whether a program that embeds k2 is to connect; not, by default. A
+            ``k2`` command is refused only where this is explicitly false.
         websocket_url: The market streams.
         api_url: The WebSocket API: catalog and history.
         rest_url: The data-only host, asked for the catalog where the API refuses.
@@ -73,27 +134,48 @@ class BinanceConfig(BaseSettings):
         open_timeout: Seconds for one attempt to connect.
         ping_interval: Seconds between pings, and to wait for an answer: a connection on
             which nothing comes for so long after a ping is replaced.
+        given: The settings that are no defaults.
+
+    Raises:
+        SettingsError: If a value is wrong; names the field, where it came from and what
+            is allowed.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True
-    )
+    enabled: bool = _UNSET
+    websocket_url: str = _UNSET
+    api_url: str = _UNSET
+    rest_url: str = _UNSET
+    symbols: list[str] = _UNSET
+    reconnect_delay: float = _UNSET
+    max_reconnect_attempts: int = _UNSET
+    open_timeout: float = _UNSET
+    ping_interval: float = _UNSET
+    given: frozenset[str] = field(init=False, repr=False, compare=False)
 
-    enabled: bool = False
-    websocket_url: WebSocketUrl = "wss://stream.binance.com:9443/stream"
-    api_url: WebSocketUrl = "wss://ws-api.binance.com:443/ws-api/v3"
-    rest_url: HttpUrl = "https://data-api.binance.vision"
-    symbols: Annotated[
-        list[str],
-        NoDecode,
-        BeforeValidator(_split),
-        AfterValidator(_check_symbols),
-        Field(min_length=1),
-    ] = ["BTCUSDT", "ETHUSDT"]
-    reconnect_delay: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 5
-    max_reconnect_attempts: Annotated[int, Field(ge=0)] = 10
-    open_timeout: Annotated[float, Field(gt=0, le=300, allow_inf_nan=False)] = 10
-    ping_interval: Annotated[float, Field(ge=0.25, le=30, allow_inf_nan=False)] = 10
+    def __post_init__(self) -> None:
+        """Take what is not given from the environment, and check everything."""
+        environment = _environment()
+        given = set()
+        for name, rule in _RULES.items():
+            value, source = getattr(self, name), "the program"
+            if value is _UNSET and name in environment:
+                source, value = environment[name]
+            if value is _UNSET:
+                value = rule.default
+            else:
+                given.add(name)
+            object.__setattr__(self, name, _checked(name, value, source))
+        object.__setattr__(self, "given", frozenset(given))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the settings by their names."""
+        settings = asdict(self)
+        del settings["given"]
+        return settings
+
+
+SETTINGS = tuple(_RULES)
+"""The names of all settings."""
 
 
 def default_config_file() -> Path:
@@ -116,31 +198,38 @@ def load_config(
     """
     file = config_file or default_config_file()
     of_file = _read_table(file, required=config_file is not None)
-    of_options = {name: value for name, value in options.items() if value is not None}
-    in_environment = {
-        name: variable
-        for variable in os.environ
-        if variable.upper().startswith(ENVIRONMENT_PREFIX)
-        and (name := variable[len(ENVIRONMENT_PREFIX) :].lower())
-        in BinanceConfig.model_fields
+    environment = _environment()
+    settings = {
+        name: _checked(name, value, printable(str(file)))
+        for name, value in of_file.items()
+        if name not in environment and options.get(name) is None
     }
-    below = {k: v for k, v in of_file.items() if k not in in_environment}
+    for name, value in options.items():
+        if value is not None:
+            settings[name] = _checked(name, value, "the command line")
+    return BinanceConfig(**settings)
+
+
+def _environment() -> dict[str, tuple[str, str]]:
+    """Give name and text of the variables that are settings, by setting."""
+    prefix = len(ENVIRONMENT_PREFIX)
+    return {
+        name: (variable, text)
+        for variable, text in os.environ.items()
+        if variable.upper().startswith(ENVIRONMENT_PREFIX)
+        and (name := variable[prefix:].lower()) in _RULES
+    }
+
+
+def _checked(name: str, value: object, source: str) -> Any:
+    rule = _RULES[name]
     try:
-        return BinanceConfig(**{**below, **of_options})
-    except ValidationError as exc:
-        # One line names one field: the rest shows when that one is mended.
-        error = exc.errors()[0]
-        field = str(error["loc"][0])
-        if field in of_options:
-            source = "the command line"
-        elif field in in_environment:
-            source = in_environment[field]
-        else:
-            source = printable(str(file))
+        return rule.read(value)
+    except (KeyError, TypeError, ValueError):
         raise SettingsError(
-            f"{field} from {source} is {printable(repr(error['input']), 80)}",
-            f"Allowed is {_allowed(field, error['msg'])}",
-        ) from exc
+            f"{name} from {source} is {printable(repr(value), 80)}",
+            f"Allowed is {rule.allowed}",
+        ) from None
 
 
 def _read_table(file: Path, *, required: bool) -> dict[str, Any]:
@@ -169,23 +258,10 @@ def _read_table(file: Path, *, required: bool) -> dict[str, Any]:
             f"table [{TABLE}] belongs",
             f"Write settings below a line [{TABLE}]",
         )
-    unknown = sorted(key for key in table if key not in BinanceConfig.model_fields)
+    unknown = sorted(key for key in table if key not in _RULES)
     if unknown:
         raise SettingsError(
             f"{name} has an unknown setting {printable(unknown[0])}",
-            f"There are {', '.join(BinanceConfig.model_fields)}",
+            f"There are {', '.join(_RULES)}",
         )
     return table
-
-
-def _allowed(field: str, message: str) -> str:
-    """Say what a field takes, from pydantic's message."""
-    kinds = {
-        "enabled": "true or false",
-        "symbols": "a list of symbols, like BTCUSDT,ETHUSDT",
-        "reconnect_delay": "a number of seconds above 0, up to 3600",
-        "max_reconnect_attempts": "a whole number from 0 on (0 = never give up)",
-        "open_timeout": "a number of seconds above 0, up to 300",
-        "ping_interval": "a number of seconds from 0.25 to 30",
-    }
-    return kinds.get(field, message.removeprefix("Value error, "))

@@ -8,6 +8,11 @@ from typing import Any
 
 import orjson
 
+PlainTrade = tuple[str, str, str, str, str, str, str, str, str]
+"""A trade as its texts on the wire, where many are handled at once: length of the
+frame's payload (as one character), event time, symbol, trade id, price, quantity, trade
+time (both in microseconds), flags (``true,"M":true``), and one that is empty."""
+
 
 @dataclass(slots=True)
 class TradeV2:

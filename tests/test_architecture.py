@@ -203,8 +203,6 @@ def test_nothing_imports_what_imports_it() -> None:
         ("typer", {"cli"}),
         ("rich", {"cli", "display"}),
         ("websockets", {"binance", "simulator"}),
-        ("pydantic", {"config"}),
-        ("pydantic_settings", {"config"}),
     ],
 )
 def test_a_library_is_known_to_those_who_need_it(library: str, parts: set[str]) -> None:

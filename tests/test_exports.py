@@ -103,8 +103,6 @@ def test_help_needs_nothing_heavy() -> None:
         "asyncio",
         "orjson",
         "platformdirs",
-        "pydantic",
-        "pydantic_settings",
         "rich.live",
         "rich.table",
         "structlog",

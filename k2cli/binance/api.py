@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 import structlog
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from k2cli.binance.budget import WeightBudget
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from structlog.typing import FilteringBoundLogger
-    from websockets.asyncio.client import ClientConnection
 
     from k2cli.trade import TradeV2
 
@@ -96,6 +96,7 @@ class BinanceApiClient:
         """
         self._connection = await open_websocket(
             self._url,
+            ClientConnection,
             open_timeout_seconds=self._open_timeout_seconds,
             max_size_bytes=MAX_REPLY_BYTES,
             proxy=self._proxy,
@@ -164,6 +165,23 @@ class BinanceApiClient:
                 continue
             trades.append(trade)
         return sorted(trades, key=lambda trade: trade.source_sequence or 0)
+
+    async def trade_counts(self) -> dict[str, int]:
+        """Ask how many trades each symbol has had in the last 24 hours.
+
+        Raises:
+            MalformedMessage: If the answer is no list.
+        """
+        result = await self.request("ticker.24hr", {"type": "MINI"})
+        if not isinstance(result, list):
+            raise MalformedMessage(f"the tickers are no list: {excerpt(result)}")
+        tickers = [entry for entry in result if isinstance(entry, dict)]
+        pairs = [(entry.get("symbol"), entry.get("count")) for entry in tickers]
+        return {
+            symbol: count
+            for symbol, count in pairs
+            if isinstance(symbol, str) and isinstance(count, int) and count >= 0
+        }
 
     async def request(self, method: str, params: Mapping[str, Any]) -> Any:
         """Send one request and wait for its reply.

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from k2cli.binance.backoff import AttemptWindow, Backoff
-from k2cli.binance.connection import Health, Line, LineState, LineStatus
+from k2cli.binance.burst import Burst, cut, pieces_of
+from k2cli.binance.connection import Line
 from k2cli.binance.convert import BINANCE, trade_from_event
 from k2cli.binance.handshake import SIMULATED
 from k2cli.binance.leg import PING_SECONDS, FrameKind, Leg
+from k2cli.binance.line_status import Health, LineState, LineStatus
+from k2cli.binance.message_ids import MessageIds
 from k2cli.binance.streams import spread, stream_url
 from k2cli.binance.symbols import UNKNOWN, normalize_symbols, parse_binance_symbol
 from k2cli.binance.wire import (
@@ -29,10 +32,18 @@ from k2cli.binance.wire import (
 from k2cli.errors import MalformedMessage, SettingsError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Mapping,
+        Sequence,
+    )
 
     from structlog.typing import FilteringBoundLogger
 
+    from k2cli.binance.burst import LinePieces
     from k2cli.binance.catalog import Catalog
     from k2cli.trade import TradeV2
 
@@ -61,7 +72,12 @@ class BinanceWebSocketClient:
         on_message: Called with each trade; plain or async. While an async one runs, the
             connection is held back. What it raises ends ``connect()``.
         url: The exchange's stream address.
+        on_burst: Called instead of ``on_message`` with trades that came together, where
+            they did and nothing is unusual about them. What it gives is awaited before
+            more is read.
         catalog: Where base and quote assets come from; without it, the names' endings.
+        activity: How many trades symbols have in some time, as far as known: several
+            connections then get about as many trades each.
         reconnect_delay: Seconds before the first attempt after a drop; doubled up to 60
             for those after it.
         max_reconnect_attempts: Consecutive failures before giving up; 0 for never.
@@ -93,7 +109,9 @@ class BinanceWebSocketClient:
         on_message: Callable[[TradeV2], Awaitable[None] | None] | None = None,
         url: str = STREAM_URL,
         *,
+        on_burst: Callable[[Burst], Awaitable[None] | None] | None = None,
         catalog: Catalog | None = None,
+        activity: Mapping[str, int] | None = None,
         reconnect_delay: float = 5.0,
         max_reconnect_attempts: int = 10,
         max_first_seconds: float | None = None,
@@ -118,7 +136,9 @@ class BinanceWebSocketClient:
         self.other_messages = 0
         self.repeated_trades = 0
         self._on_message = on_message
+        self._on_burst = on_burst
         self._on_status = on_status
+        self._activity = activity
         self._reconnect_delay = reconnect_delay
         self._max_reconnect_attempts = max_reconnect_attempts
         self._max_first_seconds = max_first_seconds
@@ -131,6 +151,8 @@ class BinanceWebSocketClient:
         self._assets: dict[str, tuple[str, str]] = {}
         self._guessed = self._look_up_assets(catalog)
         self._last_ids: dict[str, int] = {}
+        self._message_ids = MessageIds()
+        self._pieces: dict[str, dict[str, LinePieces]] = {}
         self._statuses: dict[tuple[str, ...], tuple[LineStatus, float]] = {}
         self._lines: list[Line] = []
         self._running = False
@@ -151,7 +173,7 @@ class BinanceWebSocketClient:
         if self._running:
             raise RuntimeError("connect() is running already")
         window = AttemptWindow()
-        groups = spread(self.symbols, self.url)
+        groups = spread(self.symbols, self.url, self._activity)
         self._lines = [self._line(group, window) for group in groups]
         return self._receive()
 
@@ -237,6 +259,7 @@ class BinanceWebSocketClient:
         return Line(
             stream_url(self.url, symbols),
             symbols,
+            on_text=self._on_text,
             on_frame=self._on_frame,
             on_status=partial(self._line_status, symbols),
             handed_on=self._last_ids,
@@ -263,6 +286,39 @@ class BinanceWebSocketClient:
         if self._on_status is not None:
             self._on_status(status)
 
+    def _on_text(
+        self, text: str, position: int, received_us: int, leg: Leg
+    ) -> tuple[int, Awaitable[None] | None]:
+        """Hand on the plain trades that stand at a position of what was read."""
+        exchange = SIMULATED if leg.simulated else BINANCE
+        pieces = self._pieces.get(exchange)
+        if pieces is None:
+            pieces = self._pieces[exchange] = pieces_of(self._assets, exchange)
+        trades, end = cut(text, position, pieces)
+        if not trades:
+            return position, None
+        burst = Burst(trades, received_us, pieces, self._message_ids)
+        if self._on_burst is None or leg.has_successor or leg.skip_to:
+            return end, self._one_by_one(burst, leg)
+        return end, self._on_burst(burst)
+
+    def _one_by_one(self, burst: Burst, leg: Leg) -> Awaitable[None] | None:
+        for index in range(len(burst)):
+            held_back = self._hand_on(burst.trade(index), leg)
+            if held_back is not None:
+                return self._rest(held_back, burst, index + 1, leg)
+        return None
+
+    async def _rest(
+        self, held_back: Awaitable[None] | None, burst: Burst, start: int, leg: Leg
+    ) -> None:
+        for index in range(start, len(burst)):
+            if held_back is not None:
+                await held_back
+            held_back = self._hand_on(burst.trade(index), leg)
+        if held_back is not None:
+            await held_back
+
     def _on_frame(
         self, frame: bytes, received_us: int, leg: Leg
     ) -> FrameKind | Awaitable[FrameKind]:
@@ -280,19 +336,23 @@ class BinanceWebSocketClient:
         except MalformedMessage as exc:
             self._malformed(exc)
             return FrameKind.OTHER
+        held_back = self._hand_on(trade, leg)
+        return FrameKind.DATA if held_back is None else _then_data(held_back)
+
+    def _hand_on(self, trade: TradeV2, leg: Leg) -> Awaitable[None] | None:
+        """Hand on a trade, unless the connection before this one has done so."""
         symbol, trade_id = trade.symbol, trade.source_sequence or 0
         if leg.skip_to:
             if trade_id <= leg.skip_to.get(symbol, -1):
                 self.repeated_trades += 1
-                return FrameKind.DATA
+                return None
             leg.skip_to.pop(symbol, None)
-        self._last_ids[symbol] = trade_id
+        if leg.has_successor:
+            self._last_ids[symbol] = trade_id
         if self._on_message is None:
-            return FrameKind.DATA
-        awaitable = self._on_message(trade)
-        if awaitable is None or not inspect.isawaitable(awaitable):
-            return FrameKind.DATA
-        return _then_data(awaitable)
+            return None
+        held_back = self._on_message(trade)
+        return held_back if inspect.isawaitable(held_back) else None
 
     def _other(self, event: dict[str, Any]) -> FrameKind:
         if event.get("e") == SERVER_SHUTDOWN:

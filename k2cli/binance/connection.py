@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
 
 import structlog
 
+from k2cli.binance.frames import MAX_FRAME_BYTES, StreamConnection
 from k2cli.binance.handshake import open_websocket
 from k2cli.binance.leg import Leg
+from k2cli.binance.line_status import LineState, LineStatus
 from k2cli.errors import (
     TRY_AGAIN,
     AccessBlocked,
@@ -24,68 +24,22 @@ from k2cli.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from structlog.typing import FilteringBoundLogger
-    from websockets.asyncio.client import ClientConnection
 
     from k2cli.binance.backoff import AttemptWindow, Backoff
-    from k2cli.binance.leg import FrameKind
+    from k2cli.binance.leg import OnFrame, OnText
 
 # A connection that lives this long has proved itself, even in a silent market.
 STABLE_SECONDS = 60.0
 # A firewall's block or a ban does not go away in seconds.
 BLOCKED_DELAY_SECONDS = 120.0
-# Trade events have under 200 bytes.
-MAX_FRAME_BYTES = 2**20
 # How long a new connection may stay silent before it takes over all the same: in a
 # quiet market nothing comes to prove it.
 QUIET_HANDOVER_SECONDS = 10.0
 
 log: FilteringBoundLogger = structlog.get_logger()
-
-
-class LineState(Enum):
-    """What a line is doing."""
-
-    CONNECTING = "connecting"
-    LIVE = "live"
-    WAITING = "waiting"
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True)
-class LineStatus:
-    """A line's state and, while it waits, why and how long.
-
-    Attributes:
-        state: What it is doing.
-        reason: Why the last connection or attempt ended; fit for printing.
-        retry_in_seconds: Time until the next attempt.
-        failures: Consecutive attempts that failed.
-    """
-
-    state: LineState
-    reason: str = ""
-    retry_in_seconds: float = 0.0
-    failures: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """How several lines are, all together.
-
-    Attributes:
-        live: How many are connected.
-        lines: How many there are.
-        waiting: The status of the one that waits longest, if any waits.
-        retry_in_seconds: Time until its next attempt.
-    """
-
-    live: int
-    lines: int
-    waiting: LineStatus | None
-    retry_in_seconds: float
 
 
 class Line:
@@ -97,9 +51,11 @@ class Line:
     Args:
         url: The whole address, streams included.
         symbols: What it carries.
+        on_text: As for ``Leg``.
         on_frame: As for ``Leg``.
         on_status: Called with each change of state.
-        handed_on: Last trade ids handed on, by symbol; kept by whoever takes frames.
+        handed_on: Last trade ids handed on, by symbol, of legs with a successor; kept
+            by whoever takes frames.
         backoff: Delays between attempts.
         window: The limit on attempts, shared by all lines.
         max_first_seconds: How long to try for the very first connection; ``None`` for
@@ -119,7 +75,8 @@ class Line:
         url: str,
         symbols: tuple[str, ...],
         *,
-        on_frame: Callable[[bytes, int, Leg], FrameKind | Awaitable[FrameKind]],
+        on_text: OnText,
+        on_frame: OnFrame,
         on_status: Callable[[LineStatus], None],
         handed_on: dict[str, int],
         backoff: Backoff,
@@ -133,6 +90,7 @@ class Line:
     ) -> None:
         self.symbols = symbols
         self._url = url
+        self._on_text = on_text
         self._on_frame = on_frame
         self._on_status = on_status
         self._handed_on = handed_on
@@ -147,7 +105,7 @@ class Line:
         self._clock = clock
         self.connections = 0
         self._legs: list[Leg] = []
-        self._opening: asyncio.Future[ClientConnection] | None = None
+        self._opening: asyncio.Future[StreamConnection] | None = None
         self._closing = asyncio.Event()
         self._was_live = False
 
@@ -209,6 +167,10 @@ class Line:
 
     async def _replace(self, leg: Leg) -> Leg | None:
         """Open a successor beside a leg, which ends when the new one delivers."""
+        # Whatever the successor repeats, this leg hands on from here on.
+        for symbol in self.symbols:
+            self._handed_on.pop(symbol, None)
+        leg.has_successor = True
         try:
             successor = await self._next_leg(waits=True)
         except (ExchangeUnreachable, ExchangeRefused) as exc:
@@ -241,7 +203,8 @@ class Line:
         self._legs.remove(leg)
         await leg.ended
         if successor is not None:
-            successor.let_go(dict(self._handed_on))
+            handed_on = ((s, self._handed_on.get(s)) for s in self.symbols)
+            successor.let_go({s: last for s, last in handed_on if last is not None})
         return successor
 
     async def _next_leg(self, *, waits: bool) -> Leg | None:
@@ -268,6 +231,7 @@ class Line:
                 break
             leg = Leg(
                 connection,
+                self._on_text,
                 self._on_frame,
                 ping_seconds=self._ping_seconds,
                 waits=waits,
@@ -287,11 +251,12 @@ class Line:
             return leg
         return None
 
-    async def _open(self) -> ClientConnection | None:
+    async def _open(self) -> StreamConnection | None:
         """Make one attempt; ``None`` if the line was closed meanwhile."""
         self._opening = asyncio.ensure_future(
             open_websocket(
                 self._url,
+                StreamConnection,
                 open_timeout_seconds=self._open_timeout_seconds,
                 max_size_bytes=MAX_FRAME_BYTES,
                 proxy=self._proxy,

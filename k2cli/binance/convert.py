@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from k2cli.binance.message_ids import MessageIds
 from k2cli.binance.symbols import parse_binance_symbol
 from k2cli.binance.wire import TRADE, decode_frame, excerpt, unwrap
 from k2cli.errors import MalformedMessage
 from k2cli.trade import TradeV2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Mapping
 
     from k2cli.binance.catalog import Catalog
 
@@ -34,28 +34,7 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def message_ids(random_bytes: Callable[[int], bytes] = os.urandom) -> Iterator[str]:
-    """Give random UUIDs v4 for ever.
-
-    The same as ``str(uuid.uuid4())`` at a fraction of its cost: the randomness is drawn
-    in blocks, and the text is cut from its hex digits.
-
-    Args:
-        random_bytes: Gives that many random bytes.
-    """
-    while True:
-        digits = random_bytes(16 * 128).hex()
-        for i in range(0, len(digits), 32):
-            # RFC 9562, 5.4: digit 12 is the version, the top bits of digit 16 are 10.
-            yield (
-                f"{digits[i : i + 8]}-{digits[i + 8 : i + 12]}"
-                f"-4{digits[i + 13 : i + 16]}"
-                f"-{'89ab'[int(digits[i + 16], 16) & 3]}{digits[i + 17 : i + 20]}"
-                f"-{digits[i + 20 : i + 32]}"
-            )
-
-
-_message_ids = message_ids()
+_message_ids = MessageIds()
 
 
 def convert_binance_trade_to_v2(
@@ -148,7 +127,7 @@ def trade_from_event(
     vendor_data["base_asset"] = base
     vendor_data["quote_asset"] = quote
     return TradeV2(
-        message_id=next(_message_ids),
+        message_id=_message_ids.take(1)[0],
         trade_id=f"{exchange}-{trade_id}",
         symbol=symbol,
         exchange=exchange,

@@ -8,7 +8,7 @@ import re
 import socket
 import ssl
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -45,17 +45,20 @@ REFUSALS = frozenset({403, 418, 429, 451})
 MOST_WAIT_SECONDS = 3 * 86_400.0
 
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+C = TypeVar("C", bound=ClientConnection)
+
 _logger = logging.getLogger("websockets.client")
 
 
 async def open_websocket(
     url: str,
+    kind: type[C],
     *,
     open_timeout_seconds: float,
     max_size_bytes: int,
     proxy: str | bool = True,
     keepalive: bool = True,
-) -> ClientConnection:
+) -> C:
     """Open a WebSocket connection.
 
     TLS is verified against the system's certificates. Text arrives uncompressed: the
@@ -63,6 +66,7 @@ async def open_websocket(
 
     Args:
         url: ``wss://`` or ``ws://``.
+        kind: Class of the connection.
         open_timeout_seconds: Longest time for name, TCP, TLS and handshake together.
         max_size_bytes: Longest message accepted.
         proxy: ``True`` for the environment's proxy, ``False`` for none, or its address.
@@ -73,8 +77,9 @@ async def open_websocket(
         ExchangeRefused: If the exchange answers 403, 418, 429 or 451.
     """
     try:
-        return await connect(
+        connection = await connect(
             url,
+            create_connection=kind,
             compression=None,
             open_timeout=open_timeout_seconds,
             close_timeout=2,
@@ -86,6 +91,8 @@ async def open_websocket(
         )
     except (OSError, WebSocketException, ValueError, ImportError) as exc:
         raise explain(exc, url) from exc
+    assert isinstance(connection, kind)  # noqa: S101 - for the type checker
+    return connection
 
 
 def is_simulated(connection: ClientConnection) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from k2cli.binance.api import ILLEGAL_CHARACTERS, INVALID_SYMBOL, BinanceApiClient
 from k2cli.binance.catalog import TRADING, Catalog
@@ -21,16 +24,22 @@ from k2cli.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from structlog.typing import FilteringBoundLogger
 
     from k2cli.binance.catalog_cache import CatalogCache
 
+# Knowing which symbols are busy is worth no longer wait.
+_ACTIVITY_SECONDS = 5.0
 # Asking for more symbols by name makes no smaller reply than a whole catalog is worth.
 _MOST_BY_NAME = 100
 _WITHOUT_CATALOG = (
     "without a catalog, symbols are not checked, and base and quote asset are guessed "
     "from the ending"
 )
+
+log: FilteringBoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +50,13 @@ class Lookup:
         catalog: The catalog; empty if none can be had.
         symbols: The symbols looked up, in order.
         warnings: What the user should know about it, a line each.
+        activity: How many trades a day symbols have, as far as known.
     """
 
     catalog: Catalog
     symbols: list[str]
     warnings: tuple[str, ...] = ()
+    activity: Mapping[str, int] = field(default_factory=dict)
 
     def pair(self, symbol: str) -> tuple[str, str]:
         """Give a symbol's base and quote asset, by its ending if need be."""
@@ -139,6 +150,22 @@ class CatalogSource:
             if symbol not in catalog:
                 raise _unknown(symbol, catalog)
         return Lookup(catalog, list(symbols), _not_trading(catalog, symbols))
+
+    async def activity(self) -> dict[str, int]:
+        """Give how many trades each symbol had in a day; nothing if that is unknown."""
+        try:
+            async with (
+                asyncio.timeout(_ACTIVITY_SECONDS),
+                BinanceApiClient(
+                    self._api_url,
+                    open_timeout_seconds=self._open_timeout_seconds,
+                    proxy=self._proxy,
+                ) as api,
+            ):
+                return await api.trade_counts()
+        except (K2Error, TimeoutError) as exc:
+            log.debug("Which symbols are busy is unknown", reason=str(exc))
+            return {}
 
     async def _fetch_for(self, symbols: Sequence[str]) -> Catalog:
         """Fetch the symbols in use, or the whole catalog if one is not known."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from k2cli.binance.symbols import ascii_lower
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # Binance takes 1024 streams per connection; peers advise 200 to 300 for busy ones.
 STREAMS_PER_CONNECTION = 200
@@ -53,20 +54,73 @@ def api_url(base_url: str) -> str:
     return urlunsplit((scheme, netloc, path, query, ""))
 
 
-def spread(symbols: Sequence[str], base_url: str) -> list[tuple[str, ...]]:
-    """Share symbols out among as few connections as the exchange's limits allow."""
-    groups: list[tuple[str, ...]] = []
-    group: list[str] = []
+def spread(
+    symbols: Sequence[str],
+    base_url: str,
+    activity: Mapping[str, int] | None = None,
+) -> list[tuple[str, ...]]:
+    """Share symbols out among as few connections as the exchange's limits allow.
+
+    Args:
+        symbols: Upper case, in any order, which each connection's symbols keep.
+        base_url: As for ``stream_url``.
+        activity: How many trades each symbol has in some time, as far as known. With
+            it, every connection gets about as many trades as any other.
+    """
     # A name's share of the address, percent-encoded, with its separator.
     room = MAX_URL_CHARACTERS - len(stream_url(base_url, []))
-    taken = 0
+    sizes = {symbol: len(quote(symbol)) + len("@trade/") for symbol in symbols}
+    groups = [_Group()]
     for symbol in symbols:
-        size = len(quote(symbol)) + len("@trade/")
-        if group and (len(group) == STREAMS_PER_CONNECTION or taken + size > room):
-            groups.append(tuple(group))
-            group, taken = [], 0
-        group.append(symbol)
-        taken += size
-    if group:
-        groups.append(tuple(group))
-    return groups
+        if not groups[-1].takes(sizes[symbol], room):
+            groups.append(_Group())
+        groups[-1].add(symbol, sizes[symbol])
+    if activity and len(groups) > 1:
+        return _balanced(sizes, room, activity, len(groups))
+    return [tuple(group.symbols) for group in groups if group.symbols]
+
+
+def _balanced(
+    sizes: Mapping[str, int], room: int, activity: Mapping[str, int], count: int
+) -> list[tuple[str, ...]]:
+    """Give each symbol, the busiest first, to the connection with the fewest trades."""
+    groups = [_Group() for _ in range(count)]
+    lightest = [(0, number) for number in range(count)]
+    group_of = {}
+    for symbol in sorted(sizes, key=lambda each: -activity.get(each, 0)):
+        full = []
+        while lightest and not groups[lightest[0][1]].takes(sizes[symbol], room):
+            full.append(heapq.heappop(lightest))
+        if not lightest:
+            lightest.append((0, len(groups)))
+            groups.append(_Group())
+        trades, number = heapq.heappop(lightest)
+        groups[number].add(symbol, sizes[symbol])
+        group_of[symbol] = number
+        # A symbol that has not traded yet is still one more to carry.
+        heapq.heappush(lightest, (trades + activity.get(symbol, 0) + 1, number))
+        for each in full:
+            if len(groups[each[1]].symbols) < STREAMS_PER_CONNECTION:
+                heapq.heappush(lightest, each)
+    return [
+        tuple(symbol for symbol in sizes if group_of[symbol] == number)
+        for number in range(len(groups))
+    ]
+
+
+class _Group:
+    """The symbols of one connection, and their part of its address."""
+
+    def __init__(self) -> None:
+        self.symbols: list[str] = []
+        self._size = 0
+
+    def takes(self, size: int, room: int) -> bool:
+        """Tell whether one more name fits; a first one always does."""
+        return not self.symbols or (
+            len(self.symbols) < STREAMS_PER_CONNECTION and self._size + size <= room
+        )
+
+    def add(self, symbol: str, size: int) -> None:
+        self.symbols.append(symbol)
+        self._size += size

@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from k2cli.capture.hold import Hold
-from k2cli.capture.sequence import Verdict
+from k2cli.capture.sequence import Verdict, pass_over
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from k2cli.capture.ledger import Ledger
     from k2cli.capture.sequence import IdRange, SequenceTracker
-    from k2cli.trade import TradeV2
+    from k2cli.trade import PlainTrade, TradeV2
 
     Deliver = Callable[[TradeV2], Awaitable[None] | None]
 
@@ -91,6 +91,24 @@ class Delivery:
             self._progress_seconds.setdefault(symbol, now_seconds)
             self._opened(symbol, (before + 1, (trade.source_sequence or 0) - 1))
         return self._deliver(trade, tracker)
+
+    def pass_over(self, trades: Sequence[PlainTrade], start: int, stop: int) -> int:
+        """Find trades that may be handed on at once, to every receiver.
+
+        They count as handed on; that is up to the caller.
+
+        Args:
+            trades: Many, in the order in which they came.
+            start: Index of the first one.
+            stop: Index after the last one.
+
+        Returns:
+            The index of the first one that has to go through ``arrived``, or ``stop``.
+        """
+        if self._hold.trades:
+            rest = range(start, stop)
+            stop = next((i for i in rest if trades[i][2] in self._hold), stop)
+        return pass_over(self._trackers, trades, start, stop)
 
     def unseen(self, symbol: str, newest_id: int, now_seconds: float) -> IdRange | None:
         """Learn that the exchange has newer trades than have come; open that gap."""
@@ -216,8 +234,8 @@ def _both(
     if first is None or second is None:
         return first or second
 
-    async def both() -> None:
+    async def one_after_the_other() -> None:
         await first
         await second
 
-    return both()
+    return one_after_the_other()

@@ -27,7 +27,7 @@ from k2cli.capture.series import (
 from k2cli.errors import OutputError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -39,6 +39,8 @@ BUFFER_BYTES = 64 * 1024
 # The same if they are compressed: the more at once, the smaller the file.
 COMPRESSED_BUFFER_BYTES = 256 * 1024
 COMPRESSED_FLUSH_SECONDS = 1.0
+# About as many lines as fill the buffer.
+_LINES_AT_ONCE = 100
 FSYNC_SECONDS = 5.0
 
 
@@ -187,17 +189,28 @@ class CaptureFile:
         if trade.exchange != self._exchange:
             self._admit(trade.exchange)
         line = trade.to_json_line(self.platform_sequence + 1)
-        line_bytes = len(line)
-        if self._rotating is not None and self._rotating.due(
-            self.size_bytes, line_bytes, trade.ingestion_timestamp
-        ):
-            self._make_room(self._rotating, line_bytes, trade.ingestion_timestamp)
-        self._buffer += line
-        self.platform_sequence += 1
-        self.trades_written += 1
-        self.size_bytes += line_bytes
-        if len(self._buffer) >= self._buffer_bytes:
-            self.flush()
+        self._append(line, 1, trade.ingestion_timestamp)
+
+    def write_lines(
+        self, lines: Sequence[str], exchange: str, ingestion_us: int
+    ) -> None:
+        r"""Append many trades at once, as the lines that ``write`` would make of them.
+
+        Args:
+            lines: With their ``\n``, numbered from ``platform_sequence`` + 1 on.
+            exchange: Of their trades.
+            ingestion_us: Likewise, Unix microseconds UTC.
+
+        Raises:
+            OutputError: As for ``write``.
+        """
+        if exchange != self._exchange:
+            self._admit(exchange)
+        # All at once would take fresh memory from the system each time.
+        at_once = _LINES_AT_ONCE if self._rotating is None else 1
+        for start in range(0, len(lines), at_once):
+            some = lines[start : start + at_once]
+            self._append("".join(some).encode(), len(some), ingestion_us)
 
     def flush(self) -> None:
         """Hand what was written to the system.
@@ -292,6 +305,19 @@ class CaptureFile:
                     self.sync(0)
         finally:
             self._disk.close(remove_if_empty=self._disk.created)
+
+    def _append(self, text: bytes, lines: int, ingestion_us: int) -> None:
+        """Append whole lines; only one at a time if the file is to be rotated."""
+        if self._rotating is not None and self._rotating.due(
+            self.size_bytes, len(text), ingestion_us
+        ):
+            self._make_room(self._rotating, len(text), ingestion_us)
+        self._buffer += text
+        self.platform_sequence += lines
+        self.trades_written += lines
+        self.size_bytes += len(text)
+        if len(self._buffer) >= self._buffer_bytes:
+            self.flush()
 
     def _look_back(self, rotation: Rotation | None, *, overwrite: bool) -> None:
         """Find out where the capture stopped."""

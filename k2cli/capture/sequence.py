@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from k2cli.trade import PlainTrade
 
 IdRange = tuple[int, int]
 """First and last trade id, both included."""
@@ -38,6 +44,22 @@ class SequenceTracker:
         resets: Times the exchange began to count anew, as test networks do monthly.
     """
 
+    __slots__ = (
+        "_former",
+        "_last_time_us",
+        "_lost",
+        "_open",
+        "_run_time",
+        "duplicates",
+        "first_id",
+        "first_time_us",
+        "gaps",
+        "last_id",
+        "repaired",
+        "resets",
+        "trades",
+    )
+
     def __init__(self) -> None:
         self.first_id: int | None = None
         self.last_id: int | None = None
@@ -49,6 +71,8 @@ class SequenceTracker:
         self.resets = 0
         # Of the trade with the highest id; None while that has not come.
         self._last_time_us: int | None = 0
+        # The latest trade time that pass_over() has seen since then, as it came.
+        self._run_time = ""
         # Inclusive ranges, ascending and apart from each other.
         self._open: list[IdRange] = []
         self._lost: list[IdRange] = []
@@ -79,7 +103,11 @@ class SequenceTracker:
     @property
     def last_time_us(self) -> int | None:
         """When the trade with the highest id was made, Unix microseconds, if known."""
-        return self._last_time_us if self.trades else None
+        if not self.trades:
+            return None
+        if self._run_time:
+            return max(int(self._run_time), self._last_time_us or 0)
+        return self._last_time_us
 
     @property
     def first_open_id(self) -> int | None:
@@ -118,6 +146,7 @@ class SequenceTracker:
         self._open = []
         self.last_id = end
         self._last_time_us = None
+        self._run_time = ""
         if not self.trades:
             self.first_id = self.first_time_us = None
 
@@ -159,6 +188,7 @@ class SequenceTracker:
         self._open.append(unseen)
         self.last_id = newest_id
         self._last_time_us = None
+        self._run_time = ""
         return unseen
 
     def observe(self, trade_id: int, trade_time_us: int) -> Verdict:
@@ -173,6 +203,9 @@ class SequenceTracker:
             How it fits. ``DUPLICATE`` means: leave it out. After ``GAP``, the ids from
             the last one before to this one are open.
         """
+        if self._run_time:
+            self._last_time_us = max(int(self._run_time), self._last_time_us or 0)
+            self._run_time = ""
         last_id, last_time_us = self.last_id, self._last_time_us
         if last_id is None:
             verdict = Verdict.FIRST
@@ -226,6 +259,43 @@ class SequenceTracker:
         right = [(trade_id + 1, last)] if trade_id < last else []
         self._open[at : at + 1] = left + right
         return True
+
+
+def pass_over(
+    trackers: Mapping[str, SequenceTracker],
+    trades: Sequence[PlainTrade],
+    start: int,
+    stop: int,
+) -> int:
+    """Take note of many trades, up to the first that is not simply the next one.
+
+    The same as ``observe`` for each, for trades of symbols of which nothing is open.
+
+    Args:
+        trackers: By symbol.
+        trades: Of symbols that have a tracker.
+        start: Index of the first one.
+        stop: Index after the last one.
+
+    Returns:
+        The index of the first trade that was not noted, or ``stop``.
+    """
+    for index in range(start, stop):
+        _, _, symbol, digits, _, _, trade_time, _, _ = trades[index]
+        tracker = trackers[symbol]
+        trade_id = int(digits)
+        if (
+            trade_id - 1 != tracker.last_id
+            or tracker._open  # noqa: SLF001 - the hot path of this very class
+            or tracker.first_id is None
+        ):
+            return index
+        tracker.last_id = trade_id
+        tracker.trades += 1
+        # Microseconds of 16 digits compare as texts.
+        if trade_time > tracker._run_time:  # noqa: SLF001
+            tracker._run_time = trade_time  # noqa: SLF001
+    return stop
 
 
 def _count(ranges: list[IdRange]) -> int:

@@ -14,6 +14,7 @@ from k2cli.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from k2cli.binance.burst import Burst
     from k2cli.cli.tail import Output, Tail
     from k2cli.trade import TradeV2
 
@@ -55,6 +56,12 @@ class Bell(Redrawn):
     def write(self, trade: TradeV2) -> Awaitable[None] | None:
         """Hand a trade on: what comes out is counted, not looked at."""
         return self._output.write(trade)
+
+    def write_burst(
+        self, burst: Burst, start: int, stop: int
+    ) -> Awaitable[None] | None:
+        """Hand trades on, likewise."""
+        return self._output.write_burst(burst, start, stop)
 
     def finish(self) -> None:
         """Let go of what holds up the end."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from k2cli.cli.stdout import RecordWriter
+from k2cli.display.formats import JsonLines
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from k2cli.binance.burst import Burst
     from k2cli.cli.tail import Tail
     from k2cli.display.formats import LineFormat
     from k2cli.trade import TradeV2
@@ -45,9 +47,25 @@ class PipeOutput:
         if self._numbered:
             self._number += 1
             return self._writer.write(trade.to_json_line(self._number))
-        line = self._header + self._format.line(trade)
-        self._header = b""
-        return self._writer.write(line)
+        return self._writer.write(self._line(trade))
+
+    def write_burst(
+        self, burst: Burst, start: int, stop: int
+    ) -> Awaitable[None] | None:
+        """Write some of the trades of a burst, a line each."""
+        if self._format is None or self._writer is None:
+            return None
+        if self._numbered:
+            number = self._number + 1
+            self._number += stop - start
+            lines = burst.lines(start, stop, number)
+        elif isinstance(self._format, JsonLines):
+            lines = burst.lines(start, stop, None)
+        else:
+            return self._writer.write(
+                b"".join(self._line(burst.trade(i)) for i in range(start, stop))
+            )
+        return self._writer.write("".join(lines).encode())
 
     def finish(self) -> None:
         """Stop waiting for a reader that does not read."""
@@ -57,3 +75,9 @@ class PipeOutput:
     def close(self) -> None:
         """Let go of stdout."""
         self.finish()
+
+    def _line(self, trade: TradeV2) -> bytes:
+        assert self._format is not None, "written before the start"  # noqa: S101 - for the type checker
+        line = self._header + self._format.line(trade)
+        self._header = b""
+        return line

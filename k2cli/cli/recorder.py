@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from k2cli.binance.burst import Burst
     from k2cli.capture.file import CaptureFile
     from k2cli.capture.ledger import Ledger
     from k2cli.capture.sequence import IdRange
@@ -83,6 +84,19 @@ class Recorder:
             OutputError: If the file cannot be written any more.
         """
         self._capture.write(trade)
+        self._flush_soon()
+
+    def write_burst(self, burst: Burst, start: int, stop: int) -> None:
+        """Write some of the trades of a burst.
+
+        Raises:
+            OutputError: If the file cannot be written any more.
+        """
+        lines = burst.lines(start, stop, self._capture.platform_sequence + 1)
+        self._capture.write_lines(lines, burst.exchange, burst.received_us)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if not self._flush_is_due:
             # At the earliest after whatever else has arrived by now, so that a burst is
             # written at once and a lone trade without delay.

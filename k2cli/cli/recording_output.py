@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from structlog.typing import FilteringBoundLogger
 
+    from k2cli.binance.burst import Burst
     from k2cli.cli.pipe_output import PipeOutput
     from k2cli.cli.tail import Tail
     from k2cli.log import LogOutput
@@ -93,6 +94,14 @@ class RecordingOutput(Redrawn):
     def write(self, trade: TradeV2) -> Awaitable[None] | None:
         """Hand a trade to stdout if the records go there; the tail counts it."""
         return self._pipe.write(trade) if self._pipe is not None else None
+
+    def write_burst(
+        self, burst: Burst, start: int, stop: int
+    ) -> Awaitable[None] | None:
+        """Hand trades to stdout, if the records go there."""
+        if self._pipe is None:
+            return None
+        return self._pipe.write_burst(burst, start, stop)
 
     def finish(self) -> None:
         """Stop waiting for a reader that does not read."""

@@ -27,6 +27,24 @@ def simulate(
         ),
     ] = 120.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same market.")] = 1,
+    market_size: Annotated[
+        int | None,
+        typer.Option(
+            "--market-size",
+            metavar="SYMBOLS",
+            help="How many symbols the made-up market has; Binance has some 3500. "
+            "29 by default.",
+            show_default=False,
+        ),
+    ] = None,
+    burst: Annotated[
+        float,
+        typer.Option(
+            "--burst",
+            metavar="X",
+            help="Every ten seconds, let one second be X times as busy as the others.",
+        ),
+    ] = 1.0,
     replay: Annotated[
         Path | None,
         typer.Option(
@@ -69,6 +87,7 @@ def simulate(
 
     Examples:
       k2 simulate --port 9443                       # until Ctrl-C
+      k2 simulate --market-size 3500 --rate 5000 --burst 10 --duration 1h
       k2 simulate --replay trades.jsonl --speed 10 --fault drop@1000
     """
     del debug  # main() reads it
@@ -79,11 +98,16 @@ def simulate(
 
     if replay is None and speed is not None:
         raise SettingsError("--speed goes with --replay FILE", "Add it, or leave both")
+    if replay is not None and (market_size is not None or burst != 1):
+        raise SettingsError(
+            "--market-size and --burst make up a market; --replay plays a recording",
+            "Leave one out",
+        )
     source: Market | Tape
     if replay is not None:
         source = Tape(replay, speed=1.0 if speed is None else speed)
     else:
-        source = Market(seed=seed, rate=rate)
+        source = Market(seed=seed, rate=rate, size=market_size, burst=burst)
     faults = [parse_fault(text) for text in fault or []]
     exchange = SimulatedExchange(source, port=port, faults=faults)
     return asyncio.run(_serve(exchange, duration))

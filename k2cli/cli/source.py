@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from k2cli.binance.catalog_cache import CatalogCache
 from k2cli.binance.lookup import CatalogSource, Lookup
+from k2cli.binance.streams import spread
 from k2cli.binance.symbols import ascii_upper, normalize_symbols
-from k2cli.config import BinanceConfig, load_config
+from k2cli.config import API_URL, BinanceConfig, load_config
 from k2cli.errors import SettingsError, UnknownSymbol, printable
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Source:
     async def select(self, options: TailOptions) -> Lookup:
         """Choose the symbols to tail, and look them up.
 
+        How busy they are is asked only if they need more than one connection.
+
         Returns:
             A lookup whose ``symbols`` are the ones chosen, in order.
 
@@ -55,6 +58,12 @@ class Source:
             UnknownSymbol: If one does not exist, or nothing fits the conditions.
             K2Error: If all symbols are asked for and no catalog can be had.
         """
+        lookup = await self._look_up(options)
+        if len(spread(lookup.symbols, self.config.websocket_url)) < 2:
+            return lookup
+        return replace(lookup, activity=await self.catalog.activity())
+
+    async def _look_up(self, options: TailOptions) -> Lookup:
         named = normalize_symbols(
             [*(options.named_symbols or []), *(options.symbols or [])]
         )
@@ -92,7 +101,7 @@ def settings(
         SettingsError: If one is wrong, or k2 is switched off.
     """
     config = load_config({"websocket_url": url, "api_url": api_url}, config_file)
-    if "enabled" in config.model_fields_set and not config.enabled:
+    if "enabled" in config.given and not config.enabled:
         raise SettingsError(
             "k2 is switched off by 'enabled = false'",
             "Change it in K2_BINANCE_ENABLED or config.toml",
@@ -102,9 +111,8 @@ def settings(
 
 def binance_source(config: BinanceConfig) -> Source:
     """Give the exchange that the settings name."""
-    usual_api = BinanceConfig.model_fields["api_url"].default
     # The data-only host has Binance.com's catalog: no help with another exchange's.
-    has_rest = config.api_url == usual_api or "rest_url" in config.model_fields_set
+    has_rest = config.api_url == API_URL or "rest_url" in config.given
     return Source(
         config=config,
         catalog=CatalogSource(
@@ -145,8 +153,8 @@ async def open_source(options: TailOptions) -> AsyncIterator[Source]:
         trades = Market()
         name, symbols = "embedded exchange", normalize_symbols(config.symbols)
     async with SimulatedExchange(trades) as exchange:
-        embedded = config.model_copy(
-            update={"websocket_url": exchange.stream_url, "api_url": exchange.api_url}
+        embedded = replace(
+            config, websocket_url=exchange.stream_url, api_url=exchange.api_url
         )
         yield Source(
             config=embedded,

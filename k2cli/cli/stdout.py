@@ -45,7 +45,7 @@ class RecordWriter:
             self._loop.add_reader(fd, self._gone, on_reader_gone)
 
     def write(self, record: bytes) -> Awaitable[None] | None:
-        """Write a record; give an awaitable only if the reader is slow.
+        """Write a record, or several; give an awaitable only if the reader is slow.
 
         Raises:
             ReaderGone: If the reader has closed the pipe.
@@ -53,11 +53,9 @@ class RecordWriter:
         """
         if self._abandoned.is_set():
             return None
-        if self._slow.locked() or len(record) > _CERTAIN_BYTES:
-            return self._write_slowly(record)
-        if not self._is_writable():
-            return self._write_slowly(record)
-        rest = record[self._write(record) :]
+        rest = memoryview(record)
+        while rest and not self._slow.locked() and self._is_writable():
+            rest = rest[self._write(rest[:_CERTAIN_BYTES]) :]
         return self._write_slowly(rest) if rest else None
 
     def abandon(self) -> None:
@@ -67,7 +65,7 @@ class RecordWriter:
             self._watching = False
             self._loop.remove_reader(self._fd)
 
-    async def _write_slowly(self, record: bytes) -> None:
+    async def _write_slowly(self, record: memoryview) -> None:
         async with self._slow:
             while record and not self._abandoned.is_set():
                 if not self._is_writable():
@@ -92,7 +90,7 @@ class RecordWriter:
     def _is_writable(self) -> bool:
         return not self._can_poll or bool(select.select((), (self._fd,), (), 0)[1])
 
-    def _write(self, record: bytes) -> int:
+    def _write(self, record: memoryview) -> int:
         try:
             return os.write(self._fd, record)
         except BlockingIOError:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from k2cli.binance.burst import Burst
     from k2cli.cli.tail import Tail
     from k2cli.log import LogOutput
     from k2cli.trade import TradeV2
@@ -65,6 +66,12 @@ class TableOutput(Redrawn):
     def write(self, trade: TradeV2) -> None:
         """Take note of a trade; it is on the screen with the next redraw."""
         self._market.observe(trade, time.monotonic())
+
+    def write_burst(self, burst: Burst, start: int, stop: int) -> None:
+        """Take note of many trades."""
+        now_seconds = time.monotonic()
+        for index in range(start, stop):
+            self._market.observe(burst.trade(index), now_seconds)
 
     def finish(self) -> None:
         """Nobody holds up the end here."""

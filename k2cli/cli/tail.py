@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from k2cli.binance.client import BinanceWebSocketClient
-from k2cli.binance.connection import LineState, LineStatus
+from k2cli.binance.line_status import LineState, LineStatus
 from k2cli.capture.ledger import Ledger
 from k2cli.cli.recorder import Recorder
 from k2cli.cli.source import Source, open_source
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from k2cli.binance.burst import Burst
     from k2cli.binance.lookup import Lookup
     from k2cli.capture.file import CaptureFile
     from k2cli.capture.sequence import IdRange
@@ -56,6 +57,11 @@ class Output(Protocol):
     def write(self, trade: TradeV2) -> Awaitable[None] | None:
         """Take a trade; give an awaitable to hold the connection back."""
 
+    def write_burst(
+        self, burst: Burst, start: int, stop: int
+    ) -> Awaitable[None] | None:
+        """Take some of the trades of a burst, as ``write`` would one by one."""
+
     def finish(self) -> None:
         """Let go of readers that hold up the end."""
 
@@ -79,7 +85,6 @@ class Tail:
         lookup: The symbols, and what is known of them.
         client: The stream client.
         passed: Trades that passed the filters.
-        last_trade: The newest trade received.
         started_seconds: When it began, monotonic.
     """
 
@@ -101,12 +106,12 @@ class Tail:
         self.capture = capture
         self.stop = Stop()
         self.passed = 0
-        self.last_trade: TradeV2 | None = None
+        self._last: tuple[Burst, int] | TradeV2 | None = None
         self.started_seconds = time.monotonic()
         self._warnings: list[str] = []
         self._in_order = in_order
         self._recorder = Recorder(capture, self.stop.fail) if capture else None
-        self._passes = _filter(options)
+        self._conditions = _conditions(options)
 
     async def run(self) -> ExitStatus:
         """Tail until a limit, a signal or the end of a replay.
@@ -177,6 +182,14 @@ class Tail:
             f"({attempt}{f' of {most}' if most else ''})"
         )
 
+    @property
+    def last_trade(self) -> TradeV2 | None:
+        """The newest trade received."""
+        if isinstance(self._last, tuple):
+            burst, index = self._last
+            self._last = burst.trade(index)
+        return self._last
+
     def uptime_seconds(self) -> float:
         """Tell how long it has been running."""
         return time.monotonic() - self.started_seconds
@@ -196,9 +209,11 @@ class Tail:
             self._on_trade,
             config.websocket_url,
             catalog=self.lookup.catalog,
+            activity=self.lookup.activity,
             reconnect_delay=config.reconnect_delay,
             max_reconnect_attempts=config.max_reconnect_attempts,
             max_first_seconds=FIRST_SECONDS if config.max_reconnect_attempts else None,
+            on_burst=None if self._conditions else self._on_burst,
             on_status=self._on_status,
             max_connection_age_seconds=self.options.max_connection_age,
             ping_seconds=config.ping_interval,
@@ -286,8 +301,55 @@ class Tail:
         count = self.options.count
         if count is not None and self.passed >= count:
             return None
-        self.last_trade = trade
+        self._last = trade
         return self._wholeness.arrived(trade)
+
+    def _on_burst(self, burst: Burst) -> Awaitable[None] | None:
+        """Take trades that came together: all at once, but for the unusual ones."""
+        start = 0
+        while start < len(burst):
+            start, held_back = self._take(burst, start)
+            if held_back is not None:
+                return self._take_rest(burst, start, held_back)
+        return None
+
+    async def _take_rest(
+        self, burst: Burst, start: int, held_back: Awaitable[None] | None
+    ) -> None:
+        while held_back is not None or start < len(burst):
+            if held_back is not None:
+                await held_back
+            start, held_back = self._take(burst, start)
+
+    def _take(self, burst: Burst, start: int) -> tuple[int, Awaitable[None] | None]:
+        """Take as many trades as go the same way; tell where the next one is."""
+        stop = start + self._left(len(burst) - start)
+        if start == stop:
+            return len(burst), None
+        end = self._wholeness.pass_over(burst.trades, start, stop)
+        if end == start:
+            return start + 1, self._on_trade(burst.trade(start))
+        self._last = (burst, end - 1)
+        return end, self._emit_burst(burst, start, end)
+
+    def _emit_burst(
+        self, burst: Burst, start: int, stop: int
+    ) -> Awaitable[None] | None:
+        """Hand trades that may go anywhere to the file and to the output."""
+        self.passed += stop - start
+        if self.passed == self.options.count:
+            self.stop.request()
+        if self._recorder is not None:
+            self._recorder.write_burst(burst, start, stop)
+        return self.output.write_burst(burst, start, stop)
+
+    def _left(self, most: int) -> int:
+        """Tell how many more trades are wanted."""
+        count = self.options.count
+        return most if count is None else min(most, count - self.passed)
+
+    def _passes(self, trade: TradeV2) -> bool:
+        return all(condition(trade) for condition in self._conditions)
 
     def _record_if_asked(self) -> Callable[[TradeV2], None] | None:
         return self._record if self._recorder is not None else None
@@ -319,14 +381,11 @@ class Tail:
             self._warnings = []
 
 
-def _filter(options: TailOptions) -> Callable[[TradeV2], bool]:
-    """Make one test of the conditions; they never touch the sequence accounting."""
+def _conditions(options: TailOptions) -> Sequence[Callable[[TradeV2], bool]]:
+    """Make a test of each condition; they never touch the sequence accounting."""
     side = options.side.name if options.side else None
     least = options.min_notional
-    conditions: Sequence[Callable[[TradeV2], bool]] = [
+    return [
         *([lambda trade: trade.side == side] if side else []),
         *([lambda trade: trade.notional >= least] if least is not None else []),
     ]
-    if not conditions:
-        return lambda _: True
-    return lambda trade: all(condition(trade) for condition in conditions)

@@ -13,7 +13,7 @@ from k2cli.capture.silence import SilenceWatch
 from k2cli.cli.repairer import Repairer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from k2cli.capture.ledger import Ledger
     from k2cli.capture.sequence import IdRange
     from k2cli.cli.source import Source
-    from k2cli.trade import TradeV2
+    from k2cli.trade import PlainTrade, TradeV2
 
 _LOOK_EVERY_SECONDS = 1.0
 # A trade that the history has and the stream has not is late; after that it is lost.
@@ -83,6 +83,10 @@ class Wholeness:
     def arrived(self, trade: TradeV2) -> Awaitable[None] | None:
         """Take a trade from the stream."""
         return self._delivery.arrived(trade, time.monotonic())
+
+    def pass_over(self, trades: Sequence[PlainTrade], start: int, stop: int) -> int:
+        """Take many trades from the stream; see ``Delivery.pass_over``."""
+        return self._delivery.pass_over(trades, start, stop)
 
     async def repair_for(self, seconds: float) -> None:
         """Give repairs that are under way so long to come to an end."""

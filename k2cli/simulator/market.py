@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from k2cli.errors import SettingsError
 from k2cli.simulator.market_listing import LISTINGS, Listing, decimal_digits
+from k2cli.simulator.tempo import Tempo
 from k2cli.simulator.trades import SymbolInfo, Trade
+from k2cli.simulator.whole_market import listings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 DEFAULT_SEED = 20_260_721
 DEFAULT_RATE = 120.0
 MAX_RATE = 1_000_000.0
+MAX_SIZE = 20_000
+MAX_BURST = 1_000.0
 
+_MOST_NAMED = 40
 _MAX_FILLS = 150
 _FILLS_EXPONENT = 0.7
 # One taker's order is filled by as many makers as a Pareto draw says; this is its mean.
@@ -44,9 +49,14 @@ class Market:
         symbols: Which of the market's symbols to trade; all of them by default. The
             rate is shared by those that are left.
         trade_limit: End after so many trades; never by default.
+        size: How many symbols there are; Binance has some 3,500. By default those of
+            ``LISTINGS``.
+        burst: How many times busier the last second of every ten is than the others;
+            the mean stays what ``rate`` says.
 
     Raises:
-        SettingsError: The rate is out of range, or there is no such symbol.
+        SettingsError: The rate, the size or the burst is out of range, or there is no
+            such symbol.
     """
 
     exchange_name = "SIM"
@@ -60,16 +70,32 @@ class Market:
         rate: float = DEFAULT_RATE,
         symbols: Sequence[str] | None = None,
         trade_limit: int | None = None,
+        *,
+        size: int | None = None,
+        burst: float = 1.0,
     ) -> None:
         if not 0 < rate <= MAX_RATE:
             raise SettingsError(
                 f"a rate of {rate:g} trades per second is not possible",
                 f"Choose one above 0 and up to {MAX_RATE:,.0f}",
             )
+        if size is None:
+            size = len(LISTINGS)
+        if not 1 <= size <= MAX_SIZE:
+            raise SettingsError(
+                f"a market of {size:,} symbols is not possible",
+                f"Choose a size from 1 to {MAX_SIZE:,}",
+            )
+        if not 1 <= burst <= MAX_BURST:
+            raise SettingsError(
+                f"a burst of {burst:g} times the rate is not possible",
+                f"Choose one from 1 to {MAX_BURST:g}",
+            )
         self.seed = seed
         self.rate = rate
         self.trade_limit = trade_limit
-        self._listings = _chosen(symbols)
+        self._tempo = Tempo(burst)
+        self._listings = _chosen(listings(size), symbols)
         self.symbols: Mapping[str, SymbolInfo] = {
             listing.symbol: listing.info() for listing in self._listings
         }
@@ -83,7 +109,7 @@ class Market:
         open_listings = [item for item in self._listings if item.status == "TRADING"]
         total_weight = sum(item.weight for item in open_listings)
         books = [
-            _Book(item, self.seed, self.rate * item.weight / total_weight)
+            _Book(item, self.seed, self.rate * item.weight / total_weight, self._tempo)
             for item in open_listings
         ]
         queue = [(book.event_offset_us, index) for index, book in enumerate(books)]
@@ -96,15 +122,18 @@ class Market:
             heapq.heapreplace(queue, (book.event_offset_us, index))
 
 
-def _chosen(symbols: Sequence[str] | None) -> list[Listing]:
+def _chosen(
+    market: Sequence[Listing], symbols: Sequence[str] | None
+) -> Sequence[Listing]:
     if symbols is None:
-        return list(LISTINGS)
-    by_symbol = {listing.symbol: listing for listing in LISTINGS}
+        return market
+    by_symbol = {listing.symbol: listing for listing in market}
     unknown = [symbol for symbol in symbols if symbol not in by_symbol]
     if unknown:
         raise SettingsError(
             f"the made-up market has no {', '.join(unknown)}",
-            f"It has {', '.join(by_symbol)}",
+            f"It has {', '.join(list(by_symbol)[:_MOST_NAMED])}"
+            + (" and others" if len(by_symbol) > _MOST_NAMED else ""),
         )
     chosen = [by_symbol[symbol] for symbol in dict.fromkeys(symbols)]
     if not any(listing.status == "TRADING" for listing in chosen):
@@ -117,8 +146,9 @@ def _chosen(symbols: Sequence[str] | None) -> list[Listing]:
 class _Book:
     """One symbol's orders: each is filled at one time, sweeping some price levels."""
 
-    def __init__(self, listing: Listing, seed: int, rate: float) -> None:
+    def __init__(self, listing: Listing, seed: int, rate: float, tempo: Tempo) -> None:
         self._listing = listing
+        self._tempo = tempo
         self._random = Random(f"{seed}/{listing.symbol}")  # noqa: S311
         self._mean_gap_us = _MEAN_FILLS / rate * 1e6
         self._next_id = self._random.randrange(10**7, 4 * 10**9)
@@ -127,13 +157,15 @@ class _Book:
         # A usual move between two orders is 1/50,000 of the price.
         self._move_ticks = max(1, self._start_ticks // 50_000)
         self._buyer_is_maker = self._random.random() < 0.5
+        self._steady_us = 0
         self._trade_offset_us = 0
         self.event_offset_us = 0
         self._schedule(self._random.random() * self._mean_gap_us)
 
     def _schedule(self, gap_us: float) -> None:
         draw = self._random.random
-        self._trade_offset_us += int(gap_us)
+        self._steady_us += int(gap_us)
+        self._trade_offset_us = self._tempo.played_us(self._steady_us)
         delay_us = 1_000 + int(1_000 * draw())
         if draw() < 0.02:
             delay_us += int(_MAX_DELAY_US * draw() ** 2)

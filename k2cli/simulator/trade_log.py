@@ -47,18 +47,24 @@ class SymbolLog:
                     self.totals.add(trade)
                     self._folded += 1
         if len(trades) > self._limit + self._limit // 4:
-            self.fold()
-            excess = len(trades) - self._limit
-            del trades[:excess]
-            del self.published_at[:excess]
-            self._folded -= excess
+            self.forget(len(trades) - self._limit)
 
-    def fold(self) -> Totals:
-        """Bring the totals up to date; the work is left until somebody asks."""
-        for trade in self.trades[self._folded :]:
-            self.totals.add(trade)
-        self._folded = len(self.trades)
+    def forget(self, count: int) -> None:
+        """Let the oldest trades go."""
+        self._fold(count)
+        del self.trades[:count]
+        del self.published_at[:count]
+        self._folded -= count
+
+    def up_to_date(self) -> Totals:
+        """Give the totals; the work is left until somebody asks."""
+        self._fold(len(self.trades))
         return self.totals
+
+    def _fold(self, end: int) -> None:
+        for trade in self.trades[self._folded : end]:
+            self.totals.add(trade)
+        self._folded = max(self._folded, end)
 
 
 class Totals:
@@ -90,10 +96,14 @@ class TradeLog:
 
     Args:
         limit: Trades kept per symbol; the oldest go first.
+        total_limit: Trades kept of all symbols, some 250 bytes each; beyond that, each
+            symbol's oldest go in proportion to what it has.
     """
 
-    def __init__(self, limit: int = 100_000) -> None:
+    def __init__(self, limit: int = 100_000, total_limit: int = 1_000_000) -> None:
         self._limit = limit
+        self._total_limit = total_limit
+        self._unchecked = 0
         self._symbols: dict[str, SymbolLog] = {}
         self._withheld: dict[str, list[int]] = {}
         self._withhold_next = 0
@@ -116,6 +126,18 @@ class TradeLog:
             if log is None:
                 log = symbols[trade.symbol] = SymbolLog(self._limit)
             log.append(trade, now_seconds)
+            self._unchecked += 1
+        # In small steps: a long one would hold up the streams.
+        if self._unchecked > self._total_limit // 32:
+            self._unchecked = 0
+            self._keep_within_total()
+
+    def _keep_within_total(self) -> None:
+        total = sum(len(log.trades) for log in self._symbols.values())
+        excess = total - self._total_limit
+        if excess > 0:
+            for log in self._symbols.values():
+                log.forget(len(log.trades) * excess // total)
 
     def withhold(self, count: int) -> None:
         """Keep the next trades out of the history for ever."""
@@ -177,4 +199,4 @@ class TradeLog:
     def totals(self, symbol: str) -> Totals:
         """Give a symbol's sums since the exchange opened."""
         log = self._symbols.get(symbol)
-        return log.fold() if log else Totals()
+        return log.up_to_date() if log else Totals()

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from k2cli.binance.client import BinanceWebSocketClient
-from k2cli.binance.connection import LineState, LineStatus
+from k2cli.binance.line_status import LineState, LineStatus
 from k2cli.simulator import SimulatedExchange, Tape, Trade
 from k2cli.trade import TradeV2
 

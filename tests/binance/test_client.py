@@ -11,7 +11,7 @@ from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
 from k2cli.binance.catalog import Catalog, SymbolInfo
-from k2cli.binance.connection import Health, LineState, LineStatus
+from k2cli.binance.line_status import Health, LineState, LineStatus
 from k2cli.errors import SettingsError
 from k2cli.simulator import SimulatedExchange, parse_fault
 from k2cli.trade import TradeV2

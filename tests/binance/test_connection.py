@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
-from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
 from k2cli.binance.backoff import AttemptWindow, Backoff
-from k2cli.binance.connection import Line, LineState
+from k2cli.binance.connection import Line
+from k2cli.binance.frames import StreamConnection
 from k2cli.binance.handshake import open_websocket
 from k2cli.binance.leg import FrameKind
+from k2cli.binance.line_status import LineState
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,
@@ -385,6 +386,7 @@ def line_to(exchange: SimulatedExchange, inbox: Inbox, window: AttemptWindow) ->
     return Line(
         f"{exchange.stream_url}?streams=btcusdt@trade",
         ("BTCUSDT",),
+        on_text=lambda text, position, received_us, leg: (len(text), None),
         on_frame=lambda frame, received_us, leg: FrameKind.OTHER,
         on_status=inbox.note,
         handed_on={},
@@ -404,8 +406,8 @@ async def test_a_line_that_opens_just_as_it_is_closed_is_closed(
 ) -> None:
     line = line_to(exchange, inbox, AttemptWindow())
 
-    async def open_and_close(*args: Any, **options: Any) -> ClientConnection:
-        connection = await open_websocket(*args, **options)
+    async def open_and_close(*args: Any, **options: Any) -> StreamConnection:
+        connection: StreamConnection = await open_websocket(*args, **options)
         line._closing.set()
         return connection
 

@@ -4,7 +4,6 @@ import gzip
 import json
 import time
 import uuid
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 from k2cli.binance.catalog import Catalog, SymbolInfo
 from k2cli.binance.convert import (
     convert_binance_trade_to_v2,
-    message_ids,
     now_us,
     trade_from_event,
     trade_from_history,
@@ -355,24 +353,6 @@ def test_an_event_with_random_values_is_a_trade_or_malformed(
     changes: dict[str, Any],
 ) -> None:
     converts_or_is_malformed(json.dumps({**EVENT, **changes}).encode())
-
-
-def test_message_ids_are_uuids_of_version_four_and_unique() -> None:
-    texts = list(islice(message_ids(), 1000))
-    for text in texts:
-        parsed = uuid.UUID(text)
-        assert (parsed.version, parsed.variant) == (4, uuid.RFC_4122)
-        assert str(parsed) == text
-    assert len(set(texts)) == len(texts)
-
-
-@given(st.binary(min_size=2048, max_size=2048))
-def test_a_message_id_is_the_uuid_of_its_random_bytes(drawn: bytes) -> None:
-    texts = list(islice(message_ids(lambda count: drawn[:count]), 128))
-    expected = [
-        str(uuid.UUID(bytes=drawn[i : i + 16], version=4)) for i in range(0, 2048, 16)
-    ]
-    assert texts == expected
 
 
 def test_each_conversion_gets_an_id_of_its_own() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.exceptions import (
@@ -240,7 +241,7 @@ def test_any_answer_is_explained_in_one_printable_line(
 async def failure_to_open(url: str, **options: float | str | bool) -> K2Error:
     chosen = {"open_timeout_seconds": 5.0, "max_size_bytes": 1000, "proxy": False}
     with pytest.raises(K2Error) as caught:
-        await open_websocket(url, **{**chosen, **options})  # type: ignore[arg-type]
+        await open_websocket(url, ClientConnection, **{**chosen, **options})  # type: ignore[arg-type]
     assert str(caught.value).isprintable()
     assert caught.value.__cause__ is not None
     return caught.value
@@ -327,7 +328,11 @@ async def test_compression_is_not_asked_for(start_server: StartServer) -> None:
 
     url = await start_server(note)
     connection = await open_websocket(
-        url, open_timeout_seconds=5, max_size_bytes=1000, proxy=False
+        url,
+        ClientConnection,
+        open_timeout_seconds=5,
+        max_size_bytes=1000,
+        proxy=False,
     )
     await connection.wait_closed()
     assert "Sec-WebSocket-Extensions" not in asked[0]
@@ -338,7 +343,11 @@ async def test_a_made_up_market_says_so_on_the_handshake(
     exchange: SimulatedExchange,
 ) -> None:
     connection = await open_websocket(
-        exchange.stream_url, open_timeout_seconds=5, max_size_bytes=1000, proxy=False
+        exchange.stream_url,
+        ClientConnection,
+        open_timeout_seconds=5,
+        max_size_bytes=1000,
+        proxy=False,
     )
     assert is_simulated(connection)
     await connection.close()
@@ -367,7 +376,11 @@ async def test_the_proxy_of_the_environment_is_used_unless_told_otherwise(
     exc = await failure_to_open(exchange.stream_url, proxy=True)
     assert "proxy" in exc.message
     connection = await open_websocket(
-        exchange.stream_url, open_timeout_seconds=5, max_size_bytes=1000, proxy=False
+        exchange.stream_url,
+        ClientConnection,
+        open_timeout_seconds=5,
+        max_size_bytes=1000,
+        proxy=False,
     )
     await connection.close()
 

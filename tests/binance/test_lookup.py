@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
+import orjson
 import pytest
+from websockets.asyncio.server import ServerConnection
 
 from k2cli.binance.catalog import Catalog, SymbolInfo
 from k2cli.binance.catalog_cache import CatalogCache
@@ -14,7 +17,9 @@ from k2cli.errors import (
     RestrictedLocation,
     UnknownSymbol,
 )
-from k2cli.simulator import SimulatedExchange, parse_fault
+from k2cli.simulator import Market, SimulatedExchange, parse_fault
+
+from .conftest import StartServer
 
 NOW = 1_723_161_600.0
 HOUR = 3600.0
@@ -287,3 +292,39 @@ async def test_a_catalog_that_makes_no_sense_is_an_error(
         await source(exchange).whole()
     lookup = await source(exchange).check(["BTCUSDT"])
     assert "no list of symbols" in lookup.warnings[0]
+
+
+async def test_how_busy_symbols_are_can_be_had(exchange: SimulatedExchange) -> None:
+    market = Market(seed=1, rate=1_000)
+    trades = [trade for _, trade in islice(market.timeline(0), 500)]
+    await exchange.publish(trades)
+
+    activity = await source(exchange).activity()
+
+    assert activity.keys() == exchange.symbols.keys()
+    assert activity["BTCUSDT"] == len(exchange.log.ids("BTCUSDT")) > 50
+    assert activity["BTCBUSD"] == 0
+
+
+@pytest.mark.parametrize("fault", ["api-down@0", "api-error@0:503", "api-error@0:418"])
+async def test_that_activity_is_unknown_is_no_failure(
+    exchange: SimulatedExchange, fault: str
+) -> None:
+    exchange.add_fault(parse_fault(fault))
+    assert await source(exchange).activity() == {}
+
+
+@pytest.mark.parametrize(
+    "result", [{"symbol": "BTCUSDT"}, None, [1, {"symbol": 5, "count": 1}, {}]]
+)
+async def test_activity_of_another_shape_is_no_failure(
+    start_server: StartServer, result: object
+) -> None:
+    async def answer(connection: ServerConnection) -> None:
+        asked = orjson.loads(await connection.recv())
+        reply = {"id": asked["id"], "status": 200, "result": result}
+        await connection.send(orjson.dumps(reply), text=True)
+        await connection.wait_closed()
+
+    url = await start_server(answer)
+    assert await CatalogSource(url, proxy=False).activity() == {}

@@ -74,6 +74,49 @@ def test_as_few_connections_as_possible_are_used() -> None:
     assert spread([], BASE) == []
 
 
+@given(
+    SYMBOLS,
+    st.sampled_from([BASE, f"{BASE}?a={'x' * 5000}"]),
+    st.lists(st.integers(0, 10**9), min_size=1, max_size=50),
+)
+def test_symbols_are_balanced_whole_and_in_order_within_the_limits(
+    symbols: list[str], base_url: str, counts: list[int]
+) -> None:
+    activity = dict(zip(symbols, counts, strict=False))
+    groups = spread(symbols, base_url, activity)
+    assert sorted(symbol for group in groups for symbol in group) == sorted(symbols)
+    positions = {symbol: number for number, symbol in enumerate(symbols)}
+    for group in groups:
+        assert 0 < len(group) <= 200
+        assert len(stream_url(base_url, group)) < 8004
+        assert list(group) == sorted(group, key=positions.__getitem__)
+
+
+def test_busy_symbols_are_shared_out_evenly() -> None:
+    names = [f"S{number}USDT" for number in range(3500)]
+    # As on an exchange: a few have most of the trades, and stand together by name.
+    activity = {name: 10**8 // (rank + 20) for rank, name in enumerate(names)}
+    by_name = spread(names, BASE)
+    balanced = spread(names, BASE, activity)
+
+    def trades(group: tuple[str, ...]) -> int:
+        return sum(activity[symbol] for symbol in group)
+
+    assert len(balanced) == len(by_name)
+    mean = sum(activity.values()) / len(balanced)
+    assert trades(max(by_name, key=trades)) > 5 * mean
+    assert trades(max(balanced, key=trades)) < 1.02 * mean
+    assert trades(min(balanced, key=trades)) > 0.98 * mean
+
+
+def test_symbols_of_unknown_activity_are_carried_all_the_same() -> None:
+    names = [f"S{number}USDT" for number in range(450)]
+    groups = spread(names, BASE, {"S7USDT": 1000, "ELSEUSDT": 5})
+    assert sorted(symbol for group in groups for symbol in group) == sorted(names)
+    assert len(groups) == 3
+    assert min(len(group) for group in groups) > 40
+
+
 @pytest.mark.parametrize("base_url", [BASE, f"{BASE}?token={'x' * 2000}"])
 def test_long_names_are_spread_by_the_length_of_the_address(base_url: str) -> None:
     names = [f"{number:03d}{'币' * 37}" for number in range(60)]

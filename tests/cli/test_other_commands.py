@@ -170,6 +170,9 @@ async def test_every_command_has_help_with_two_examples(k2: K2, command: str) ->
         (("symbols", "--sort", "x"), "'--sort': 'x' is not one of"),
         (("simulate", "--fault", "earthquake@1"), "no fault 'earthquake'"),
         (("simulate", "--fault", "drop@soon"), "position"),
+        (("simulate", "--market-size", "1000000"), "a size from 1 to 20,000"),
+        (("simulate", "--burst", "0"), "one from 1 to 1000"),
+        (("simulate", "--replay", "t.jsonl", "--burst", "9"), "--burst make up"),
         (("dance",), "No such command"),
     ],
 )

@@ -1,0 +1,200 @@
+"""What is measured with the server: throughput, latency, memory, the whole market."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from .bench import Bench, Outcome
+from .loops import is_installed
+from .process import Client, k2_command
+from .server import Job
+from .table import Row, at_least, at_most
+
+_REFERENCE = "reference"
+WHOLE_MARKET = 3_500
+_MARKET_RATE = 50_000
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to measure.
+
+    Attributes:
+        rounds: How often each line's runs are repeated, all of them in turn.
+        scale: What numbers of trades and sizes of files are multiplied with.
+    """
+
+    rounds: int
+    scale: float
+
+    def of(self, amount: int) -> int:
+        """Scale an amount."""
+        return max(int(amount * self.scale), 100)
+
+
+def interleaved(
+    rounds: int, runs: dict[str, Callable[[], Outcome]]
+) -> dict[str, list[Outcome]]:
+    """Take runs in turn, so that what slows the machine down slows all of them."""
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            outcomes[name].append(run())
+    return outcomes
+
+
+def server_is_no_bottleneck(bench: Bench, effort: Effort) -> Iterator[Row]:
+    """Show what the server hands to a client that does nothing but read."""
+    job = Job(2, effort.of(300_000), repeat=10)
+    outcomes = interleaved(
+        effort.rounds,
+        {
+            "sink": lambda: bench.loop("sink", job),
+            _REFERENCE: lambda: bench.loop(_REFERENCE, Job(2, job.trades)),
+        },
+    )
+    yield Row(
+        "server, to a bare socket",
+        "frames/s",
+        [job.trades * job.repeat / each.seconds for each in outcomes["sink"]],
+        _REFERENCE,
+        _rates(job.trades, outcomes[_REFERENCE]),
+        at_least(20),
+    )
+
+
+def throughput(bench: Bench, effort: Effort) -> Iterator[Row]:
+    """Trades a second: all that the server has, as fast as the client takes it."""
+    job = Job(2, effort.of(300_000))
+    peers = [name for name in ("aiohttp", "picows") if is_installed(name)]
+    runs: dict[str, Callable[[], Outcome]] = {
+        _REFERENCE: lambda: bench.loop(_REFERENCE, job),
+        "k2 record": lambda: bench.record(job),
+        "k2 stream --json into a pipe": lambda: bench.stream(job),
+        "BinanceWebSocketClient, on_message": lambda: bench.loop("library", job),
+    }
+    for name in peers:
+        runs[f"{name} + orjson, by hand"] = _loop(bench, name, job)
+    outcomes = interleaved(effort.rounds, runs)
+    goals = {
+        "k2 record": at_least(2.2),
+        "k2 stream --json into a pipe": at_least(1.5),
+    }
+    reference = _rates(job.trades, outcomes[_REFERENCE])
+    for name, taken in outcomes.items():
+        if name != _REFERENCE:
+            ours = _rates(job.trades, taken)
+            yield Row(name, "trades/s", ours, _REFERENCE, reference, goals.get(name))
+    for name, taken in outcomes.items():
+        if name != _REFERENCE:
+            yield Row(
+                f"{name}, CPU",
+                "s/million",
+                _cpu(job.trades, taken),
+                _REFERENCE,
+                _cpu(job.trades, outcomes[_REFERENCE]),
+            )
+
+
+def latency(bench: Bench, effort: Effort) -> Iterator[Row]:
+    """Microseconds from a trade's sending to its line, written and flushed."""
+    for rate in (5_000, 20_000):
+        job = Job(2, effort.of(rate), rate=rate)
+        outcomes = interleaved(
+            effort.rounds,
+            {
+                "file": _loop(bench, _REFERENCE, job, flush=True),
+                "record": _record(bench, job),
+                "pipe": _loop(bench, _REFERENCE, job, flush=True, fifo=True),
+                "stream": _stream(bench, job),
+            },
+        )
+        for ours, theirs in (("record", "file"), ("stream", "pipe")):
+            for percentile in ("p50_us", "p99_us"):
+                yield Row(
+                    f"{ours}, latency at {rate:,}/s, {percentile[:3]}",
+                    "us",
+                    [getattr(each, percentile) for each in outcomes[ours]],
+                    f"{_REFERENCE} to a {theirs}, flushed",
+                    [getattr(each, percentile) for each in outcomes[theirs]],
+                    at_most(1.5),
+                )
+
+
+def symbols(bench: Bench, effort: Effort) -> Iterator[Row]:
+    """How cost grows with the number of symbols: throughput and memory."""
+    for count in (2, 200, WHOLE_MARKET):
+        job = Job(count, max(effort.of(300_000), count))
+        outcomes = interleaved(
+            effort.rounds,
+            {
+                _REFERENCE: _loop(bench, _REFERENCE, job),
+                "record": _record(bench, job),
+            },
+        )
+        against = f"{_REFERENCE}, {count:,} symbols"
+        yield Row(
+            f"record, {count:,} symbols",
+            "trades/s",
+            _rates(job.trades, outcomes["record"]),
+            against,
+            _rates(job.trades, outcomes[_REFERENCE]),
+        )
+        yield Row(
+            f"record, {count:,} symbols, memory",
+            "MB",
+            [each.peak_mb for each in outcomes["record"]],
+            against,
+            [each.peak_mb for each in outcomes[_REFERENCE]],
+            at_most(1.5),
+            f"+{max(each.grown_mb for each in outcomes['record']):.1f} MB "
+            "in the last two thirds",
+        )
+
+
+def market(bench: Bench, effort: Effort) -> Iterator[Row]:
+    """The whole market at 50,000 trades a second, on one core, with nothing lost."""
+    job = Job(
+        WHOLE_MARKET, max(effort.of(_MARKET_RATE * 6), WHOLE_MARKET), rate=_MARKET_RATE
+    )
+    outcome = bench.record(job, keep="market.jsonl")
+    captured = bench.folder / "market.jsonl"
+    verify = Client([*k2_command(), "verify", str(captured)], bench.folder, bench.cores)
+    status, _ = verify.end(120, asks=False)
+    captured.unlink()
+    is_whole = outcome.status == status == 0 and outcome.lines == job.trades
+    yield Row(
+        f"record, {WHOLE_MARKET:,} symbols, paced",
+        "trades/s",
+        [job.trades / outcome.seconds],
+        "what was sent",
+        [job.trades / outcome.send_seconds],
+        at_least(0.99),
+        f"{outcome.cpu_seconds / outcome.seconds:.0%} of a core, last line "
+        f"{outcome.late_ms:.1f} ms after the last trade, {outcome.peak_mb:.0f} MB "
+        f"(+{outcome.grown_mb:.1f}), "
+        + ("whole" if is_whole else f"NOT WHOLE: {outcome.status}, verify {status}"),
+    )
+
+
+def _loop(
+    bench: Bench, name: str, job: Job, *, flush: bool = False, fifo: bool = False
+) -> Callable[[], Outcome]:
+    return lambda: bench.loop(name, job, flush=flush, fifo=fifo)
+
+
+def _record(bench: Bench, job: Job) -> Callable[[], Outcome]:
+    return lambda: bench.record(job)
+
+
+def _stream(bench: Bench, job: Job) -> Callable[[], Outcome]:
+    return lambda: bench.stream(job)
+
+
+def _rates(trades: int, outcomes: list[Outcome]) -> list[float]:
+    return [trades / each.seconds for each in outcomes]
+
+
+def _cpu(trades: int, outcomes: list[Outcome]) -> list[float]:
+    return [each.cpu_seconds / trades * 1e6 for each in outcomes]
