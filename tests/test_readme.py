@@ -120,12 +120,3 @@ def test_the_settings_and_their_defaults_are_all_told() -> None:
         text = ",".join(known) if isinstance(known, tuple) else str(known)
         assert default == text.replace("False", "false")
         assert variable == f"K2_BINANCE_{name.upper()}"
-
-
-def test_the_picture_is_the_tools_own() -> None:
-    (path,) = re.findall(r"!\[.*?\]\((.+?)\)", README)
-    picture = (Path(__file__).parent.parent / path).read_text(encoding="utf-8")
-
-    assert "rich-terminal" in picture
-    assert "SIMULATED" in picture
-    assert "trades/s" in picture

@@ -143,6 +143,7 @@ class SequenceTracker:
         self._open = []
         self.last_id = end
         self._last_time_us = None
+        self._run_time = ""
         if not self.trades:
             self.first_id = self.first_time_us = None
 

@@ -47,7 +47,7 @@ def run_tail(
 ) -> int:
     """Run a tail and give its account, however it ends; see ``Tail``.
 
-    SIGUSR1 gives the account so far.
+    SIGUSR1 gives the account so far, as Ctrl-T does where terminals know that.
 
     Returns:
         The exit status.
@@ -77,7 +77,8 @@ def run_tail(
 
         if sys.platform != "win32":
             loop = asyncio.get_running_loop()
-            loop.add_signal_handler(signal.SIGUSR1, give_account_so_far)
+            for number in {signal.SIGUSR1, getattr(signal, "SIGINFO", signal.SIGUSR1)}:
+                loop.add_signal_handler(number, give_account_so_far)
         try:
             return await tail.run()
         finally:

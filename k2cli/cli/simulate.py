@@ -87,7 +87,7 @@ def simulate(
 
     Examples:
       k2 simulate --port 9443                       # until Ctrl-C
-      k2 simulate --market-size 3500 --rate 5000 --burst 10
+      k2 simulate --market-size 3500 --rate 5000 --burst 10 --duration 1h
       k2 simulate --replay trades.jsonl --speed 10 --fault drop@1000
     """
     del debug  # main() reads it

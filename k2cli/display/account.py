@@ -106,11 +106,11 @@ def _facts(account: Mapping[str, Any]) -> Iterator[Text]:
         text += f", {counted(account['reconnects'], 'reconnect')}"
     first_us, last_us = account["first_trade_us"], account["last_trade_us"]
     if first_us is not None and last_us is not None:
-        text = f"{span_text(first_us, last_us)}, {text}"
+        text = f"{period_text(first_us, last_us)}, {text}"
     yield Text(text)
 
 
-def span_text(first_us: int, last_us: int) -> str:
+def period_text(first_us: int, last_us: int) -> str:
     """Give a span of time, UTC, its date once if it is within a day.
 
     Args:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from k2cli.capture.ledger import Ledger
-from k2cli.capture.sequence import Verdict
+from k2cli.capture.sequence import Verdict, pass_over
+from k2cli.trade import PlainTrade
 
 
 def filled(**ids: list[int]) -> Ledger:
@@ -65,3 +66,16 @@ def test_without_a_trade_of_its_own_a_run_has_no_span_of_time() -> None:
     ledger.trackers["BTCUSDT"].resume(5, 1005)
     account = ledger.to_dict()
     assert (account["first_trade_us"], account["last_trade_us"]) == (None, None)
+
+
+def test_trades_that_are_passed_over_count_for_the_span_of_time() -> None:
+    ledger = Ledger(["BTCUSDT"])
+    ledger.observe("BTCUSDT", 1, 1_723_161_255_342_000)
+    rest: list[PlainTrade] = [
+        ("", "", "BTCUSDT", str(n), "1", "1", f"172316125534200{n}", "", "")
+        for n in (2, 3)
+    ]
+    assert pass_over(ledger.trackers, rest, 0, 2) == 2
+    account = ledger.to_dict()
+    assert account["first_trade_us"] == 1_723_161_255_342_000
+    assert account["last_trade_us"] == 1_723_161_255_342_003

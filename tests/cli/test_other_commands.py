@@ -196,7 +196,7 @@ async def test_settings_from_environment_and_file(
     file.parent.mkdir(parents=True)
     file.write_text('[binance]\nsymbols = ["ETHBTC", "BTCEUR"]\n')
 
-    of_file = await k2("stream", "-n", "20")
+    of_file = await k2("stream", "-n", "300")
     of_environment = await k2("stream", "-n", "20", K2_BINANCE_SYMBOLS="ethusdt")
 
     assert {json.loads(line)["symbol"] for line in of_file.lines} == {

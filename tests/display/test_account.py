@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from k2cli.capture.ledger import Ledger
-from k2cli.display.account import account_lines, span_text
+from k2cli.display.account import account_lines, period_text
 
 HEADINGS = [
     *("symbol", "trades", "first id", "last id", "gaps", "repaired", "missing"),
@@ -107,8 +107,8 @@ def test_when_where_to_and_how_long() -> None:
         (10**30, "1723161255342000 to 1000000000000000000000000000000 µs"),
     ],
 )
-def test_a_span_of_time_names_the_day_once(last_us: int, text: str) -> None:
-    assert span_text(1_723_161_255_342_000, last_us) == text
+def test_a_period_names_the_day_once(last_us: int, text: str) -> None:
+    assert period_text(1_723_161_255_342_000, last_us) == text
 
 
 def test_very_many_gaps_are_named_in_part_and_counted_in_full() -> None:

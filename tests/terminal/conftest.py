@@ -33,6 +33,7 @@ class Terminal:
         sent: Everything the command has sent.
         stdin: What the command gets as stdin, if not the terminal.
         program: What Python is to run.
+        folder: Where it runs, and its home.
     """
 
     def __init__(self, folder: Path, columns: int, lines: int) -> None:
@@ -42,7 +43,7 @@ class Terminal:
         self.program = ["-m", "k2cli"]
         self._stream = pyte.ByteStream(self.screen)
         self._master, self._slave = os.openpty()
-        self._folder = folder
+        self.folder = folder
         self._arrived = asyncio.Event()
         self._set_size(columns, lines)
         self.settings = termios.tcgetattr(self._slave)
@@ -55,8 +56,8 @@ class Terminal:
     def start(self, command: list[str], **environment: str) -> None:
         """Start a command with this as its terminal."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("K2_")}
-        kept |= {"TERM": "xterm-256color", "HOME": str(self._folder)}
-        kept |= {"XDG_CACHE_HOME": str(self._folder)}
+        kept |= {"TERM": "xterm-256color", "HOME": str(self.folder)}
+        kept |= {"XDG_CACHE_HOME": str(self.folder)}
         kept.pop("COLUMNS", None)
         kept.pop("LINES", None)
         self.process = subprocess.Popen(
@@ -65,7 +66,7 @@ class Terminal:
             stdout=self._slave,
             stderr=self._slave,
             env=kept | environment,
-            cwd=self._folder,
+            cwd=self.folder,
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),
         )

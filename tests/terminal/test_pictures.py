@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .pictures import FOLDER, PICTURES, Picture, structure
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_readme_shows_them_all() -> None:
+    shown = re.findall(r"!\[.+?\]\(\.github/pictures/(\w+)\.svg\)", README.read_text())
+    assert sorted(shown) == sorted(picture.name for picture in PICTURES)
+    assert {file.stem for file in FOLDER.iterdir()} == set(shown)
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
+async def test_it_shows_what_k2_shows_today(picture: Picture, tmp_path: Path) -> None:
+    kept = (FOLDER / f"{picture.name}.svg").read_text(encoding="utf-8")
+
+    today = await picture.draw(tmp_path, seconds=0.5)
+
+    assert structure(kept) == structure(today), (
+        "make them anew: python -m tests.terminal.pictures"
+    )
+
+
+def test_a_heading_less_or_a_line_more_shows() -> None:
+    svg = (FOLDER / "record.svg").read_text(encoding="utf-8")
+    words, size = structure(svg)
+    assert {"symbol", "trades", "missing", "complete", "●", "00:00:00"} <= words
+    assert structure(svg.replace("duplicates", "")) != (words, size)
+    assert structure(svg.replace('viewBox="0 0 ', 'viewBox="0 0 1')) != (words, size)
+    other = re.sub(r"(?<![#\d])[1-9](?=[^<>]*</text>)", "7", svg)
+    assert other != svg
+    assert structure(other) == (words, size)
