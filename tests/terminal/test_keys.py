@@ -231,7 +231,8 @@ async def test_a_storm_of_resizing_ends_in_a_whole_picture(
 ) -> None:
     async with SimulatedExchange(Market(seed=1, rate=2000)) as market:
         screen = terminal(80, 24)
-        screen.run("stream", "--all", **urls(market))
+        # Without a buffer, a write that a signal interrupts may lose its rest.
+        screen.run("stream", "--all", **urls(market), PYTHONUNBUFFERED="1")
         await listening(screen)
         for step in range(60):
             screen.resize(40 + 7 * step % 160, 8 + 3 * step % 50)
