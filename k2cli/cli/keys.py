@@ -51,8 +51,8 @@ class Keyboard:
 
     @staticmethod
     def usable() -> bool:
-        """Say whether there is a keyboard: a terminal on stdin that is ours."""
-        return sys.stdin is not None and sys.stdin.isatty() and in_foreground()
+        """Say whether there is a keyboard: a terminal on stdin."""
+        return sys.stdin is not None and sys.stdin.isatty()
 
     @property
     def is_listening(self) -> bool:
@@ -60,7 +60,7 @@ class Keyboard:
         return self._opening is not None
 
     def start(self) -> None:
-        """Begin to listen; harmless twice, or without a keyboard."""
+        """Begin to listen, in the foreground; harmless twice, or without a keyboard."""
         if self._opening is not None or not self.usable():
             return
         self._active.callback(_single_keys())
@@ -103,12 +103,12 @@ class Suspension:
 
     Args:
         leave: Gives the terminal back.
-        enter: Takes it again; harmless if that is so already.
+        resume: Called when the process goes on, be it in the background.
     """
 
-    def __init__(self, leave: Callable[[], None], enter: Callable[[], None]) -> None:
+    def __init__(self, leave: Callable[[], None], resume: Callable[[], None]) -> None:
         self._leave = leave
-        self._enter = enter
+        self._resume = resume
 
     def start(self) -> None:
         """Take care of the signals from now on."""
@@ -130,11 +130,6 @@ class Suspension:
     def _suspend(self) -> None:
         self._leave()
         os.kill(os.getpid(), signal.SIGSTOP)
-
-    def _resume(self) -> None:
-        # ``bg`` goes on as well, but without the terminal.
-        if in_foreground():
-            self._enter()
 
 
 def in_foreground() -> bool:

@@ -172,6 +172,7 @@ def _output(
     *,
     wants_picture: bool,
 ) -> Output:
+    import os
     import sys
 
     from k2cli.cli.pipe_output import PipeOutput
@@ -186,7 +187,12 @@ def _output(
 
         if not is_table:
             raise SettingsError("--svg is a picture of the table", "Leave --format out")
-        console = Console()
+        # Not sys.stdout: without a buffer (PYTHONUNBUFFERED, as in many containers) it
+        # loses the rest of a write that a signal interrupts, as resizing does.
+        screen = os.fdopen(
+            sys.stdout.fileno(), "w", encoding=sys.stdout.encoding, closefd=False
+        )
+        console = Console(file=screen)
         if LiveTable.usable(console) or wants_picture:
             return make_table(console)
     if chosen is OutputFormat.TABLE:

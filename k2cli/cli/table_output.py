@@ -11,7 +11,7 @@ from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from k2cli.cli.keys import Keyboard, Suspension
+from k2cli.cli.keys import Keyboard, Suspension, in_foreground
 from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
 from k2cli.cli.stdout import STDOUT
 from k2cli.display.controls import Controls
@@ -90,11 +90,10 @@ class TableOutput(Redrawn):
         self._closing.enter_context(self._log_output.diverted(self._held.append))
         tail.stop.before_exit(self._leave)
         if self._live.is_usable:
-            suspension = Suspension(self._leave, self._enter)
+            suspension = Suspension(self._leave, self.draw_soon)
             suspension.start()
             self._closing.callback(suspension.stop)
             self._redraw_when_resized()
-        self._enter()
         self.start_drawing(tail, 1 / REDRAWS_PER_SECOND)
 
     def write(self, trade: TradeV2) -> None:
@@ -139,16 +138,18 @@ class TableOutput(Redrawn):
         # A terminal that is held with Ctrl-S takes nothing: skip, do not wait.
         if sys.platform != "win32" and not select.select((), (STDOUT,), (), 0)[1]:
             return
+        # A job that went on in the background may be in the foreground by now: a shell
+        # need not say so.
+        self._enter()
         self._live.refresh(self._frame)
 
     def _enter(self) -> None:
-        """Take the terminal, at the start and with ``fg``."""
-        if not self._live.is_usable:
+        """Take the terminal, if it is ours; harmless twice."""
+        if not (self._live.is_usable and in_foreground()):
             return
         self._live.start()
         self._keyboard.start()
         self._controls.has_keys = self._keyboard.is_listening
-        self.draw_soon()
 
     def _leave(self) -> None:
         """Give the terminal back; harmless twice."""

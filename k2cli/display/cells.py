@@ -41,8 +41,9 @@ def cells_of(segments: Iterable[Segment], width: int) -> list[Cell]:
                 cells.append((character, shown))
                 cells.extend([("", shown)] * (size - 1))
             elif cells:
-                # It joins the one before it.
-                cells[-1] = (cells[-1][0] + character, cells[-1][1])
+                # It joins the one before it, which may be two cells wide.
+                last = -1 if cells[-1][0] else -2
+                cells[last] = (cells[last][0] + character, cells[last][1])
     if len(cells) > width:
         is_halved = cells[width][0] == ""
         del cells[width:]

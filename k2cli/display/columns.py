@@ -84,7 +84,8 @@ class Column:
     Attributes:
         name: Unique name; what ``--sort`` calls it.
         header: Heading; ``{window}`` stands for the window of time.
-        priority: 0 stays longest when the screen gets narrow.
+        priority: 0 stays longest when the screen gets narrow; columns of one priority
+            come and go together.
         justify: Side on which the cells' text is flush.
         cell: Gives the value for a symbol that has traded.
         meaning: What it is, for the help.
@@ -252,7 +253,7 @@ COLUMNS = (
     Column(
         "low",
         "low",
-        11,
+        10,
         "right",
         lambda row: _price_cell(row, row.state.low_price),
         "lowest price since the start",

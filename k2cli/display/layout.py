@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -111,11 +112,13 @@ class Columns:
         }
         chosen: list[Column] = []
         left = width - margin * (2 if width >= _AIRY else 1) + gap
-        for column in sorted(self.columns, key=lambda c: c.priority):
-            cells = gap + compact[column.name].number + compact[column.name].mark
+        for _, group in groupby(sorted(self.columns, key=_priority), _priority):
+            together = list(group)
+            placed = [compact[column.name] for column in together]
+            cells = sum(gap + one.number + one.mark for one in placed)
             if chosen and cells > left:
                 break
-            chosen.append(column)
+            chosen += together
             left -= cells
         for column in chosen:
             aligned = self._aligned(compact[column.name])
@@ -125,11 +128,9 @@ class Columns:
                 left -= cost
         for column in chosen:
             if column.room is not None and left > 0:
-                placed = compact[column.name]
-                wider = min(left, column.room[1] - placed.number)
-                compact[column.name] = Placed(
-                    column, placed.number + wider, 0, placed.mark
-                )
+                least = compact[column.name].number
+                wider = min(left, column.room[1] - least)
+                compact[column.name] = Placed(column, least + wider, 0, 0)
                 left -= wider
         if len(chosen) > 1 and gap == _GAP:
             gap = min(_WIDEST_GAP, gap + left // (len(chosen) - 1))
@@ -155,3 +156,7 @@ class Columns:
             return placed
         number = max(widths.text + widths.fraction, placed.number)
         return Placed(placed.column, number, widths.fraction, placed.mark)
+
+
+def _priority(column: Column) -> int:
+    return column.priority

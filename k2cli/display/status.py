@@ -229,24 +229,24 @@ def _facts(status: Status) -> list[Part]:
         verdict = Text("✓ complete", "bold green")
     facts = [
         Part(verdict, 0),
-        Part(Text(_count(status.trades, "trade")), 2),
+        Part(Text(_count(status.trades, "trade")), 3),
     ]
     # What is zero needs no place: "complete" says it.
     if status.gaps:
-        facts.append(Part(Text(_count(status.gaps, "gap")), 4))
-        facts.append(Part(Text(f"{status.repaired:,} repaired"), 5))
+        facts.append(Part(Text(_count(status.gaps, "gap")), 5))
+        facts.append(Part(Text(f"{status.repaired:,} repaired"), 6))
         if not status.missing:
-            facts.append(Part(Text("0 missing"), 6))
+            facts.append(Part(Text("0 missing"), 7))
     if status.duplicates:
         facts.append(Part(Text(_count(status.duplicates, "duplicate")), 40))
     if status.reconnects:
-        facts.append(Part(Text(_count(status.reconnects, "reconnect")), 3))
+        facts.append(Part(Text(_count(status.reconnects, "reconnect")), 4))
     return facts
 
 
 def _hint(key: str, does: str, index: int) -> Part:
-    # The first, the way out, goes before all but the verdict.
-    priority = 1 if index == 0 else 10 + index
+    # The way out and the help, which has the others, go before all but the verdict.
+    priority = index + (1 if index < 2 else 10)
     return Part(Text.assemble((key, "bold"), (f" {does}", "dim")), priority, True)
 
 

@@ -38,7 +38,7 @@ _LEAST_TAPE = 3
 # Where it is this large at least, there is a chart beside the tape.
 _LEAST_CHART = 6
 _NARROWEST_CHART = 30
-_WIDEST_CHART = 120
+_WIDEST_CHART = 200
 _CHART_GAP = 2
 
 _HEADERS = {column.name: column.header for column in COLUMNS}

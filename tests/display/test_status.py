@@ -74,7 +74,8 @@ def test_the_footer_tells_whether_anything_is_missing() -> None:
 
 
 def test_the_way_out_is_shown_even_if_there_is_little_room() -> None:
-    assert footer(LIVE, 30).rstrip().endswith("q quit")
+    assert footer(LIVE, 24).rstrip().endswith("q quit")
+    assert footer(LIVE, 36).rstrip().endswith("q quit  ? help")
     assert footer(LIVE).rstrip().endswith("q quit  ? help  space pause")
 
 

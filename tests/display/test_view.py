@@ -148,8 +148,13 @@ def test_columns_drop_by_priority(width: int, height: int, shown: str) -> None:
     assert headings(lines).split() == shown.replace("{window}", "5 min").split()
 
 
-def test_priorities_and_names_are_unique() -> None:
-    assert len({column.priority for column in COLUMNS}) == len(COLUMNS)
+def test_high_and_low_come_together() -> None:
+    for width in range(60, 140):
+        shown = headings(draw(filled(2), LIVE, width, 24)).split()
+        assert ("high" in shown) is ("low" in shown)
+
+
+def test_names_are_unique() -> None:
     assert len({column.name for column in COLUMNS}) == len(COLUMNS)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
+import sys
 import termios
 from collections.abc import AsyncIterator, Callable
 
@@ -168,6 +170,37 @@ async def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(
     await screen.until(lambda: "Esc closes the help" in screen.text)
 
 
+@pytest.mark.skipif(not shutil.which("bash"), reason="no bash")
+async def test_a_job_in_the_background_leaves_the_terminal_to_the_shell(
+    terminal: MakeTerminal, market: SimulatedExchange
+) -> None:
+    screen = terminal(100, 24)
+    shell = "import os; os.execvp('bash', ['bash', '--norc', '--noediting', '-i'])"
+    screen.program = ["-c", shell]
+    screen.run(**urls(market), PS1="prompt> ")
+    await screen.until(lambda: "prompt>" in screen.text)
+
+    screen.press(f"{sys.executable} -m k2cli stream BTCUSDT\n")
+    await listening(screen)
+    screen.press("\x1a")
+    await screen.until(lambda: screen.sent.count(b"Stopped") == 1)
+    screen.press("bg\n")
+    await screen.until(lambda: screen.sent.count(b"prompt>") == 3)
+    # It goes on, but what is typed is the shell's, and the screen too.
+    screen.press("echo $((6 * 7))\n")
+    await screen.until(lambda: re.search(r"^42$", screen.text, re.MULTILINE))
+    assert screen.sent.count(ENTER_ALTERNATE) == 1
+    assert screen.is_as_it_was
+
+    screen.press("fg\n")
+    await screen.until(lambda: screen.sent.count(ENTER_ALTERNATE) == 2)
+    await listening(screen)
+    screen.press("q")
+    await screen.until(lambda: "complete: " in screen.text)
+    screen.press("exit\n")
+    await screen.ended()
+
+
 async def test_without_a_keyboard_there_are_no_keys(
     terminal: MakeTerminal, market: SimulatedExchange
 ) -> None:
@@ -231,7 +264,8 @@ async def test_a_storm_of_resizing_ends_in_a_whole_picture(
 ) -> None:
     async with SimulatedExchange(Market(seed=1, rate=2000)) as market:
         screen = terminal(80, 24)
-        screen.run("stream", "--all", **urls(market))
+        # Without a buffer, a write that a signal interrupts may lose its rest.
+        screen.run("stream", "--all", **urls(market), PYTHONUNBUFFERED="1")
         await listening(screen)
         for step in range(60):
             screen.resize(40 + 7 * step % 160, 8 + 3 * step % 50)

@@ -88,6 +88,7 @@ async def test_the_terminal_is_given_back_when_the_exchange_is_lost(
 
     await screen.until(lambda: "reconnecting in" in screen.text)
     assert await screen.ended() == 3
+    assert screen.is_as_it_was
 
     after = screen.sent[screen.sent.rindex(LEAVE_ALTERNATE) :].decode()
     assert "k2: error: gave up after 2 failed attempts" in after
@@ -99,7 +100,7 @@ async def test_a_second_ctrl_c_gives_the_terminal_back_too(
 ) -> None:
     screen = terminal(80, 24)
     screen.run("stream", "BTCUSDT", **urls(market))
-    await screen.until(lambda: trades_shown(screen) > 0)
+    await screen.until(lambda: trades_shown(screen) > 0 and "q quit" in screen.text)
     # A server that does not answer the close handshake holds the first one up.
     market.add_fault(parse_fault("stall@0"))
 
@@ -108,6 +109,7 @@ async def test_a_second_ctrl_c_gives_the_terminal_back_too(
     screen.process.send_signal(signal.SIGTERM)
 
     assert await screen.ended() == 130
+    assert screen.is_as_it_was
     assert screen.sent.rindex(SHOW_CURSOR) > screen.sent.rindex(HIDE_CURSOR)
     assert LEAVE_ALTERNATE in screen.sent
 
@@ -239,4 +241,5 @@ async def test_closing_the_window_ends_it(
     screen.process.send_signal(signal.SIGHUP)
 
     assert await screen.ended() == 0
+    assert screen.is_as_it_was
     assert (tmp_path / "trades.jsonl").read_bytes().endswith(b"}\n")
