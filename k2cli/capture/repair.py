@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from k2cli.capture.sequence import IdRange
 
 # The most trades that one request of the history gives.
@@ -74,15 +76,26 @@ class RepairPlan:
         due = now_seconds + settle_seconds
         self._pieces.append(Piece(symbol, [(first_id, last_id)], due))
 
-    def take(self, now_seconds: float) -> Piece | None:
+    def take(
+        self, now_seconds: float, activity: Callable[[str], int] = lambda _: 0
+    ) -> Piece | None:
         """Take out the next piece that is due, if one is.
 
         What is due of the same symbol goes along with it: a page has room for many
         small gaps, and each request costs the same.
+
+        Args:
+            now_seconds: The time now.
+            activity: How busy a symbol is. The busiest goes first: after an outage of
+                the whole market the last one's turn comes after minutes, and what is
+                held meanwhile is to be little.
         """
         if self.due_in_seconds(now_seconds) != 0:
             return None
-        next_one = min(self._pieces, key=lambda piece: piece.due_seconds)
+        next_one = min(
+            (piece for piece in self._pieces if piece.due_seconds <= now_seconds),
+            key=lambda piece: (-activity(piece.symbol), piece.due_seconds),
+        )
         along: list[Piece] = []
         left: list[Piece] = []
         for piece in self._pieces:

@@ -95,7 +95,7 @@ class Repairer:
         try:
             while True:
                 now = time.monotonic()
-                piece = self._plan.take(now)
+                piece = self._plan.take(now, self._trades)
                 if piece is not None:
                     await self._look(piece)
                     continue
@@ -131,6 +131,9 @@ class Repairer:
                 self._plan.not_before(time.monotonic() + wait)
             return None
         return newest[-1].source_sequence if newest else None
+
+    def _trades(self, symbol: str) -> int:
+        return self._ledger.trackers[symbol].trades
 
     async def _sleep(self, seconds: float | None) -> None:
         self._wake.clear()

@@ -53,6 +53,17 @@ def test_what_is_due_first_is_asked_for_first() -> None:
     assert [taken(plan, LATER).symbol for _ in range(3)] == ["BUSDT", "CUSDT", "AUSDT"]
 
 
+def test_of_what_is_due_the_busiest_symbol_is_asked_for_first() -> None:
+    plan = RepairPlan()
+    plan.add("QUIETUSDT", 1, 1, NOW)
+    plan.add("BUSYUSDT", 1, 1, NOW + 1)
+    plan.add("NOTYETUSDT", 1, 1, LATER)
+    trades = {"QUIETUSDT": 1, "BUSYUSDT": 500, "NOTYETUSDT": 9_000}
+    order = [plan.take(NOW + 9, trades.__getitem__) for _ in range(3)]
+    symbols = [piece.symbol if piece else None for piece in order]
+    assert symbols == ["BUSYUSDT", "QUIETUSDT", None]
+
+
 def test_small_gaps_of_a_symbol_are_asked_for_together() -> None:
     plan = planned(*((i, i) for i in range(10, 500, 2)))
     plan.add("ETHUSDT", 1, 1, NOW)
