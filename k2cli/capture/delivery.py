@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING
 
 from k2cli.capture.hold import Hold
@@ -54,8 +55,10 @@ class Delivery:
         self._on_gap = on_gap
         self._on_lost = on_lost
         self._hold = Hold()
-        # When a symbol's gap was opened, or when a trade of it last came.
-        self._progress_seconds: dict[str, float] = {}
+        # When a symbol's first gap was opened, and when a repaired trade of any last
+        # came: after an outage of the whole market, a symbol's turn can take minutes.
+        self._opened_seconds: dict[str, float] = {}
+        self._repaired_seconds = -inf
         # Symbols whose held trades are on their way to a slow receiver.
         self._draining: dict[str, asyncio.Future[None]] = {}
 
@@ -84,11 +87,11 @@ class Delivery:
             return None
         if repaired:
             tracker.repaired += 1
-            self._progress_seconds[symbol] = now_seconds
+            self._repaired_seconds = now_seconds
         if verdict is Verdict.RESET:
             return _both(self._drain(symbol), self._deliver(trade, tracker))
         if verdict is Verdict.GAP and before is not None:
-            self._progress_seconds.setdefault(symbol, now_seconds)
+            self._opened_seconds.setdefault(symbol, now_seconds)
             self._opened(symbol, (before + 1, (trade.source_sequence or 0) - 1))
         return self._deliver(trade, tracker)
 
@@ -114,7 +117,7 @@ class Delivery:
         """Learn that the exchange has newer trades than have come; open that gap."""
         ids = self._trackers[symbol].expect(newest_id)
         if ids is not None:
-            self._progress_seconds.setdefault(symbol, now_seconds)
+            self._opened_seconds.setdefault(symbol, now_seconds)
             self._opened(symbol, ids)
         return ids
 
@@ -125,11 +128,14 @@ class Delivery:
 
     def give_up_stale(self, now_seconds: float) -> None:
         """Give up the gaps that have held trades for too long."""
-        for symbol, since in list(self._progress_seconds.items()):
+        for symbol, since in list(self._opened_seconds.items()):
             tracker = self._trackers[symbol]
             if tracker.first_open_id is None:
-                del self._progress_seconds[symbol]
-            elif now_seconds - since > HOLD_SECONDS and symbol in self._hold:
+                del self._opened_seconds[symbol]
+            elif (
+                now_seconds - max(since, self._repaired_seconds) > HOLD_SECONDS
+                and symbol in self._hold
+            ):
                 self._give_up_first_gap(symbol)
 
     async def finish(self, *, whole: bool) -> None:

@@ -26,6 +26,8 @@ class Stop:
     def __init__(self) -> None:
         self.requested = asyncio.Event()
         self.error: Exception | None = None
+        # Not whether it is to end: that may have another reason, unknown to the user.
+        self._is_signalled = False
         self._at_exit: list[Callable[[], None]] = []
 
     def request(self) -> None:
@@ -93,7 +95,8 @@ class Stop:
             await asyncio.gather(task, waiting, return_exceptions=True)
 
     def _signalled(self) -> None:
-        if not self.requested.is_set():
+        if not self._is_signalled:
+            self._is_signalled = True
             self.requested.set()
             return
         for restore in self._at_exit:

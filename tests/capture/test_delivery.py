@@ -208,6 +208,17 @@ def test_a_gap_is_given_up_when_nothing_of_it_comes_for_long(capture: Capture) -
     assert capture.in_order.ids[BTC] == [1, 2, 5]
 
 
+def test_a_gap_waits_for_its_turn_while_others_are_repaired(capture: Capture) -> None:
+    for each in (BTC, ETH):
+        for trade_id in (1, 5):
+            capture.delivery.arrived(trade(trade_id, each), 0.0)
+    capture.delivery.arrived(trade(2, ETH), HOLD_SECONDS, repaired=True)
+    capture.delivery.give_up_stale(2 * HOLD_SECONDS)
+    assert capture.lost == []
+    capture.delivery.give_up_stale(2 * HOLD_SECONDS + 1)
+    assert capture.lost == [(BTC, (2, 4)), (ETH, (3, 4))]
+
+
 def test_a_gap_that_was_filled_is_forgotten(capture: Capture) -> None:
     capture.arrive(1, 3, 2)
     capture.delivery.give_up_stale(1.0)
