@@ -39,6 +39,9 @@ BLOCKED_DELAY_SECONDS = 120.0
 # quiet market nothing comes to prove it.
 QUIET_HANDOVER_SECONDS = 10.0
 
+# Symbols that are named in the log, and how many are where there are more.
+_MOST_NAMED, _NAMED_OF_MANY = 20, 3
+
 log: FilteringBoundLogger = structlog.get_logger()
 
 
@@ -325,9 +328,10 @@ class Line:
     @property
     def _few(self) -> list[str]:
         """The symbols for the log: not hundreds of them."""
-        named = list(self.symbols[:20])
-        more = len(self.symbols) - len(named)
-        return [*named, f"and {more} more"] if more else named
+        if len(self.symbols) <= _MOST_NAMED:
+            return list(self.symbols)
+        named = self.symbols[:_NAMED_OF_MANY]
+        return [*named, f"and {len(self.symbols) - len(named)} more"]
 
 
 def _attempts(count: int) -> str:

@@ -11,6 +11,7 @@ import structlog
 from k2cli.capture.delivery import Delivery
 from k2cli.capture.silence import SilenceWatch
 from k2cli.cli.repairer import Repairer
+from k2cli.log import Sparing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -62,6 +63,8 @@ class Wholeness:
         self._client = client
         self._on_lost = on_lost
         self._max_backfill = max_backfill
+        # The account names all.
+        self._gap_lines, self._lost_lines = Sparing(), Sparing()
         self._delivery = Delivery(
             ledger,
             at_once=at_once,
@@ -109,7 +112,8 @@ class Wholeness:
     def _on_gap(self, symbol: str, ids: IdRange) -> bool:
         trades = ids[1] - ids[0] + 1
         repairing = trades <= self._max_backfill
-        log.info(
+        tell = log.info if self._gap_lines.allows(time.monotonic()) else log.debug
+        tell(
             "Sequence gap",
             symbol=symbol,
             first_id=ids[0],
@@ -122,7 +126,8 @@ class Wholeness:
         return repairing
 
     def _report_lost(self, symbol: str, ids: IdRange) -> None:
-        log.warning(
+        tell = log.warning if self._lost_lines.allows(time.monotonic()) else log.debug
+        tell(
             "Trades are missing",
             symbol=symbol,
             first_id=ids[0],
