@@ -112,6 +112,7 @@ async def stream(terminal: Terminal, seconds: float) -> list[Text]:
         )
     )
     await asyncio.sleep(seconds)
+    await settled(terminal)
     shown = seen(terminal)
     terminal.press_ctrl_c()
     await terminal.ended()
@@ -152,6 +153,7 @@ async def record(terminal: Terminal, seconds: float) -> list[Text]:
                 and "nothing missing  1 gap, 12 repaired" in terminal.text
             )
         )
+        await settled(terminal)
         progress = seen(terminal)
         terminal.press_ctrl_c()
         await terminal.ended()
@@ -206,6 +208,14 @@ def run(
     k2 = f"'{sys.executable}' -m k2cli"
     shell = f"echo '$ k2 {arguments}'; exec {k2} {arguments}{level}"
     terminal.start(["bash", "-c", shell], **environment)
+
+
+async def settled(terminal: Terminal) -> None:
+    """Wait until a redraw that may be under way has come in whole."""
+    sent = -1
+    while sent != len(terminal.sent):
+        sent = len(terminal.sent)
+        await asyncio.sleep(0.05)
 
 
 def seen(terminal: Terminal) -> list[Text]:
