@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import random
 import time
 from contextlib import suppress
@@ -13,23 +12,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from k2cli.binance.backoff import AttemptWindow, Backoff
-from k2cli.binance.burst import Burst, cut, pieces_of
 from k2cli.binance.connection import Line
-from k2cli.binance.convert import BINANCE, trade_from_event
-from k2cli.binance.handshake import SIMULATED
-from k2cli.binance.leg import PING_SECONDS, FrameKind, Leg
+from k2cli.binance.leg import PING_SECONDS
 from k2cli.binance.line_status import Health, LineState, LineStatus
-from k2cli.binance.message_ids import MessageIds
+from k2cli.binance.reception import Reception
 from k2cli.binance.streams import spread, stream_url
 from k2cli.binance.symbols import UNKNOWN, normalize_symbols, parse_binance_symbol
-from k2cli.binance.wire import (
-    SERVER_SHUTDOWN,
-    TRADE,
-    decode_frame,
-    excerpt,
-    is_reply,
-)
-from k2cli.errors import MalformedMessage, SettingsError, printable
+from k2cli.errors import SettingsError, printable
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -43,7 +32,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from k2cli.binance.burst import LinePieces
+    from k2cli.binance.burst import Burst
     from k2cli.binance.catalog import Catalog
     from k2cli.trade import TradeV2
 
@@ -94,9 +83,7 @@ class BinanceWebSocketClient:
         random_number: Gives numbers in [0, 1), for the jitter.
 
     Attributes:
-        malformed_messages: Messages that were not what Binance documents, skipped.
-        other_messages: Messages of other kinds, skipped.
-        repeated_trades: Trades that came again from a connection's successor, left out.
+        reception: What becomes of messages, and counts of those that are skipped.
 
     Raises:
         SettingsError: If there is no symbol, a text that cannot be one, or no WebSocket
@@ -132,11 +119,6 @@ class BinanceWebSocketClient:
                 "It should look like wss://stream.binance.com:9443/stream",
             )
         self.url = url
-        self.malformed_messages = 0
-        self.other_messages = 0
-        self.repeated_trades = 0
-        self._on_message = on_message
-        self._on_burst = on_burst
         self._on_status = on_status
         self._activity = activity
         self._reconnect_delay = reconnect_delay
@@ -150,9 +132,7 @@ class BinanceWebSocketClient:
         self._random_number = random_number
         self._assets: dict[str, tuple[str, str]] = {}
         self._guessed = self._look_up_assets(catalog)
-        self._last_ids: dict[str, int] = {}
-        self._message_ids = MessageIds()
-        self._pieces: dict[str, dict[str, LinePieces]] = {}
+        self.reception = Reception(self._assets, on_message, on_burst)
         self._statuses: dict[tuple[str, ...], tuple[LineStatus, float]] = {}
         self._lines: list[Line] = []
         self._running = False
@@ -198,9 +178,9 @@ class BinanceWebSocketClient:
 
     async def __aiter__(self) -> AsyncIterator[TradeV2]:
         queue: asyncio.Queue[TradeV2] = asyncio.Queue(_QUEUED_TRADES)
-        if self._on_message is not None:
+        if self.reception.on_message is not None:
             raise RuntimeError("iterate, or give on_message: not both")
-        self._on_message = queue.put
+        self.reception.on_message = queue.put
         receiving = asyncio.create_task(self.connect())
         try:
             while True:
@@ -219,7 +199,7 @@ class BinanceWebSocketClient:
                     yield next_trade.result()
             await receiving
         finally:
-            self._on_message = None
+            self.reception.on_message = None
             receiving.cancel()
             with suppress(asyncio.CancelledError):
                 await receiving
@@ -259,10 +239,10 @@ class BinanceWebSocketClient:
         return Line(
             stream_url(self.url, symbols),
             symbols,
-            on_text=self._on_text,
-            on_frame=self._on_frame,
+            on_text=self.reception.text,
+            on_frame=self.reception.frame,
             on_status=partial(self._line_status, symbols),
-            handed_on=self._last_ids,
+            handed_on=self.reception.handed_on,
             backoff=Backoff(
                 self._reconnect_delay,
                 max_failures=self._max_reconnect_attempts,
@@ -286,94 +266,6 @@ class BinanceWebSocketClient:
         if self._on_status is not None:
             self._on_status(status)
 
-    def _on_text(
-        self, text: str, position: int, received_us: int, leg: Leg
-    ) -> tuple[int, Awaitable[None] | None]:
-        """Hand on the plain trades that stand at a position of what was read."""
-        exchange = SIMULATED if leg.simulated else BINANCE
-        pieces = self._pieces.get(exchange)
-        if pieces is None:
-            pieces = self._pieces[exchange] = pieces_of(self._assets, exchange)
-        trades, end = cut(text, position, pieces)
-        if not trades:
-            return position, None
-        burst = Burst(trades, received_us, pieces, self._message_ids)
-        if self._on_burst is None or leg.has_successor or leg.skip_to:
-            return end, self._one_by_one(burst, leg)
-        return end, self._on_burst(burst)
-
-    def _one_by_one(self, burst: Burst, leg: Leg) -> Awaitable[None] | None:
-        for index in range(len(burst)):
-            held_back = self._hand_on(burst.trade(index), leg)
-            if held_back is not None:
-                return self._rest(held_back, burst, index + 1, leg)
-        return None
-
-    async def _rest(
-        self, held_back: Awaitable[None] | None, burst: Burst, start: int, leg: Leg
-    ) -> None:
-        for index in range(start, len(burst)):
-            if held_back is not None:
-                await held_back
-            held_back = self._hand_on(burst.trade(index), leg)
-        if held_back is not None:
-            await held_back
-
-    def _on_frame(
-        self, frame: bytes, received_us: int, leg: Leg
-    ) -> FrameKind | Awaitable[FrameKind]:
-        """Hand on one frame's trade; say what the frame was."""
-        try:
-            event = decode_frame(frame)
-            if event.get("e") != TRADE:
-                return self._other(event)
-            trade = trade_from_event(
-                event,
-                self._assets,
-                received_us,
-                SIMULATED if leg.simulated else BINANCE,
-            )
-        except MalformedMessage as exc:
-            self._malformed(exc)
-            return FrameKind.OTHER
-        held_back = self._hand_on(trade, leg)
-        return FrameKind.DATA if held_back is None else _then_data(held_back)
-
-    def _hand_on(self, trade: TradeV2, leg: Leg) -> Awaitable[None] | None:
-        """Hand on a trade, unless the connection before this one has done so."""
-        symbol, trade_id = trade.symbol, trade.source_sequence or 0
-        if leg.skip_to:
-            if trade_id <= leg.skip_to.get(symbol, -1):
-                self.repeated_trades += 1
-                return None
-            leg.skip_to.pop(symbol, None)
-        if leg.has_successor:
-            self._last_ids[symbol] = trade_id
-        if self._on_message is None:
-            return None
-        held_back = self._on_message(trade)
-        return held_back if inspect.isawaitable(held_back) else None
-
-    def _other(self, event: dict[str, Any]) -> FrameKind:
-        if event.get("e") == SERVER_SHUTDOWN:
-            return FrameKind.SHUTDOWN
-        if is_reply(event):
-            log.debug("Received a reply", text=excerpt(event))
-            return FrameKind.OTHER
-        self.other_messages += 1
-        level = log.info if self.other_messages == 1 else log.debug
-        level("Skipped a message of another kind", text=excerpt(event))
-        return FrameKind.OTHER
-
-    def _malformed(self, exc: MalformedMessage) -> None:
-        self.malformed_messages += 1
-        level = log.warning if self.malformed_messages <= _MOST_NAMED else log.debug
-        level(
-            "Skipped a malformed message",
-            reason=exc.message,
-            malformed_messages=self.malformed_messages,
-        )
-
     def _look_up_assets(self, catalog: Catalog | None) -> list[str]:
         """Find base and quote assets; give the pairs that the catalog lacks."""
         guessed = []
@@ -392,8 +284,3 @@ class BinanceWebSocketClient:
                 pairs=self._guessed[:_MOST_NAMED],
             )
             self._guessed = []
-
-
-async def _then_data(awaitable: Awaitable[None]) -> FrameKind:
-    await awaitable
-    return FrameKind.DATA

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from k2cli.binance.burst import Burst
-    from k2cli.cli.tail import Output, Tail
+    from k2cli.cli.flow import Output
+    from k2cli.cli.tail import Tail
     from k2cli.trade import TradeV2
 
 SILENT_SECONDS = 2.0
@@ -77,13 +78,13 @@ class Bell(Redrawn):
         now_seconds = time.monotonic()
         if (
             self._tail is None
-            or self._tail.passed == self._heard
+            or self._tail.flow.passed == self._heard
             or now_seconds < self._next_seconds
         ):
             return
         # A terminal that is held with Ctrl-S takes nothing: skip, do not wait.
         if sys.platform != "win32" and not select.select((), (self._fd,), (), 0)[1]:
             return
-        self._heard = self._tail.passed
+        self._heard = self._tail.flow.passed
         self._next_seconds = now_seconds + SILENT_SECONDS
         os.write(self._fd, _BELL)

@@ -162,7 +162,7 @@ class RecordingOutput(Redrawn):
 
     def _progress(self, tail: Tail) -> Progress:
         capture = tail.capture
-        last = tail.last_trade
+        last = tail.flow.last_trade
         repairing = tail.ledger.open
         return Progress(
             connection=tail.connection(),
@@ -171,8 +171,8 @@ class RecordingOutput(Redrawn):
             size_bytes=capture.finished_bytes + capture.size_bytes
             if capture is not None
             else None,
-            trades=tail.passed,
-            trades_per_second=self._pace.per_second(tail.passed, time.monotonic()),
+            trades=tail.flow.passed,
+            trades_per_second=self._pace.per_second(tail.flow.passed, time.monotonic()),
             lag_us=lag_us(last) if last and not tail.source.replayed else None,
             gaps=tail.ledger.gaps,
             repaired=tail.ledger.repaired,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
-from k2cli.cli.tail import Output, Tail
+from k2cli.cli.tail import Tail
 from k2cli.errors import OutputError, printable
 from k2cli.log import LogOutput, configure, stderr_output
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from k2cli.capture.file import CaptureFile
+    from k2cli.cli.flow import Output
     from k2cli.cli.options import TailOptions
 
 

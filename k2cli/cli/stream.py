@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from k2cli.cli.tail import Output, Tail
+    from k2cli.cli.flow import Output
+    from k2cli.cli.tail import Tail
     from k2cli.display.formats import LineFormat
 
 _WHAT = "What comes out"

@@ -193,7 +193,7 @@ class TableOutput(Redrawn):
     def _status(self, now_seconds: float) -> Status:
         tail = self._tail
         assert tail is not None, "drawn before the start"  # noqa: S101 - for the type checker
-        last = tail.last_trade
+        last = tail.flow.last_trade
         simulated = tail.source.simulated if last is None else last.exchange == "SIM"
         capture = tail.capture
         # A replay's trades are from another day: their age says nothing.
@@ -205,7 +205,7 @@ class TableOutput(Redrawn):
             exchange="SIM" if simulated else "BINANCE",
             connection=tail.connection(),
             uptime_seconds=tail.uptime_seconds(),
-            trades=tail.passed,
+            trades=tail.flow.passed,
             trades_per_second=self._market.per_second(now_seconds),
             reconnects=tail.client.reconnects,
             gaps=tail.ledger.gaps,

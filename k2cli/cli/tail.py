@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from k2cli.binance.client import BinanceWebSocketClient
 from k2cli.binance.line_status import LineState, LineStatus
 from k2cli.capture.ledger import Ledger
+from k2cli.cli.flow import Flow
 from k2cli.cli.recorder import Recorder
 from k2cli.cli.source import Source, open_source
 from k2cli.cli.stop import Stop
@@ -25,16 +26,14 @@ from k2cli.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from structlog.typing import FilteringBoundLogger
 
-    from k2cli.binance.burst import Burst
     from k2cli.binance.lookup import Lookup
     from k2cli.capture.file import CaptureFile
-    from k2cli.capture.sequence import IdRange
+    from k2cli.cli.flow import Output
     from k2cli.cli.options import TailOptions
-    from k2cli.trade import TradeV2
 
 # The first connection is tried for so long: long enough for a server that restarts,
 # short enough for an address that is wrong.
@@ -46,27 +45,6 @@ LAST_REPAIR_SECONDS = 10.0
 SIGNALLED_REPAIR_SECONDS = 3.0
 
 log: FilteringBoundLogger = structlog.get_logger()
-
-
-class Output(Protocol):
-    """Where the trades of a run go, beside the capture file."""
-
-    def start(self, tail: Tail) -> None:
-        """Begin: the symbols are known, the connection is about to be made."""
-
-    def write(self, trade: TradeV2) -> Awaitable[None] | None:
-        """Take a trade; give an awaitable to hold the connection back."""
-
-    def write_burst(
-        self, burst: Burst, start: int, stop: int
-    ) -> Awaitable[None] | None:
-        """Take some of the trades of a burst, as ``write`` would one by one."""
-
-    def finish(self) -> None:
-        """Let go of readers that hold up the end."""
-
-    def close(self) -> None:
-        """End, whatever happened; harmless if it never began."""
 
 
 class Tail:
@@ -84,7 +62,7 @@ class Tail:
         ledger: The account of all trades received.
         lookup: The symbols, and what is known of them.
         client: The stream client.
-        passed: Trades that passed the filters.
+        flow: What has come, and what of it has gone out.
         started_seconds: When it began, monotonic.
     """
 
@@ -105,13 +83,12 @@ class Tail:
         self.output = output
         self.capture = capture
         self.stop = Stop()
-        self.passed = 0
-        self._last: tuple[Burst, int] | TradeV2 | None = None
         self.started_seconds = time.monotonic()
         self._warnings: list[str] = []
-        self._in_order = in_order
         self._recorder = Recorder(capture, self.stop.fail) if capture else None
-        self._conditions = _conditions(options)
+        self.flow = Flow(
+            options, output, self._recorder, self.stop.request, in_order=in_order
+        )
 
     async def run(self) -> ExitStatus:
         """Tail until a limit, a signal or the end of a replay.
@@ -182,14 +159,6 @@ class Tail:
             f"({attempt}{f' of {most}' if most else ''})"
         )
 
-    @property
-    def last_trade(self) -> TradeV2 | None:
-        """The newest trade received."""
-        if isinstance(self._last, tuple):
-            burst, index = self._last
-            self._last = burst.trade(index)
-        return self._last
-
     def uptime_seconds(self) -> float:
         """Tell how long it has been running."""
         return time.monotonic() - self.started_seconds
@@ -206,14 +175,14 @@ class Tail:
         config = self.source.config
         self.client = BinanceWebSocketClient(
             self.lookup.symbols,
-            self._on_trade,
+            self.flow.on_trade,
             config.websocket_url,
             catalog=self.lookup.catalog,
             activity=self.lookup.activity,
             reconnect_delay=config.reconnect_delay,
             max_reconnect_attempts=config.max_reconnect_attempts,
             max_first_seconds=FIRST_SECONDS if config.max_reconnect_attempts else None,
-            on_burst=None if self._conditions else self._on_burst,
+            on_burst=self.flow.on_burst,
             on_status=self._on_status,
             max_connection_age_seconds=self.options.max_connection_age,
             ping_seconds=config.ping_interval,
@@ -227,11 +196,12 @@ class Tail:
             self.lookup,
             self.ledger,
             self.client,
-            at_once=None if self._in_order else self._emit,
-            in_order=self._emit if self._in_order else self._record_if_asked(),
-            on_lost=self._lost,
+            at_once=self.flow.at_once,
+            in_order=self.flow.in_order,
+            on_lost=self.flow.lost,
             max_backfill=self.options.max_backfill if self.options.backfill else 0,
         )
+        self.flow.begin(self._wholeness)
         tasks = [receiving, requested, *self._wholeness.start()]
         if self._recorder is not None:
             tasks.append(asyncio.create_task(self._recorder.tend()))
@@ -287,7 +257,7 @@ class Tail:
         A recording that is stopped before that ends at its gap, so that the next run
         repairs it: what is behind a hole in a file cannot be put in order any more.
         """
-        counted = self.options.count is not None and self.passed >= self.options.count
+        counted = self.flow.is_full
         signalled = self.stop.requested.is_set()
         unread = isinstance(self.stop.error, ReaderGone) and self._recorder is None
         if not (counted or unread):
@@ -297,95 +267,8 @@ class Tail:
         with self._patience():
             await self._wholeness.finish(whole=not (counted or signalled))
 
-    def _on_trade(self, trade: TradeV2) -> Awaitable[None] | None:
-        count = self.options.count
-        if count is not None and self.passed >= count:
-            return None
-        self._last = trade
-        return self._wholeness.arrived(trade)
-
-    def _on_burst(self, burst: Burst) -> Awaitable[None] | None:
-        """Take trades that came together: all at once, but for the unusual ones."""
-        start = 0
-        while start < len(burst):
-            start, held_back = self._take(burst, start)
-            if held_back is not None:
-                return self._take_rest(burst, start, held_back)
-        return None
-
-    async def _take_rest(
-        self, burst: Burst, start: int, held_back: Awaitable[None] | None
-    ) -> None:
-        while held_back is not None or start < len(burst):
-            if held_back is not None:
-                await held_back
-            start, held_back = self._take(burst, start)
-
-    def _take(self, burst: Burst, start: int) -> tuple[int, Awaitable[None] | None]:
-        """Take as many trades as go the same way; tell where the next one is."""
-        stop = start + self._left(len(burst) - start)
-        if start == stop:
-            return len(burst), None
-        end = self._wholeness.pass_over(burst.trades, start, stop)
-        if end == start:
-            return start + 1, self._on_trade(burst.trade(start))
-        self._last = (burst, end - 1)
-        return end, self._emit_burst(burst, start, end)
-
-    def _emit_burst(
-        self, burst: Burst, start: int, stop: int
-    ) -> Awaitable[None] | None:
-        """Hand trades that may go anywhere to the file and to the output."""
-        self.passed += stop - start
-        if self.passed == self.options.count:
-            self.stop.request()
-        if self._recorder is not None:
-            self._recorder.write_burst(burst, start, stop)
-        return self.output.write_burst(burst, start, stop)
-
-    def _left(self, most: int) -> int:
-        """Tell how many more trades are wanted."""
-        count = self.options.count
-        return most if count is None else min(most, count - self.passed)
-
-    def _passes(self, trade: TradeV2) -> bool:
-        return all(condition(trade) for condition in self._conditions)
-
-    def _record_if_asked(self) -> Callable[[TradeV2], None] | None:
-        return self._record if self._recorder is not None else None
-
-    def _emit(self, trade: TradeV2) -> Awaitable[None] | None:
-        """Hand a trade to the output, and to the file if that gets the same ones."""
-        count = self.options.count
-        if not self._passes(trade) or (count is not None and self.passed >= count):
-            return None
-        self.passed += 1
-        if self.passed == count:
-            self.stop.request()
-        if self._in_order and self._recorder is not None:
-            self._recorder.write(trade)
-        return self.output.write(trade)
-
-    def _lost(self, symbol: str, ids: IdRange) -> None:
-        if self._recorder is not None:
-            self._recorder.lost(symbol, ids)
-
-    def _record(self, trade: TradeV2) -> None:
-        if self._recorder is not None and self._passes(trade):
-            self._recorder.write(trade)
-
     def _on_status(self, status: LineStatus) -> None:
         if status.state is LineState.LIVE:
             for warning in self._warnings:
                 log.warning(warning)
             self._warnings = []
-
-
-def _conditions(options: TailOptions) -> Sequence[Callable[[TradeV2], bool]]:
-    """Make a test of each condition; they never touch the sequence accounting."""
-    side = options.side.name if options.side else None
-    least = options.min_notional
-    return [
-        *([lambda trade: trade.side == side] if side else []),
-        *([lambda trade: trade.notional >= least] if least is not None else []),
-    ]

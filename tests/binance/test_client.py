@@ -385,8 +385,8 @@ async def test_junk_is_counted_and_skipped_and_the_trades_go_on(
             await exchange.publish(make_trades(10))
             await inbox.holds(10)
     assert inbox.ids == list(range(1, 11))
-    assert client.malformed_messages + client.other_messages >= 40
-    assert client.malformed_messages > 20
+    assert client.reception.malformed_messages + client.reception.other_messages >= 40
+    assert client.reception.malformed_messages > 20
     assert client.reconnects == 0
     for entry in logs:
         for value in entry.values():
@@ -441,8 +441,8 @@ async def test_each_kind_of_message_is_taken_for_what_it_is(
         async with connected(client):
             await inbox.holds(2 if kind == "trade" else 1)
     assert inbox.ids == ([1, 99] if kind == "trade" else [99])
-    assert client.malformed_messages == (kind == "malformed")
-    assert client.other_messages == (kind == "other")
+    assert client.reception.malformed_messages == (kind == "malformed")
+    assert client.reception.other_messages == (kind == "other")
     replaced = [each for each in logs if each["event"] == "Replacing the connection"]
     assert bool(replaced) is (kind == "shutdown")
     assert all(str(value).isprintable() for each in logs for value in each.values())
@@ -464,7 +464,7 @@ async def test_the_log_grows_terse_when_malformed_messages_go_on(
             await inbox.holds(1)
     levels = [each["log_level"] for each in logs if "malformed" in each["event"]]
     assert levels == ["warning"] * 20 + ["debug"] * 80
-    assert client.malformed_messages == 100
+    assert client.reception.malformed_messages == 100
 
 
 async def test_trades_come_in_microseconds_or_as_the_server_has_them(
@@ -499,7 +499,7 @@ async def test_a_client_without_on_message_receives_and_hands_on_nothing(
     await session.ended.wait()
     await client.disconnect()
     await running
-    assert client.malformed_messages == 0
+    assert client.reception.malformed_messages == 0
 
 
 def test_the_health_of_many_lines_is_that_of_the_one_that_waits_longest() -> None:

@@ -108,7 +108,7 @@ async def test_a_shutdown_that_was_announced_is_survived(
             await inbox.holds(1)
     (replaced,) = [e for e in logs if e["event"] == "Replacing the connection"]
     assert replaced["reason"] == FrameKind.SHUTDOWN.value
-    assert client.malformed_messages == client.other_messages == 0
+    assert client.reception.malformed_messages == client.reception.other_messages == 0
 
 
 async def test_a_drop_is_logged_with_its_reason_and_the_wait(

@@ -65,7 +65,7 @@ async def test_the_new_connection_delivers_before_the_old_one_is_closed(
         await inbox.holds(60)
 
     assert inbox.ids == [trade.id for trade in trades]
-    assert client.repeated_trades == 20
+    assert client.reception.repeated_trades == 20
     assert client.reconnects == 1
     assert LineState.WAITING not in inbox.states
 
