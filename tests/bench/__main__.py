@@ -21,6 +21,7 @@ from .measures import (
     symbols,
     throughput,
 )
+from .stages import stages
 from .startup import startup
 from .table import Row, header, line
 
@@ -32,6 +33,7 @@ MEASURES: dict[str, Callable[[Bench, Effort], Iterator[Row]]] = {
     "symbols": symbols,
     "market": market,
     "files": files,
+    "stages": stages,
 }
 
 
