@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # how long they wait without a repaired trade coming. Then the gap is given up.
 HOLD_TRADES = 200_000
 HOLD_SECONDS = 300.0
+# More of a symbol at once are not followed: the first one is given up.
+MOST_OPEN_GAPS = 10_000
 
 
 class Delivery:
@@ -159,6 +161,8 @@ class Delivery:
     def _opened(self, symbol: str, ids: IdRange) -> None:
         if not self._on_gap(symbol, ids):
             self._give_up(symbol, ids)
+        if self._trackers[symbol].open_gaps > MOST_OPEN_GAPS:
+            self._give_up_first_gap(symbol)
 
     def _give_up(self, symbol: str, ids: IdRange) -> None:
         tracker = self._trackers[symbol]

@@ -80,6 +80,7 @@ class Ledger:
                     "repaired": tracker.repaired,
                     "missing": tracker.missing,
                     "missing_ranges": tracker.missing_ranges,
+                    "missing_unnamed": tracker.unnamed,
                     "duplicates": tracker.duplicates,
                     "resets": tracker.resets,
                     "first_trade_us": tracker.first_time_us,

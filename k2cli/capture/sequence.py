@@ -15,6 +15,10 @@ IdRange = tuple[int, int]
 """First and last trade id, both included."""
 
 
+MOST_LOST_RANGES = 10_000
+"""Ranges of lost ids that a tracker can name; of older ones it knows only the count."""
+
+
 class Verdict(Enum):
     """How a trade fits the sequence of its symbol."""
 
@@ -41,6 +45,7 @@ class SequenceTracker:
         repaired: Of these, those from the history.
         gaps: Jumps seen, whether or not their trades came later.
         duplicates: Trades whose id had been seen before.
+        unnamed: Ids missing that are in no range, as there were too many ranges.
         resets: Times the exchange began to count anew, as test networks do monthly.
     """
 
@@ -58,6 +63,7 @@ class SequenceTracker:
         "repaired",
         "resets",
         "trades",
+        "unnamed",
     )
 
     def __init__(self) -> None:
@@ -78,6 +84,7 @@ class SequenceTracker:
         self._lost: list[IdRange] = []
         # What is missing of former counts and runs.
         self._former: list[IdRange] = []
+        self.unnamed = 0
 
     @property
     def missing_ranges(self) -> list[IdRange]:
@@ -93,12 +100,18 @@ class SequenceTracker:
     @property
     def missing(self) -> int:
         """How many ids are missing."""
-        return sum(map(_count, (self._former, self._lost, self._open)))
+        named = sum(map(_count, (self._former, self._lost, self._open)))
+        return named + self.unnamed
 
     @property
     def open(self) -> int:
         """How many ids are missing that may still come."""
         return _count(self._open)
+
+    @property
+    def open_gaps(self) -> int:
+        """How many ranges of ids these are."""
+        return len(self._open)
 
     @property
     def last_time_us(self) -> int | None:
@@ -131,6 +144,7 @@ class SequenceTracker:
             )
             if part[0] <= part[1]
         ]
+        self._lost = self._named(self._lost)
 
     def forget_open(self) -> None:
         """End the account before the first open id, so that nothing is open."""
@@ -220,7 +234,7 @@ class SequenceTracker:
             # A repeated trade keeps its time: a lower id made later is a new count.
             verdict = Verdict.RESET
             self.resets += 1
-            self._former = self.missing_ranges
+            self._former = self._named(self.missing_ranges)
             self._lost, self._open = [], []
         else:
             self.duplicates += 1
@@ -240,6 +254,15 @@ class SequenceTracker:
         if self._run_time:
             self._last_time_us = max(int(self._run_time), self._last_time_us or 0)
             self._run_time = ""
+
+    def _named(self, lost: list[IdRange]) -> list[IdRange]:
+        """Keep as many ranges as can be named, and count the ids of the older ones."""
+        older = len(lost) - MOST_LOST_RANGES
+        # forget_open() has to know what is behind an open id.
+        if older <= 0 or (self._open and lost[older - 1][1] > self._open[0][0]):
+            return lost
+        self.unnamed += _count(lost[:older])
+        return lost[older:]
 
     def _touching(self, first_id: int, last_id: int) -> slice:
         """Find the open ranges that have any of the ids from one to the other."""

@@ -76,6 +76,8 @@ def _missing(
         named = ", ".join(ranges[:_MOST_RANGES])
         if len(ranges) > _MOST_RANGES:
             named += f", and {len(ranges) - _MOST_RANGES:,} more ranges"
+        if figures["missing_unnamed"]:
+            named += f", and {counted(figures['missing_unnamed'], 'trade')} before them"
         yield Text.assemble((f"{printable(name, 40)} lacks ", ALARM), named)
     if most is not None and len(lacking) > most:
         left = len(lacking) - most

@@ -219,6 +219,17 @@ def test_a_gap_waits_for_its_turn_while_others_are_repaired(capture: Capture) ->
     assert capture.lost == [(BTC, (2, 4)), (ETH, (3, 4))]
 
 
+def test_no_more_gaps_are_open_than_can_be_followed(
+    capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("k2cli.capture.delivery.MOST_OPEN_GAPS", 2)
+    capture.arrive(1, 3, 5)
+    assert capture.lost == []
+    capture.arrive(7)
+    assert capture.lost == [(BTC, (2, 2))]
+    assert capture.in_order.ids[BTC] == [1, 3]
+
+
 def test_a_gap_that_was_filled_is_forgotten(capture: Capture) -> None:
     capture.arrive(1, 3, 2)
     capture.delivery.give_up_stale(1.0)

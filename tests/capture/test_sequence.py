@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.capture.sequence import SequenceTracker, Verdict
+from k2cli.capture.sequence import SequenceTracker, Verdict, pass_over
+from k2cli.trade import PlainTrade
 
 FIRST, NEXT, GAP = Verdict.FIRST, Verdict.NEXT, Verdict.GAP
 LATE, DUPLICATE, RESET = Verdict.LATE, Verdict.DUPLICATE, Verdict.RESET
@@ -388,3 +389,81 @@ def test_without_anything_open_an_account_ends_where_it_is() -> None:
     observed(tracker, 1, 2)
     tracker.forget_open()
     assert (tracker.first_id, tracker.last_id, tracker.trades) == (1, 2, 2)
+
+
+def test_of_very_many_lost_ranges_the_oldest_are_only_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("k2cli.capture.sequence.MOST_LOST_RANGES", 2)
+    tracker = SequenceTracker()
+    for trade_id in (1, 3, 6, 8, 10):
+        observed(tracker, trade_id)
+        tracker.give_up(0, trade_id)
+    assert tracker.missing_ranges == [(7, 7), (9, 9)]
+    assert (tracker.unnamed, tracker.missing) == (3, 5)
+    assert adds_up(tracker)
+
+
+def test_lost_ranges_behind_an_open_one_stay_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("k2cli.capture.sequence.MOST_LOST_RANGES", 1)
+    tracker = SequenceTracker()
+    observed(tracker, 1, 3, 5, 7)
+    tracker.give_up(4, 6)
+    assert tracker.missing_ranges == [(2, 2), (4, 4), (6, 6)]
+    tracker.forget_open()
+    assert (tracker.last_id, tracker.missing) == (1, 0)
+    assert adds_up(tracker)
+
+
+def plain(symbol: str, trade_id: int, time_us: int) -> PlainTrade:
+    return ("\xac", "", symbol, str(trade_id), "1.0", "1.0", str(time_us), "", "")
+
+
+def account(tracker: SequenceTracker) -> tuple[object, ...]:
+    return (
+        tracker.trades,
+        tracker.first_id,
+        tracker.last_id,
+        tracker.first_time_us,
+        tracker.last_time_us,
+        tracker.gaps,
+        tracker.duplicates,
+        tracker.resets,
+        tracker.missing_ranges,
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["BTCUSDT", "ETHUSDT"]),
+            st.sampled_from([1, 1, 1, 1, 2, 0, -1, -5]),
+            st.sampled_from([0, 0, 1, 5, -3]),
+        ),
+        max_size=40,
+    )
+)
+def test_many_trades_passed_over_are_accounted_for_as_one_by_one(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    trades, ids, time_us = [], {"BTCUSDT": 10, "ETHUSDT": 10}, 2 * 10**15
+    for symbol, step, later in steps:
+        ids[symbol] = max(ids[symbol] + step, 1)
+        time_us += later
+        trades.append(plain(symbol, ids[symbol], time_us))
+    singly = {symbol: SequenceTracker() for symbol in ids}
+    verdicts = [singly[t[2]].observe(int(t[3]), int(t[6])) for t in trades]
+
+    together = {symbol: SequenceTracker() for symbol in ids}
+    at = 0
+    while at < len(trades):
+        end = pass_over(together, trades, at, len(trades))
+        assert set(verdicts[at:end]) <= {NEXT}
+        if end < len(trades):
+            _, _, symbol, trade_id, _, _, made, _, _ = trades[end]
+            assert together[symbol].observe(int(trade_id), int(made)) is verdicts[end]
+        at = end + 1
+    for symbol in ids:
+        assert account(together[symbol]) == account(singly[symbol])
