@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import tomllib
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -235,7 +234,7 @@ def _checked(name: str, value: object, source: str) -> Any:
 def _read_table(file: Path, *, required: bool) -> dict[str, Any]:
     name = printable(str(file))
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         if not required:
             return {}
@@ -246,6 +245,11 @@ def _read_table(file: Path, *, required: bool) -> dict[str, Any]:
         raise SettingsError(
             f"{name} cannot be read ({printable(str(exc))})", "Check the file"
         ) from exc
+    # Most people have no such file.
+    import tomllib
+
+    try:
+        content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise SettingsError(
             f"{name} is not TOML: {printable(str(exc))}", "Mend it there"

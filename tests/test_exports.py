@@ -142,3 +142,16 @@ def test_a_program_that_has_set_structlog_up_keeps_its_way() -> None:
     )
     assert stdout == "True\n"
     assert stderr == ""
+
+
+def test_a_pipe_of_json_waits_for_no_rich() -> None:
+    loaded = modules_after(
+        "import k2cli.log, k2cli.cli.tail, k2cli.cli.pipe_output, k2cli.cli.recorder"
+    )
+    assert "structlog" in loaded
+    assert not loaded & {"rich", "pygments", "tomllib", "k2cli.display.lines"}
+
+
+def test_rich_is_there_for_those_who_want_it() -> None:
+    assert "rich.text" in modules_after("import k2cli.log, rich.text")
+    assert "rich" in modules_after("import rich, k2cli.log")

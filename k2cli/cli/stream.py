@@ -133,8 +133,6 @@ def stream(
       k2 stream --quote USDT --format lines --min-notional 100000 --bell
       k2 stream BTCUSDT -o btc.jsonl                # watch and record
     """
-    from k2cli.capture.file import CaptureFile
-    from k2cli.cli.bell import Bell
     from k2cli.cli.run import configure_log, run_tail
     from k2cli.errors import SettingsError
 
@@ -159,10 +157,14 @@ def stream(
 
     screen = _output(chosen, make_table, wants_picture=picture is not None)
     if bell:
+        from k2cli.cli.bell import Bell
+
         screen = Bell(screen)
     with ExitStack() as files:
         capture = None
         if output is not None:
+            from k2cli.capture.file import CaptureFile
+
             capture = files.enter_context(CaptureFile(output))
         return run_tail(options, screen, log_output, capture, in_order=False)
 
@@ -214,8 +216,7 @@ def _line_format(name: str, tail: Tail, *, on_terminal: bool) -> LineFormat:
     import os
     import shutil
 
-    from k2cli.display.formats import line_format
-    from k2cli.display.lines import FormatOptions
+    from k2cli.display.formats import FormatOptions, line_format
 
     return line_format(
         name,

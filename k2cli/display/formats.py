@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from k2cli.display.lines import FormatOptions, ReadableLines
 from k2cli.errors import SettingsError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
+    from decimal import Decimal
 
     from k2cli.trade import TradeV2
 
@@ -41,6 +42,28 @@ CSV_COLUMNS = (
 """The record's keys in order, with ``vendor_data`` laid out flat at the end."""
 
 _VENDOR_COLUMNS = CSV_COLUMNS[14:]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormatOptions:
+    """What a line format may need to know.
+
+    Attributes:
+        colour: Whether escape sequences for colour are wanted.
+        symbols: The symbols to come, as far as known; columns are laid out for them.
+        price_decimals: Decimals of a symbol's tick size, by symbol.
+        size_decimals: Decimals of a symbol's step size, by symbol.
+        least_notional: The least notional of the trades to come, in the quote asset;
+            0 for any.
+        width: Cells of the reader's screen; ``None`` for no limit, as of a file.
+    """
+
+    colour: bool = False
+    symbols: Collection[str] = ()
+    price_decimals: Mapping[str, int] = field(default_factory=dict)
+    size_decimals: Mapping[str, int] = field(default_factory=dict)
+    least_notional: Decimal | float = 0.0
+    width: int | None = None
 
 
 class LineFormat(Protocol):
@@ -144,8 +167,15 @@ def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
+def _readable_lines(options: FormatOptions) -> LineFormat:
+    # It measures text with rich, which a pipe of JSON need not wait for.
+    from k2cli.display.lines import ReadableLines
+
+    return ReadableLines(options)
+
+
 FORMATS: Mapping[str, Callable[[FormatOptions], LineFormat]] = MappingProxyType(
-    {"json": JsonLines, "csv": CsvLines, "lines": ReadableLines}
+    {"json": JsonLines, "csv": CsvLines, "lines": _readable_lines}
 )
 """Every format by the name a user types; a new one is one entry here."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -13,8 +12,8 @@ from k2cli.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from decimal import Decimal
 
+    from k2cli.display.formats import FormatOptions
     from k2cli.trade import TradeV2
 
 # The terminal's own palette, so that it suits a dark and a light background.
@@ -26,28 +25,6 @@ _RESET = "\x1b[0m"
 
 BACKFILL_MARK = "backfill"
 _MARGIN = 2  # cells between columns
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormatOptions:
-    """What a line format may need to know.
-
-    Attributes:
-        colour: Whether escape sequences for colour are wanted.
-        symbols: The symbols to come, as far as known; columns are laid out for them.
-        price_decimals: Decimals of a symbol's tick size, by symbol.
-        size_decimals: Decimals of a symbol's step size, by symbol.
-        least_notional: The least notional of the trades to come, in the quote asset;
-            0 for any.
-        width: Cells of the reader's screen; ``None`` for no limit, as of a file.
-    """
-
-    colour: bool = False
-    symbols: Collection[str] = ()
-    price_decimals: Mapping[str, int] = field(default_factory=dict)
-    size_decimals: Mapping[str, int] = field(default_factory=dict)
-    least_notional: Decimal | float = 0.0
-    width: int | None = None
 
 
 class _NumberColumn:

@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from k2cli.display.formats import CSV_COLUMNS, FORMATS, line_format
-from k2cli.display.lines import FormatOptions
+from k2cli.display.formats import CSV_COLUMNS, FORMATS, FormatOptions, line_format
 from k2cli.errors import SettingsError
 from k2cli.trade import TradeV2
 
