@@ -57,6 +57,8 @@ class StreamConnection(ClientConnection):
         super().__init__(*args, **kwargs)
         self._receiver: Receiver | None = None
         self._held = True
+        # Frames behind an error or a close do not count.
+        self._is_void = False
         self._has_ended = False
         self._is_lost = False
         self._head = b""
@@ -76,9 +78,11 @@ class StreamConnection(ClientConnection):
         self.transport.pause_reading()
 
     def let_go(self) -> None:
-        """Go on after ``begin`` or ``hold``, from the event loop."""
+        """Go on after ``begin`` or ``hold``, from the event loop.
+
+        Only when what was read is handed on, more is read: TLS has some ready at once.
+        """
         self._held = False
-        self.transport.resume_reading()
         self.loop.call_soon(self._hand_on)
 
     def data_received(self, data: bytes) -> None:
@@ -142,7 +146,7 @@ class StreamConnection(ClientConnection):
         text = data.decode("latin-1")
         position = 0
         while position < len(data) and not self._held:
-            if not self._is_sound():
+            if self._is_void:
                 self._leave(data[position:])
                 position = len(data)
                 break
@@ -169,17 +173,19 @@ class StreamConnection(ClientConnection):
                 self._leave(data[position:end])
             position = end
         self._unread = data[position:]
-        if self._is_lost and not self._held:
+        if self._held:
+            return
+        if self._is_lost:
             receiver.over()
+        else:
+            self.transport.resume_reading()
 
     def _leave(self, data: bytes) -> None:
         """Leave data to the package, which takes none behind the end."""
         if not self._has_ended:
             super().data_received(data)
-
-    def _is_sound(self) -> bool:
-        """Tell whether frames still count: none does behind an error or a close."""
-        return self.protocol.parser_exc is None and self.protocol.close_rcvd is None
+            protocol = self.protocol
+            self._is_void = bool(protocol.parser_exc or protocol.close_rcvd)
 
 
 def _is_refused(header: bytes) -> bool:

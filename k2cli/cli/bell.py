@@ -64,6 +64,10 @@ class Bell(Redrawn):
         """Hand trades on."""
         return self._output.write_burst(burst, start, stop)
 
+    def waits_seconds(self) -> float:
+        """Tell for how long the output has waited for a reader."""
+        return self._output.waits_seconds()
+
     def finish(self) -> None:
         """Let go of what holds up the end."""
         self._output.finish()

@@ -31,6 +31,9 @@ class Output(Protocol):
     ) -> Awaitable[None] | None:
         """Take some of the trades of a burst, as ``write`` would one by one."""
 
+    def waits_seconds(self) -> float:
+        """Tell for how long what was written has waited for a reader; 0 if not."""
+
     def finish(self) -> None:
         """Let go of readers that hold up the end."""
 

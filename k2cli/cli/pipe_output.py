@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from k2cli.cli.stdout import RecordWriter
 from k2cli.display.formats import JsonLines
+from k2cli.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ class PipeOutput:
         self._make_format = make_format
         self._numbered = numbered
         self._number = 0
+        self._tail: Tail | None = None
         self._writer: RecordWriter | None = None
         self._format: LineFormat | None = None
         self._header = b""
@@ -38,6 +40,7 @@ class PipeOutput:
         """Make ready to write."""
         self._format = self._make_format(tail)
         self._header = self._format.header()
+        self._tail = tail
         self._writer = RecordWriter(tail.reader_left)
 
     def write(self, trade: TradeV2) -> Awaitable[None] | None:
@@ -67,14 +70,27 @@ class PipeOutput:
             )
         return self._writer.write("".join(lines).encode())
 
+    def waits_seconds(self) -> float:
+        """Tell how long the reader of stdout has not read what waits for it."""
+        return self._writer.waits_seconds() if self._writer is not None else 0.0
+
     def finish(self) -> None:
         """Stop waiting for a reader that does not read."""
         if self._writer is not None:
             self._writer.abandon()
 
     def close(self) -> None:
-        """Let go of stdout."""
+        """Let go of stdout; say so if its reader has not read all."""
         self.finish()
+        if self._writer is not None and self._tail is not None:
+            records = self._writer.left_out
+            if records:
+                self._tail.stop.fail(
+                    OutputError(
+                        f"stdout was not read: {records:,} of its records are left out",
+                        "Let its reader read to the end, or record to a file",
+                    )
+                )
 
     def _line(self, trade: TradeV2) -> bytes:
         assert self._format is not None, "written before the start"  # noqa: S101 - for the type checker

@@ -104,6 +104,10 @@ class RecordingOutput(Redrawn):
             return None
         return self._pipe.write_burst(burst, start, stop)
 
+    def waits_seconds(self) -> float:
+        """Tell how long the reader of stdout has not read, if records go there."""
+        return self._pipe.waits_seconds() if self._pipe is not None else 0.0
+
     def finish(self) -> None:
         """Stop waiting for a reader that does not read."""
         if self._pipe is not None:

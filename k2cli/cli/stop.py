@@ -69,11 +69,8 @@ class Stop:
             for number in taken:
                 if sys.platform != "win32":
                     loop.remove_signal_handler(number)
-                # What is left takes a moment; a signal now ends it at once.
-                ends = number is signal.SIGINT
-                signal.signal(
-                    number, signal.default_int_handler if ends else signal.SIG_DFL
-                )
+                # What is left takes a moment, account included.
+                signal.signal(number, lambda *_: self._signalled())
 
     async def unless_requested(self, work: Coroutine[Any, Any, Any]) -> bool:
         """Do some work, but drop it when the end is asked for.

@@ -22,6 +22,7 @@ from k2cli.errors import (
     ExchangeUnreachable,
     ExitStatus,
     K2Error,
+    OutputError,
     ReaderGone,
 )
 
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
 # The first connection is tried for so long: long enough for a server that restarts,
 # short enough for an address that is wrong.
 FIRST_SECONDS = 12.0
-# How long a reader of stdout that does not read may hold up the end.
+# How long a reader of stdout may hold up the end: one that does not read, and one that
+# reads slowly.
 LAST_WRITE_SECONDS = 2.0
+LAST_SECONDS = 10.0
 # How long repairs may hold up the end: when a limit was reached, and after a signal.
 LAST_REPAIR_SECONDS = 10.0
 SIGNALLED_REPAIR_SECONDS = 3.0
@@ -137,6 +140,9 @@ class Tail:
             )
             account["trades_written"] = self.capture.trades_written
             account["platform_sequence"] = self.capture.platform_sequence
+        error = self.stop.error
+        if isinstance(error, OutputError) and not isinstance(error, ReaderGone):
+            account["verdict"] = "unwritten"
         account["uptime_seconds"] = round(self.uptime_seconds(), 3)
         # There is none yet while the end of a capture is being read.
         connected = hasattr(self, "client")
@@ -244,12 +250,22 @@ class Tail:
     @contextmanager
     def _patience(self) -> Iterator[None]:
         """Let a reader of stdout that has stopped reading not hold up the end."""
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(LAST_WRITE_SECONDS, self.output.finish)
+        watching = asyncio.create_task(self._watch_reader())
         try:
             yield
         finally:
-            timer.cancel()
+            watching.cancel()
+
+    async def _watch_reader(self) -> None:
+        """Let go of a reader that does not read any more, or takes too long."""
+        begun_seconds = time.monotonic()
+        while True:
+            await asyncio.sleep(LAST_WRITE_SECONDS / 10)
+            passed_seconds = time.monotonic() - begun_seconds
+            stuck_seconds = min(self.output.waits_seconds(), passed_seconds)
+            if stuck_seconds >= LAST_WRITE_SECONDS or passed_seconds >= LAST_SECONDS:
+                self.output.finish()
+                return
 
     async def _finish(self) -> None:
         """Let repairs that are under way come to an end, if that does not take long.

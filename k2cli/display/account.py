@@ -54,6 +54,8 @@ def verdict_line(account: Mapping[str, Any]) -> Text:
     text = counted(account["trades"], "trade")
     if account["repaired"]:
         text += f", {account['repaired']:,} of them repaired"
+    if account["verdict"] == "unwritten":
+        return Text(f"not all written: {text} received", ALARM)
     if account["missing"]:
         return Text(f"incomplete: {text}, {account['missing']:,} missing", ALARM)
     return Text(f"complete: {text}, nothing missing", "bold green")

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import json
 import os
+import re
 import signal
 from io import StringIO
 
@@ -133,9 +134,16 @@ async def test_a_pipe_that_nobody_reads_does_not_hold_up_the_end_for_long(
 
     process.send_signal(signal.SIGTERM)
     ended = await k2.end(process)
-    os.close(reading)
 
-    assert ended.status == 0
+    # It says what it could not hand over, and leaves the reader whole lines.
+    assert ended.status == 5
+    assert "not all written" in ended.err
+    assert re.search(r"[1-9]\d* of its records are left out", ended.err)
+    text = b""
+    while piece := os.read(reading, 65536):
+        text += piece
+    os.close(reading)
+    assert text.endswith(b"\n")
 
 
 def _wait_until_full(reading: int) -> None:
@@ -188,7 +196,7 @@ async def test_quote_and_base_choose_from_the_catalog(
 
     quotes = {json.loads(line)["currency"] for line in by_quote.lines}
     assert quotes == {"USDT"}
-    assert len({json.loads(line)["symbol"] for line in by_quote.lines}) > 5
+    assert len({json.loads(line)["symbol"] for line in by_quote.lines}) > 1
     assert {json.loads(line)["symbol"] for line in by_both.lines} == {"ETHBTC"}
 
 
