@@ -156,17 +156,18 @@ class StreamConnection(ClientConnection):
                 if position > begun or self._held:
                     continue
             start, end = _payload(data, position)
-            if end - start > MAX_FRAME_BYTES or _is_refused(
-                data[position : position + 2]
-            ):
+            header = data[position : position + 2]
+            refused = end - start > MAX_FRAME_BYTES or _is_refused(header)
+            if refused:
                 # The package ends the connection as soon as it sees the header.
                 end = len(data)
             if end > len(data):
                 break
             if (
-                self._fragments is None
-                and data[position] == _FIN_TEXT
-                and data[position + 1] < _MASKED
+                not refused
+                and self._fragments is None
+                and header[0] == _FIN_TEXT
+                and header[1] < _MASKED
             ):
                 receiver.message(data[start:end], self._received_us)
             else:
@@ -182,7 +183,9 @@ class StreamConnection(ClientConnection):
 
     def _leave(self, data: bytes) -> None:
         """Leave data to the package, which takes none behind the end."""
-        if not self._has_ended:
+        if self._has_ended:
+            self._is_void = self._is_void or data[0] & 0x0F == Opcode.CLOSE
+        else:
             super().data_received(data)
             protocol = self.protocol
             self._is_void = bool(protocol.parser_exc or protocol.close_rcvd)
