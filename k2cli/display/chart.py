@@ -32,12 +32,15 @@ def chart_lines(
         height: Lines, at least 2.
     """
     prices = state.trend(window_seconds)
-    ends = [precision.mean_price(state.symbol, f(prices)) for f in (max, min)]
-    high, low = ("".join(end) for end in ends)
-    room = max(len(high), len(low))
-    labels = [high, *[""] * (height - 2), low]
+    high, low = max(prices), min(prices)
+    marked = {0: high, height - 1: low} if high > low else {height // 2: low}
+    labels = {
+        line: "".join(precision.mean_price(state.symbol, price))
+        for line, price in marked.items()
+    }
+    room = max(map(len, labels.values()))
     chart = line_chart(prices, width - room - 1, height)
     return [
-        styled([(line, "cyan"), (f" {label:>{room}}", "dim")])
-        for line, label in zip(chart, labels, strict=True)
+        styled([(line, "cyan"), (f" {labels.get(index, ''):>{room}}", "dim")])
+        for index, line in enumerate(chart)
     ]

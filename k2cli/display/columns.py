@@ -281,7 +281,7 @@ COLUMNS = (
         8,
         "right",
         lambda row: _scaled(row.state.notional),
-        "traded since the start, in the quote asset",
+        "traded since the start, in the quote asset; sorting converts nothing",
         sort_key=lambda row: row.state.notional,
     ),
     Column(

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from k2cli.display.columns import COLUMNS, LARGE_MARK
 from k2cli.display.digits import span_text
-from k2cli.display.status import fit
+from k2cli.display.status import BACKFILL_MARK, fit
 
 if TYPE_CHECKING:
     from k2cli.display.controls import Controls
@@ -25,9 +25,12 @@ _KEYS = (
 )
 _MARKS = (
     ("● ○", "the connection delivers, or does not"),
-    ("✓ ✗", "nothing is missing, or so many trades are, being repaired or lost"),
+    (
+        f"✓ {BACKFILL_MARK} ✗",
+        "nothing is missing; missing trades are being fetched; they are lost",
+    ),
     (LARGE_MARK, "a large trade, as of the column size"),
-    ("↺", "a trade that came late, from the history, to fill a gap"),
+    (BACKFILL_MARK, "a trade that came late, from the history, to fill a gap"),
 )
 _LEFT = 16
 

@@ -19,6 +19,8 @@ from k2cli.display.tape import Tape
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from k2cli.display.controls import Controls
     from k2cli.display.market import MarketState
     from k2cli.display.precision import Precision
@@ -131,31 +133,34 @@ class ScreenView:
             lines.append(fit(Text(f" {what}", "dim"), width))
         if tape_room:
             # Rows that the filter took away are the tape's.
-            lines += self._lower(market, shown[:1], controls, width, room - len(lines))
+            charted = _charted(shown, controls, are_all=limit >= len(states))
+            lines += self._lower(market, charted, controls, width, room - len(lines))
         return lines, _note(controls, first, len(shown), len(states), len(market))
 
     def _lower(
         self,
         market: MarketState,
-        first: list[SymbolState],
+        charted: SymbolState | None,
         controls: Controls,
         width: int,
         room: int,
     ) -> list[Text]:
-        """Draw the tape, and where there is room the first row's price beside it."""
+        """Draw the tape, and where there is room one symbol's price beside it."""
         title = "── latest trades, UTC "
         tape = self._tape.lines(market, controls, width=width, room=room - 1)
         left = self._tape.width + _CHART_GAP
         chart_width = min(width - left - 1, _WIDEST_CHART)
-        quiet = not first or first[0].is_quiet
-        if quiet or chart_width < _NARROWEST_CHART or room <= _LEAST_CHART:
+        small = chart_width < _NARROWEST_CHART or room <= _LEAST_CHART
+        if charted is None or small:
             return [fit(Text(title.ljust(width, "─"), "dim"), width), *tape]
         window = controls.window_seconds
-        name = f"{printable(first[0].symbol, 20)}, {span_text(window)} "
+        kept = charted.window(window)
+        span = span_text(window) if kept and kept.is_full else "since the start"
+        name = f"{printable(charted.symbol, 20)}, {span} "
         head = Text(title.ljust(left - 1, "─") + " " + name, "dim")
         head.append("─" * (width - cell_len(head.plain)))
         chart = chart_lines(
-            first[0], self._precision, window, width=chart_width, height=room - 1
+            charted, self._precision, window, width=chart_width, height=room - 1
         )
         lines = [head]
         for index, line in enumerate(chart):
@@ -164,6 +169,19 @@ class ScreenView:
             beside.append(" " * (left - cell_len(beside.plain)))
             lines.append(beside.append_text(line))
         return lines
+
+
+def _charted(
+    shown: Sequence[SymbolState], controls: Controls, *, are_all: bool
+) -> SymbolState | None:
+    """Choose the symbol to chart: the first by the order that rows are in, if any.
+
+    Rows that all fit are in none, unless it was asked for: then it is the busiest.
+    """
+    traded = [state for state in shown if not state.is_quiet]
+    if are_all and controls.sort is None:
+        return max(traded, key=lambda state: state.trades, default=None)
+    return next(iter(traded), None)
 
 
 def _tape_room(controls: Controls, symbols: int, room: int) -> int:

@@ -39,7 +39,7 @@ BUSY = replace(
     label="REPLAY",
     connection="reconnecting in 5 s (attempt 2 of 10)",
     gaps=3,
-    missing=2,
+    lost=2,
     duplicates=7,
     log_message="a long message " * 20,
     recording="/data/" + "x" * 300,
@@ -230,16 +230,27 @@ def test_many_symbols_leave_a_part_to_the_tape_where_there_is_room() -> None:
     assert "latest trades" in "\n".join(forced)
 
 
-def test_the_price_of_the_first_row_is_drawn_where_the_tape_leaves_room() -> None:
+def test_a_price_is_drawn_where_the_tape_leaves_room() -> None:
     wide = draw(filled(2), LIVE, 120, 40)
     title = next(i for i, line in enumerate(wide) if "latest trades" in line)
-    assert "币安人生USDT, 5 min ─" in wide[title]
-    assert wide[title + 1].endswith("  0.1523") or "0.1523" in wide[title + 1]
+    assert "PEPEUSDT, since the start ─" in wide[title]
+    # It never changed: a line in the middle, with its price.
+    (flat,) = [line for line in wide[title:] if "⠒⠒⠒" in line]
+    assert flat.endswith("⠒⠒⠒ 0.00001234")
     picked = draw(filled(12), LIVE, 120, 40, filter="PEPE", window_seconds=60.0)
-    assert "PEPEUSDT, 1 min ─" in "\n".join(picked)
-    assert "5 min ─" not in "\n".join(draw(filled(2), LIVE, 80, 24))
+    assert "PEPEUSDT, since the start ─" in "\n".join(picked)
+    assert "the start ─" not in "\n".join(draw(filled(2), LIVE, 80, 24))
     quiet = MarketState(["BTCUSDT"], started_seconds=0.0)
     assert "BTCUSDT, " not in "\n".join(draw(quiet, LIVE, 120, 40))
+
+
+def test_the_price_drawn_is_that_of_the_busiest_unless_rows_are_in_order() -> None:
+    market = MarketState(["AUSDT", "BUSDT", "CUSDT"], started_seconds=0.0)
+    for number, symbol in enumerate(["BUSDT", "CUSDT", "CUSDT"]):
+        market.observe([(symbol, "10", "1", "BUY", number, number, False)], 1.0)
+    assert "CUSDT, since" in "\n".join(draw(market, LIVE, 120, 40))
+    by_name = draw(market, LIVE, 120, 40, sort="symbol")
+    assert "BUSDT, since" in "\n".join(by_name)
 
 
 def test_large_and_repaired_trades_are_marked_on_the_tape() -> None:
