@@ -67,7 +67,8 @@ def line_chart(values: Sequence[float], cells: int, lines: int) -> list[str]:
         for dot in range(min(start, row), max(start, row) + 1):
             grid[dot // 4][column // 2] |= _DOTS[column % 2][dot % 4]
         before = row
-    return ["".join(map(chr, line)) for line in grid]
+    # A space where there is no dot: not every font leaves that pattern empty.
+    return ["".join(map(chr, line)).replace(chr(_NO_DOTS), " ") for line in grid]
 
 
 def balance_bar(share: float, cells: int) -> tuple[str, str]:

@@ -58,8 +58,9 @@ class ReadableLines:
     ten times larger than usual (see ``Magnitude``) ends in ``◆``, one that came from
     the history to fill a gap in ``backfill``.
 
-    Points stand below points; where the screen is too narrow for that, numbers stand
-    flush right, and the notional goes without its asset.
+    Numbers align as of ``NumberColumn``. Where the screen is too narrow, they stand
+    flush right, and the notional goes without its asset; then the time goes without
+    its milliseconds.
 
     Args:
         options: Colour, width, symbols, and decimals by symbol.
@@ -96,14 +97,18 @@ class ReadableLines:
         self._size.take(size)
         self._notional_cells = max(self._notional_cells, len(notional))
 
-        narrow = options.width is not None and self._cells() > options.width
+        width = options.width
+        narrow = width is not None and self._cells(narrow=False) > width
+        tight = width is not None and self._cells(narrow=True) > width
+        time = clock_text(trade.timestamp)
+        flush = True if narrow else None
         name = symbol + " " * (self._symbol_cells - cell_len(symbol))
         columns = (
-            clock_text(trade.timestamp),
+            time.partition(".")[0] if tight else time,
             name,
             f"{side:<4}",
-            self._price.text(price, flush=narrow),
-            self._size.text(size, flush=narrow),
+            self._price.text(price, flush=flush),
+            self._size.text(size, flush=flush),
             notional.rjust(self._notional_cells),
             "" if narrow else f" {printable(trade.currency)}",
         )
@@ -119,10 +124,12 @@ class ReadableLines:
     def _take_symbol(self, symbol: str) -> None:
         self._symbol_cells = max(self._symbol_cells, cell_len(symbol))
 
-    def _cells(self) -> int:
-        """Tell how wide a line is that has all its room."""
-        numbers = self._price.cells(flush=False) + 3 + self._size.cells(flush=False)
-        columns = (12, self._symbol_cells, 4, numbers, self._notional_cells + 5)
+    def _cells(self, *, narrow: bool) -> int:
+        """Tell how wide a line is, its time to the millisecond."""
+        flush = True if narrow else None
+        numbers = self._price.cells(flush=flush) + 3 + self._size.cells(flush=flush)
+        worth = self._notional_cells + (0 if narrow else 5)
+        columns = (12, self._symbol_cells, 4, numbers, worth)
         return sum(columns) + _MARGIN * (len(columns) - 1)
 
 

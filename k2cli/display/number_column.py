@@ -21,7 +21,7 @@ class NumberColumn:
     def __init__(self, whole: int = 0, decimals: int = 0) -> None:
         self._whole = whole
         self._fraction = decimals + 1 if decimals else 0
-        self._longest = whole
+        self._longest = max(whole, 1 + self._fraction)
 
     def take(self, number: tuple[str, str]) -> None:
         """Make room for a number, given as what is before its point and the rest."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from heapq import nlargest
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.text import Text
 
-from k2cli.display.chart import chart_lines
+from k2cli.display.chart import chart_column, charts_in
 from k2cli.display.columns import COLUMNS
 from k2cli.display.digits import span_text
 from k2cli.display.frame import Frame
@@ -16,7 +17,6 @@ from k2cli.display.order import Order
 from k2cli.display.status import fit, footer_lines, header_line, message_line
 from k2cli.display.table import Table
 from k2cli.display.tape import Tape
-from k2cli.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +39,8 @@ _TAPE_PART = 4
 _LEAST_TAPE = 3
 # Where it is this large at least, there is a chart beside the tape.
 _LEAST_CHART = 6
-_NARROWEST_CHART = 30
-_WIDEST_CHART = 200
+_NARROWEST_CHART = 31
+_WIDEST_CHART = 201
 _CHART_GAP = 2
 
 _HEADERS = {column.name: column.header for column in COLUMNS}
@@ -133,37 +133,38 @@ class ScreenView:
             lines.append(fit(Text(f" {what}", "dim"), width))
         if tape_room:
             # Rows that the filter took away are the tape's.
-            charted = _charted(shown, controls, are_all=limit >= len(states))
-            lines += self._lower(market, charted, controls, width, room - len(lines))
+            room -= len(lines)
+            charted = _charted(
+                shown, controls, charts_in(room), are_all=limit >= len(states)
+            )
+            lines += self._lower(market, charted, controls, width, room)
         return lines, _note(controls, first, len(shown), len(states), len(market))
 
     def _lower(
         self,
         market: MarketState,
-        charted: SymbolState | None,
+        charted: Sequence[SymbolState],
         controls: Controls,
         width: int,
         room: int,
     ) -> list[Text]:
-        """Draw the tape, and where there is room one symbol's price beside it."""
+        """Draw the tape, and where there is room symbols' prices beside it."""
         title = "── latest trades, UTC "
         tape = self._tape.lines(market, controls, width=width, room=room - 1)
         left = self._tape.width + _CHART_GAP
-        chart_width = min(width - left - 1, _WIDEST_CHART)
-        small = chart_width < _NARROWEST_CHART or room <= _LEAST_CHART
-        if charted is None or small:
+        chart_width = min(width - left, _WIDEST_CHART)
+        if not charted or chart_width < _NARROWEST_CHART or room <= _LEAST_CHART:
             return [fit(Text(title.ljust(width, "─"), "dim"), width), *tape]
-        window = controls.window_seconds
-        kept = charted.window(window)
-        span = span_text(window) if kept and kept.is_full else "since the start"
-        name = f"{printable(charted.symbol, 20)}, {span} "
-        head = Text(title.ljust(left - 1, "─") + " " + name, "dim")
-        head.append("─" * (width - cell_len(head.plain)))
-        chart = chart_lines(
-            charted, self._precision, window, width=chart_width, height=room - 1
+        first, *charts = chart_column(
+            charted,
+            self._precision,
+            controls.window_seconds,
+            width=chart_width,
+            height=room,
         )
-        lines = [head]
-        for index, line in enumerate(chart):
+        first.append("─" * (width - left - chart_width), "dim")
+        lines = [Text.assemble((title.ljust(left - 1, "─") + " ", "dim"), first)]
+        for index, line in enumerate(charts):
             beside = tape[index] if index < len(tape) else Text()
             beside = fit(beside, left)
             beside.append(" " * (left - cell_len(beside.plain)))
@@ -172,16 +173,17 @@ class ScreenView:
 
 
 def _charted(
-    shown: Sequence[SymbolState], controls: Controls, *, are_all: bool
-) -> SymbolState | None:
-    """Choose the symbol to chart: the first by the order that rows are in, if any.
+    shown: Sequence[SymbolState], controls: Controls, count: int, *, are_all: bool
+) -> list[SymbolState]:
+    """Choose the symbols to chart: the first by the order that rows are in, if any.
 
     Rows that all fit are in none, unless it was asked for: then it is the busiest.
     """
     traded = [state for state in shown if not state.is_quiet]
-    if are_all and controls.sort is None:
-        return max(traded, key=lambda state: state.trades, default=None)
-    return next(iter(traded), None)
+    if not are_all or controls.sort is not None:
+        return traded[:count]
+    busiest = nlargest(count, traded, key=lambda state: state.trades)
+    return [state for state in traded if state in busiest]
 
 
 def _tape_room(controls: Controls, symbols: int, room: int) -> int:

@@ -231,7 +231,7 @@ def test_many_symbols_leave_a_part_to_the_tape_where_there_is_room() -> None:
 
 
 def test_a_price_is_drawn_where_the_tape_leaves_room() -> None:
-    wide = draw(filled(2), LIVE, 120, 40)
+    wide = draw(filled(2), LIVE, 120, 20)
     title = next(i for i, line in enumerate(wide) if "latest trades" in line)
     assert "PEPEUSDT, since the start ─" in wide[title]
     # It never changed: a line in the middle, with its price.
@@ -248,9 +248,19 @@ def test_the_price_drawn_is_that_of_the_busiest_unless_rows_are_in_order() -> No
     market = MarketState(["AUSDT", "BUSDT", "CUSDT"], started_seconds=0.0)
     for number, symbol in enumerate(["BUSDT", "CUSDT", "CUSDT"]):
         market.observe([(symbol, "10", "1", "BUY", number, number, False)], 1.0)
-    assert "CUSDT, since" in "\n".join(draw(market, LIVE, 120, 40))
-    by_name = draw(market, LIVE, 120, 40, sort="symbol")
-    assert "BUSDT, since" in "\n".join(by_name)
+    assert "CUSDT, since" in "\n".join(draw(market, LIVE, 120, 20))
+    by_name = "\n".join(draw(market, LIVE, 120, 20, sort="symbol"))
+    assert "BUSDT, since" in by_name
+    assert "CUSDT, since" not in by_name
+
+
+def test_tall_screens_have_charts_of_several_symbols() -> None:
+    lines = draw(filled(12), LIVE, 250, 70)
+    titles = [line.partition(", since")[0] for line in lines if ", since" in line]
+    # The busiest five, in the order of their rows.
+    charted = [title.split()[-1] for title in titles]
+    assert charted == [f"COIN{i}USDT" for i in (0, 1, 2, 3, 8)]
+    assert lines.index(next(line for line in lines if "─ COIN0USDT" in line)) == 15
 
 
 def test_large_and_repaired_trades_are_marked_on_the_tape() -> None:
