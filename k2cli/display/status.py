@@ -241,6 +241,8 @@ def message_line(status: Status, note: str, width: int) -> Text:
 
 def _facts(status: Status) -> list[Part]:
     facts = _verdict(status)
+    if not (status.trades or status.gaps or status.reconnects):
+        return facts
     facts.append(Part(Text(_count(status.trades, "trade")), 3))
     counts = (
         (_count(status.gaps, "gap"), status.gaps, 5, 51),

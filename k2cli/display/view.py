@@ -112,7 +112,7 @@ class ScreenView:
         now_seconds: float,
     ) -> tuple[list[Text], str]:
         if controls.shows_help:
-            return help_lines(controls, width), "Esc closes the help"
+            return _help(controls, width, room)
         tape_room = _tape_room(controls, len(market), room)
         limit = max(1, room - 1 - tape_room)
         states = self._order.rows(
@@ -170,6 +170,19 @@ class ScreenView:
             beside.append(" " * (left - cell_len(beside.plain)))
             lines.append(beside.append_text(line))
         return lines
+
+
+def _help(controls: Controls, width: int, room: int) -> tuple[list[Text], str]:
+    """Draw the part of the help that fits."""
+    lines = help_lines(controls, width)
+    controls.page_rows = room
+    controls.help_row = max(0, min(controls.help_row, len(lines) - room))
+    shown = lines[controls.help_row : controls.help_row + room]
+    note = "Esc closes the help"
+    if len(shown) < len(lines):
+        last = controls.help_row + len(shown)
+        note = f"{last} of {len(lines)} lines, n and p page · {note}"
+    return shown, note
 
 
 def _charted(

@@ -89,7 +89,7 @@ def test_zeros_are_told_where_nothing_else_needs_the_room() -> None:
 
 
 def test_only_what_has_come_and_goes_on_is_complete() -> None:
-    assert footer(replace(LIVE, trades=0)).startswith(" no trades yet ")
+    assert footer(replace(LIVE, trades=0)).startswith(" no trades yet     ")
     dropped = replace(LIVE, connection="reconnecting in 5 s")
     assert footer(dropped).startswith(" complete so far  204,118 trades ")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -357,6 +358,26 @@ def test_the_next_page_is_offered_where_there_is_one() -> None:
 
     assert "n next page" not in keys(filled(2))
     assert "n next page" in keys(filled(300))
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 15), (80, 24)])
+def test_the_help_is_paged_where_it_does_not_fit(width: int, height: int) -> None:
+    controls = Controls(shows_help=True, has_keys=True)
+    view, seen = ScreenView(Precision()), ""
+    for _ in range(9):
+        lines = plain(
+            view.frame(
+                filled(2), LIVE, controls, width=width, height=height, now_seconds=2.0
+            )
+        )
+        assert "Esc closes the help" in "".join(lines)
+        seen += "\n".join(lines)
+        controls.press("n")
+    assert controls.first_row == 0
+    for name in ("keys", "marks", "columns", "symbol", "side", "size", "trades"):
+        assert re.search(rf"^ {name}\b", seen, re.MULTILINE)
+    controls.press("home")
+    assert controls.help_row == 0
 
 
 def test_the_help_names_every_column_and_mark_on_a_tall_screen() -> None:
