@@ -112,7 +112,7 @@ def _account_lines(tail: Tail) -> list[str]:
         most = max(_LEAST_SYMBOLS, console.height - _LINES_BESIDE_SYMBOLS)
     with console.capture() as captured:
         for line in account_lines(account, most=most):
-            console.print(line, soft_wrap=True)
+            console.print(line, soft_wrap=not console.is_terminal)
     return captured.get().splitlines()
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from k2cli.display.symbol import SymbolState
 
 LARGE_MARK = "◆"
-LARGE_STYLE = "bold yellow"
+LARGE_STYLE = "bold magenta"
 SIDE_STYLES = {"BUY": "green", "SELL": "red"}
 
 _UP, _DOWN = "green", "red"

@@ -122,7 +122,7 @@ def _wholeness(progress: Progress) -> Text:
     if progress.lost:
         return Text(f"{progress.lost:,} missing", ALARM)
     if progress.repairing:
-        return Text(f"repairing {progress.repairing:,}", "bold yellow")
+        return Text(f" repairing {progress.repairing:,} ", ATTENTION)
     if progress.connection != LIVE:
         return Text("nothing missing so far")
     return Text("nothing missing", "green")
