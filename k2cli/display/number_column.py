@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-# Blank cells in a column from which on its points are not worth aligning: a price of
+# Blank cells that aligned points may leave in a column, and no more: a price of
 # 0.00001174 below one of 61,837.63 would tear it apart.
-_WIDEST_HOLE = 3
+_WIDEST_HOLE = 2
 
 
 class NumberColumn:
