@@ -183,7 +183,7 @@ async def test_quote_and_base_choose_from_the_catalog(
 ) -> None:
     k2.use(market)
 
-    by_quote = await k2("stream", "--quote", "usdt", "-n", "200")
+    by_quote = await k2("stream", "--quote", "usdt", "-n", "2000")
     by_both = await k2("stream", "--base", "ETH", "--quote", "BTC", "-n", "2")
 
     quotes = {json.loads(line)["currency"] for line in by_quote.lines}
