@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # Of hundreds of symbols, a terminal gets those that leave the verdict on its screen.
 _LEAST_SYMBOLS = 10
 _LINES_BESIDE_SYMBOLS = 8
+# A catalog takes a moment. If it takes longer, a person is told what is waited for.
+_SILENT_SECONDS = 1.5
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -80,12 +82,20 @@ def run_tail(
             loop = asyncio.get_running_loop()
             for number in {signal.SIGUSR1, getattr(signal, "SIGINFO", signal.SIGUSR1)}:
                 loop.add_signal_handler(number, give_account_so_far)
+        waiting = asyncio.create_task(_say_what_is_waited_for(tail))
         try:
             return await tail.run()
         finally:
+            waiting.cancel()
             give_account()
 
     return asyncio.run(run())
+
+
+async def _say_what_is_waited_for(tail: Tail) -> None:
+    await asyncio.sleep(_SILENT_SECONDS)
+    if tail.account() is None:
+        log.info("Waiting for the exchange to tell its symbols")
 
 
 def _account_lines(tail: Tail) -> list[str]:
@@ -103,7 +113,7 @@ def _account_lines(tail: Tail) -> list[str]:
         most = max(_LEAST_SYMBOLS, console.height - _LINES_BESIDE_SYMBOLS)
     with console.capture() as captured:
         for line in account_lines(account, most=most):
-            console.print(line, soft_wrap=True)
+            console.print(line, soft_wrap=not console.is_terminal)
     return captured.get().splitlines()
 
 

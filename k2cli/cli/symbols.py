@@ -36,6 +36,7 @@ def symbols(
     text: Annotated[
         str,
         typer.Argument(
+            metavar="TEXT",
             help="Part of a symbol's name.",
             show_default=False,
             autocompletion=complete_symbol,

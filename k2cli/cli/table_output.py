@@ -198,7 +198,9 @@ class TableOutput(Redrawn):
         tail = self._tail
         assert tail is not None, "drawn before the start"  # noqa: S101 - for the type checker
         last = tail.flow.last_trade
-        simulated = tail.source.simulated if last is None else last.exchange == "SIM"
+        repairing = tail.ledger.open
+        # Any address may be that of a made-up market: its trades say it.
+        exchange = "SIM" if tail.source.simulated else ""
         capture = tail.capture
         # A replay's trades are from another day: their age says nothing.
         lag_us = None
@@ -206,7 +208,7 @@ class TableOutput(Redrawn):
             lag_us = self._lag.look(last, now_seconds)
         return Status(
             host=tail.source.name,
-            exchange="SIM" if simulated else "BINANCE",
+            exchange=last.exchange if last is not None else exchange,
             connection=tail.connection(),
             uptime_seconds=tail.uptime_seconds(),
             trades=tail.flow.passed,
@@ -214,7 +216,8 @@ class TableOutput(Redrawn):
             reconnects=tail.client.reconnects,
             gaps=tail.ledger.gaps,
             repaired=tail.ledger.repaired,
-            missing=tail.ledger.missing,
+            repairing=repairing,
+            lost=tail.ledger.missing - repairing,
             duplicates=tail.ledger.duplicates,
             lag_us=lag_us,
             is_paused=self._controls.is_paused,

@@ -180,7 +180,8 @@ def _text(report: Report, *, everything: bool) -> bytes:
     most = max(_LEAST_SYMBOLS, console.height // 2) if short else None
     lines = verdict_lines(report.to_dict(), everything=everything, most=most)
     for line in lines:
-        console.print(line, soft_wrap=True)
+        # Where a line is too long for a terminal, it is broken between words.
+        console.print(line, soft_wrap=not console.is_terminal)
     return drawn.getvalue().encode(sys.stdout.encoding, "backslashreplace")
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from k2cli.display.symbol import SymbolState
 
 LARGE_MARK = "◆"
-LARGE_STYLE = "bold yellow"
+LARGE_STYLE = "bold magenta"
 SIDE_STYLES = {"BUY": "green", "SELL": "red"}
 
 _UP, _DOWN = "green", "red"
@@ -281,7 +281,7 @@ COLUMNS = (
         8,
         "right",
         lambda row: _scaled(row.state.notional),
-        "traded since the start, in the quote asset",
+        "traded since the start, in the quote asset; sorting converts nothing",
         sort_key=lambda row: row.state.notional,
     ),
     Column(

@@ -31,6 +31,7 @@ class Controls:
         filter: Part of the names of the symbols to show.
         is_typing: Whether what is typed goes into the filter.
         first_row: First row shown; the screen corrects what is too much.
+        help_row: First line of the help shown; likewise.
         page_rows: Rows on the screen; the screen sets it.
         has_pages: Whether there are more rows than that; likewise.
         has_tape: Whether the tape is on the screen; likewise.
@@ -47,6 +48,7 @@ class Controls:
     filter: str = ""
     is_typing: bool = False
     first_row: int = 0
+    help_row: int = 0
     page_rows: int = 1
     has_pages: bool = False
     has_tape: bool = False
@@ -73,7 +75,7 @@ class Controls:
             "left": lambda: self._scroll(-self.page_rows),
             "down": lambda: self._scroll(1),
             "up": lambda: self._scroll(-1),
-            "home": lambda: self._scroll(-self.first_row),
+            "home": self._to_top,
         }
 
     @property
@@ -153,6 +155,16 @@ class Controls:
 
     def _toggle_help(self) -> None:
         self.shows_help = not self.shows_help
+        self.help_row = 0
 
     def _scroll(self, rows: int) -> None:
-        self.first_row = max(0, self.first_row + rows)
+        if self.shows_help:
+            self.help_row = max(0, self.help_row + rows)
+        else:
+            self.first_row = max(0, self.first_row + rows)
+
+    def _to_top(self) -> None:
+        if self.shows_help:
+            self.help_row = 0
+        else:
+            self.first_row = 0

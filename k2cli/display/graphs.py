@@ -42,7 +42,8 @@ def line_chart(values: Sequence[float], cells: int, lines: int) -> list[str]:
     Args:
         values: Oldest first, evenly spaced; at least one.
         cells: Width.
-        lines: Height; the lowest value is at the bottom, the highest at the top.
+        lines: Height; the lowest value is at the bottom, the highest at the top, and
+            one that never changes in the middle.
 
     Returns:
         As many texts as lines, each as wide as asked for.
@@ -50,6 +51,7 @@ def line_chart(values: Sequence[float], cells: int, lines: int) -> list[str]:
     low, high = min(values), max(values)
     bottom = lines * 4 - 1
     scale = bottom / (high - low) if high > low else 0.0
+    lowest = bottom if high > low else lines // 2 * 4 + 1
     step = (len(values) - 1) / (cells * 2 - 1)
     grid = [[_NO_DOTS] * cells for _ in range(lines)]
     before = None
@@ -59,13 +61,14 @@ def line_chart(values: Sequence[float], cells: int, lines: int) -> list[str]:
         value = values[place] + (values[after] - values[place]) * (
             column * step - place
         )
-        row = bottom - round((value - low) * scale)
+        row = lowest - round((value - low) * scale)
         # From the dot before it without a break, however steep it is.
         start = row if before is None else before + (row > before) - (row < before)
         for dot in range(min(start, row), max(start, row) + 1):
             grid[dot // 4][column // 2] |= _DOTS[column % 2][dot % 4]
         before = row
-    return ["".join(map(chr, line)) for line in grid]
+    # A space where there is no dot: not every font leaves that pattern empty.
+    return ["".join(map(chr, line)).replace(chr(_NO_DOTS), " ") for line in grid]
 
 
 def balance_bar(share: float, cells: int) -> tuple[str, str]:

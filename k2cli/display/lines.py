@@ -8,6 +8,7 @@ from rich.cells import cell_len
 
 from k2cli.display.digits import clock_text, grouped, notional_text
 from k2cli.display.magnitude import Magnitude
+from k2cli.display.number_column import NumberColumn
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
@@ -27,37 +28,6 @@ BACKFILL_MARK = "backfill"
 _MARGIN = 2  # cells between columns
 
 
-class _NumberColumn:
-    """A column of numbers; it only grows, so that the eye keeps it.
-
-    Args:
-        whole: Cells before the point to begin with.
-        decimals: Decimals to make room for from the start on.
-    """
-
-    def __init__(self, whole: int, decimals: int) -> None:
-        self._whole = whole
-        self._fraction = decimals + 1 if decimals else 0
-        self._longest = whole
-
-    def take(self, number: tuple[str, str]) -> None:
-        """Make room for a number, given as what is before its point and the rest."""
-        whole, fraction = map(len, number)
-        self._whole = max(self._whole, whole)
-        self._fraction = max(self._fraction, fraction)
-        self._longest = max(self._longest, whole + fraction)
-
-    def cells(self, *, narrow: bool) -> int:
-        """Tell how wide it is."""
-        return self._longest if narrow else self._whole + self._fraction
-
-    def text(self, number: tuple[str, str], *, narrow: bool) -> str:
-        """Place a number: by its point or, if narrow, by its right end."""
-        if narrow:
-            return "".join(number).rjust(self._longest)
-        return number[0].rjust(self._whole) + number[1].ljust(self._fraction)
-
-
 class ReadableLines:
     """Lines for people: time, symbol, side, price × size, notional, marks.
 
@@ -65,8 +35,9 @@ class ReadableLines:
     ten times larger than usual (see ``Magnitude``) ends in ``◆``, one that came from
     the history to fill a gap in ``backfill``.
 
-    Points stand below points; where the screen is too narrow for that, numbers stand
-    flush right, and the notional goes without its asset.
+    Numbers align as of ``NumberColumn``. Where the screen is too narrow, they stand
+    flush right, and the notional goes without its asset; then the time goes without
+    its milliseconds.
 
     Args:
         options: Colour, width, symbols, and decimals by symbol.
@@ -77,8 +48,8 @@ class ReadableLines:
         self._magnitude = Magnitude(float(options.least_notional))
         self._symbol_cells = 8
         self._notional_cells = 12
-        self._price = _NumberColumn(7, _most(options.price_decimals, options.symbols))
-        self._size = _NumberColumn(3, _most(options.size_decimals, options.symbols))
+        self._price = NumberColumn(7, _most(options.price_decimals, options.symbols))
+        self._size = NumberColumn(3, _most(options.size_decimals, options.symbols))
         for symbol in options.symbols:
             self._take_symbol(printable(symbol))
 
@@ -103,14 +74,18 @@ class ReadableLines:
         self._size.take(size)
         self._notional_cells = max(self._notional_cells, len(notional))
 
-        narrow = options.width is not None and self._cells() > options.width
+        width = options.width
+        narrow = width is not None and self._cells(narrow=False) > width
+        tight = width is not None and self._cells(narrow=True) > width
+        time = clock_text(trade.timestamp)
+        flush = True if narrow else None
         name = symbol + " " * (self._symbol_cells - cell_len(symbol))
         columns = (
-            clock_text(trade.timestamp),
+            time.partition(".")[0] if tight else time,
             name,
             f"{side:<4}",
-            self._price.text(price, narrow=narrow),
-            self._size.text(size, narrow=narrow),
+            self._price.text(price, flush=flush),
+            self._size.text(size, flush=flush),
             notional.rjust(self._notional_cells),
             "" if narrow else f" {printable(trade.currency)}",
         )
@@ -126,10 +101,12 @@ class ReadableLines:
     def _take_symbol(self, symbol: str) -> None:
         self._symbol_cells = max(self._symbol_cells, cell_len(symbol))
 
-    def _cells(self) -> int:
-        """Tell how wide a line is that has all its room."""
-        numbers = self._price.cells(narrow=False) + 3 + self._size.cells(narrow=False)
-        columns = (12, self._symbol_cells, 4, numbers, self._notional_cells + 5)
+    def _cells(self, *, narrow: bool) -> int:
+        """Tell how wide a line is, its time to the millisecond."""
+        flush = True if narrow else None
+        numbers = self._price.cells(flush=flush) + 3 + self._size.cells(flush=flush)
+        worth = self._notional_cells + (0 if narrow else 5)
+        columns = (12, self._symbol_cells, 4, numbers, worth)
         return sum(columns) + _MARGIN * (len(columns) - 1)
 
 

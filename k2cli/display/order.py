@@ -33,6 +33,7 @@ class Order:
         self._sorted: list[SymbolState] = []
         self._asked: tuple[object, ...] = ()
         self._sorted_seconds = 0.0
+        self._sorted_trades = 0
 
     def rows(
         self,
@@ -63,10 +64,15 @@ class Order:
             controls.filter,
             len(market) > limit,
         )
-        due = now_seconds - self._sorted_seconds >= RESORT_SECONDS
+        # At first everything moves: until it settles there is nothing to be read.
+        due = (
+            now_seconds - self._sorted_seconds >= RESORT_SECONDS
+            or market.trades > 2 * self._sorted_trades
+        )
         if asked != self._asked or due or not self._sorted:
             self._sorted = self._sort(market, controls, limit, now_seconds)
             self._asked, self._sorted_seconds = asked, now_seconds
+            self._sorted_trades = market.trades
         return self._sorted
 
     def _sort(

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from k2cli.display.digits import duration_text, size_text
 from k2cli.display.lag import lag_text
-from k2cli.display.status import LIVE, Part, spread
+from k2cli.display.status import ATTENTION, LIVE, Part, spread
 from k2cli.display.symbol_table import ALARM
 from k2cli.errors import printable
 
@@ -108,21 +108,21 @@ def progress_line(progress: Progress, width: int) -> Text:
         parts.append(Part(Text(size_text(progress.size_bytes)), 6))
     parts.append(Part(Text(printable(progress.name, 60), "bold"), 8))
     if progress.simulated:
-        parts.insert(1, Part(Text(" SIMULATED ", "bold black on yellow"), 3))
+        parts.insert(1, Part(Text(" SIMULATED ", ATTENTION), 3))
     return spread(parts, width)
 
 
 def _connection(words: str, *, live: bool) -> Text:
     if live:
         return Text(f"● {words}", "green")
-    return Text(f"○ {printable(words, 60)}", "bold black on yellow")
+    return Text(f"○ {printable(words, 60)}", ATTENTION)
 
 
 def _wholeness(progress: Progress) -> Text:
     if progress.lost:
         return Text(f"{progress.lost:,} missing", ALARM)
     if progress.repairing:
-        return Text(f"repairing {progress.repairing:,}", "bold yellow")
+        return Text(f" repairing {progress.repairing:,} ", ATTENTION)
     if progress.connection != LIVE:
         return Text("nothing missing so far")
     return Text("nothing missing", "green")

@@ -18,9 +18,20 @@ if TYPE_CHECKING:
 LIVE = "live"
 """The ``Status.connection`` of a connection that delivers."""
 
-# Both colours are named, so that the words stand out on any background.
-_ATTENTION = "bold black on yellow"
-_ALARM = "bold white on red"
+# Both colours are named, so that the words stand out on any background; reversed, so
+# that they do without colours too (NO_COLOR takes those, and leaves the rest).
+ATTENTION = "bold reverse yellow on black"
+"""Style of words that are to be noticed: black on yellow."""
+
+ALARM = "bold reverse red on white"
+"""Style of words about what is lost: white on red."""
+
+BACKFILL_MARK = "↺"
+"""Stands for trades that come late, from the history."""
+
+# Priority from which on a part says that there is nothing to say: it takes no place
+# that anything else could use.
+_NOTHING = 50
 
 ROOMY = 40
 """Width in cells from which on there is room for margins and badges."""
@@ -34,7 +45,7 @@ class Status:
 
     Attributes:
         host: Where the trades come from, e.g. ``"stream.binance.com"``.
-        exchange: ``"BINANCE"``, or ``"SIM"`` for the made-up market.
+        exchange: ``"BINANCE"``, ``"SIM"`` for the made-up market; empty while unknown.
         connection: ``LIVE``, or in words what is going on instead, e.g.
             ``"connecting"`` or ``"reconnecting in 5 s (attempt 2 of 10)"``.
         uptime_seconds: How long the stream has been running.
@@ -43,7 +54,8 @@ class Status:
         reconnects: Connections lost and made anew.
         gaps: Jumps in trade ids seen so far.
         repaired: Trades brought back from the history.
-        missing: Trades known to be missing now, being repaired or lost.
+        repairing: Trades missing that may still come.
+        lost: Trades missing for good.
         duplicates: Trades left out because they had come before.
         lag_us: How late trades arrive, as of ``lag_us``; ``None`` if unknown.
         is_paused: Whether the picture stands still.
@@ -62,7 +74,8 @@ class Status:
     reconnects: int = 0
     gaps: int = 0
     repaired: int = 0
-    missing: int = 0
+    repairing: int = 0
+    lost: int = 0
     duplicates: int = 0
     lag_us: int | None = None
     is_paused: bool = False
@@ -140,15 +153,15 @@ def header_line(status: Status, width: int) -> Text:
     roomy = width >= ROOMY
     parts = [Part(Text(" k2 " if roomy else "k2", "bold reverse"), 4)]
     if status.exchange == "SIM":
-        parts.append(Part(Text(" SIMULATED " if roomy else "SIM", _ATTENTION), 0))
-    else:
+        parts.append(Part(Text(" SIMULATED " if roomy else "SIM", ATTENTION), 0))
+    elif status.exchange:
         name = _EXCHANGES.get(status.exchange, printable(status.exchange, 20))
         parts.append(Part(Text(name, "bold"), 6))
     if status.label:
         label = printable(status.label, 30)
-        parts.append(Part(Text(f" {label} " if roomy else label, _ATTENTION), 1))
+        parts.append(Part(Text(f" {label} " if roomy else label, ATTENTION), 1))
     if status.is_paused:
-        parts.append(Part(Text(" PAUSED " if roomy else "PAUSED", _ATTENTION), 3))
+        parts.append(Part(Text(" PAUSED " if roomy else "PAUSED", ATTENTION), 3))
     parts.append(Part(Text(printable(status.host, 40), "dim"), 9))
 
     if status.connection == LIVE:
@@ -157,7 +170,7 @@ def header_line(status: Status, width: int) -> Text:
         parts.append(Part(Text(uptime), 7, to_right=True))
     else:
         words = printable(status.connection, 60)
-        parts.append(Part(Text(f"○ {words}", _ATTENTION), 2, to_right=True))
+        parts.append(Part(Text(f"○ {words}", ATTENTION), 2, to_right=True))
     # Padded, so that a growing number does not push what stands left of it.
     rate = "".join(rate_text(status.trades_per_second)).rjust(6)
     parts.append(Part(Text(f"{rate} trades/s"), 5, to_right=True))
@@ -182,7 +195,11 @@ def footer_lines(
     room = width - 2 * len(margin)
     facts = _facts(status)
     hints = [_hint(*key, index) for index, key in enumerate(keys)]
-    needed = sum(2 + cell_len(part.text.plain) for part in (*facts, *hints))
+    needed = sum(
+        2 + cell_len(part.text.plain)
+        for part in (*facts, *hints)
+        if part.priority < _NOTHING
+    )
     if most < 2 or needed <= room:
         lines = [spread([*facts, *hints], room)]
     else:
@@ -223,25 +240,41 @@ def message_line(status: Status, note: str, width: int) -> Text:
 
 
 def _facts(status: Status) -> list[Part]:
-    if status.missing:
-        verdict = Text(f" ✗ {status.missing:,} missing ", _ALARM)
-    else:
-        verdict = Text("✓ complete", "bold green")
-    facts = [
-        Part(verdict, 0),
-        Part(Text(_count(status.trades, "trade")), 3),
-    ]
-    # What is zero needs no place: "complete" says it.
-    if status.gaps:
-        facts.append(Part(Text(_count(status.gaps, "gap")), 5))
-        facts.append(Part(Text(f"{status.repaired:,} repaired"), 6))
-        if not status.missing:
-            facts.append(Part(Text("0 missing"), 7))
-    if status.duplicates:
-        facts.append(Part(Text(_count(status.duplicates, "duplicate")), 40))
-    if status.reconnects:
-        facts.append(Part(Text(_count(status.reconnects, "reconnect")), 4))
+    facts = _verdict(status)
+    if not (status.trades or status.gaps or status.reconnects):
+        return facts
+    facts.append(Part(Text(_count(status.trades, "trade")), 3))
+    counts = (
+        (_count(status.gaps, "gap"), status.gaps, 5, 51),
+        (f"{status.repaired:,} repaired", status.repaired, 6, 53),
+        ("0 missing", 0, 0, 50),
+        (_count(status.duplicates, "duplicate"), status.duplicates, 40, 54),
+        (_count(status.reconnects, "reconnect"), status.reconnects, 4, 52),
+    )
+    for words, count, priority, priority_of_none in counts:
+        if count:
+            facts.append(Part(Text(words), priority))
+        elif words != "0 missing" or not (status.lost or status.repairing):
+            # It is good to read, and need not be: the verdict says it.
+            facts.append(Part(Text(words, "dim"), priority_of_none))
     return facts
+
+
+def _verdict(status: Status) -> list[Part]:
+    said = []
+    if status.lost:
+        said.append(Part(Text(f" ✗ {status.lost:,} missing ", ALARM), 0))
+    if status.repairing:
+        repairing = Text(f" {BACKFILL_MARK} repairing {status.repairing:,} ", ATTENTION)
+        said.append(Part(repairing, 1 if status.lost else 0))
+    if said:
+        return said
+    if not status.trades:
+        return [Part(Text("no trades yet", "dim"), 0)]
+    if status.connection != LIVE:
+        # What has come meanwhile shows when it is back.
+        return [Part(Text("complete so far"), 0)]
+    return [Part(Text("✓ complete", "bold green"), 0)]
 
 
 def _hint(key: str, does: str, index: int) -> Part:

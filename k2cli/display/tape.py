@@ -10,6 +10,8 @@ from rich.cells import cell_len
 from k2cli.display.columns import LARGE_MARK, LARGE_STYLE, SIDE_STYLES
 from k2cli.display.digits import clock_text, scaled_text
 from k2cli.display.frame import styled
+from k2cli.display.number_column import NumberColumn
+from k2cli.display.status import BACKFILL_MARK
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from k2cli.display.controls import Controls
     from k2cli.display.market import MarketState, TapeEntry
     from k2cli.display.precision import Precision
-
-BACKFILL_MARK = "↺"
 
 _LONGEST_SYMBOL = 20
 # Time, side, notional and marks, and what stands between.
@@ -40,13 +40,14 @@ class Tape:
     def forget_widths(self) -> None:
         """Let columns be narrow again, as the screen has changed."""
         self._symbol = 6
-        self._price = [0, 0]
-        self._size = [0, 0]
+        self._price = NumberColumn()
+        self._size = NumberColumn()
 
     @property
     def width(self) -> int:
         """Cells that a line takes by what has been seen, marks included."""
-        return _FIXED_WIDTH + self._symbol + sum(self._price) + sum(self._size)
+        numbers = self._price.cells() + self._size.cells()
+        return _FIXED_WIDTH + self._symbol + numbers
 
     def lines(
         self, market: MarketState, controls: Controls, *, width: int, room: int
@@ -75,9 +76,8 @@ class Tape:
         price = self._precision.price(symbol, price_digits)
         size = self._precision.size(symbol, size_digits)
         self._symbol = max(self._symbol, cell_len(name))
-        for widths, number in ((self._price, price), (self._size, size)):
-            widths[0] = max(widths[0], len(number[0]))
-            widths[1] = max(widths[1], len(number[1]))
+        self._price.take(price)
+        self._size.take(size)
         return name, price, size
 
     def _line(
@@ -98,9 +98,9 @@ class Tape:
             (f" {clock_text(time_us)}  ", "dim"),
             (name + " " * (self._symbol - cell_len(name)) + "  ", rest),
             (f"{printable(side, 4):<4}  ", style),
-            (_aligned(price, self._price), style),
+            (self._price.text(price), style),
             (" × ", "dim"),
-            (_aligned(size, self._size), rest),
+            (self._size.text(size), rest),
             (f"  {digits:>5}{scale}", LARGE_STYLE if entry.is_large else rest),
             (f" {LARGE_MARK}" if entry.is_large else "  ", LARGE_STYLE),
             (f" {BACKFILL_MARK}" if is_backfill else "", ""),
@@ -114,7 +114,3 @@ class Tape:
             line.rstrip()
             line.truncate(width, overflow="crop")
         return line
-
-
-def _aligned(number: tuple[str, str], widths: list[int]) -> str:
-    return number[0].rjust(widths[0]) + number[1].ljust(widths[1])

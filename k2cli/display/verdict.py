@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from k2cli.display.digits import duration_text, rate_text, size_text
-from k2cli.display.status import Part, spread
+from k2cli.display.status import ATTENTION, Part, spread
 from k2cli.display.symbol_table import ALARM, symbol_table
 from k2cli.errors import printable
 
@@ -163,7 +163,7 @@ def _left_out(
 
 def _verdict(report: Mapping[str, Any]) -> Text:
     if report["verdict"] == "empty":
-        return Text("empty: no records, which proves nothing", "bold yellow")
+        return Text("empty: no records, which proves nothing", ATTENTION)
     symbols = len(report["symbols"])
     account = f"{_counted(report['trades'], 'trade')} of {_counted(symbols, 'symbol')}"
     if len(report["files"]) > 1:

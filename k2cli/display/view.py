@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from heapq import nlargest
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.text import Text
 
-from k2cli.display.chart import chart_lines
+from k2cli.display.chart import chart_column, charts_in
 from k2cli.display.columns import COLUMNS
 from k2cli.display.digits import span_text
 from k2cli.display.frame import Frame
@@ -16,9 +17,10 @@ from k2cli.display.order import Order
 from k2cli.display.status import fit, footer_lines, header_line, message_line
 from k2cli.display.table import Table
 from k2cli.display.tape import Tape
-from k2cli.errors import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from k2cli.display.controls import Controls
     from k2cli.display.market import MarketState
     from k2cli.display.precision import Precision
@@ -37,8 +39,8 @@ _TAPE_PART = 4
 _LEAST_TAPE = 3
 # Where it is this large at least, there is a chart beside the tape.
 _LEAST_CHART = 6
-_NARROWEST_CHART = 30
-_WIDEST_CHART = 200
+_NARROWEST_CHART = 31
+_WIDEST_CHART = 201
 _CHART_GAP = 2
 
 _HEADERS = {column.name: column.header for column in COLUMNS}
@@ -110,7 +112,7 @@ class ScreenView:
         now_seconds: float,
     ) -> tuple[list[Text], str]:
         if controls.shows_help:
-            return help_lines(controls, width), "Esc closes the help"
+            return _help(controls, width, room)
         tape_room = _tape_room(controls, len(market), room)
         limit = max(1, room - 1 - tape_room)
         states = self._order.rows(
@@ -131,39 +133,70 @@ class ScreenView:
             lines.append(fit(Text(f" {what}", "dim"), width))
         if tape_room:
             # Rows that the filter took away are the tape's.
-            lines += self._lower(market, shown[:1], controls, width, room - len(lines))
+            room -= len(lines)
+            charted = _charted(
+                shown, controls, charts_in(room), are_all=limit >= len(states)
+            )
+            lines += self._lower(market, charted, controls, width, room)
         return lines, _note(controls, first, len(shown), len(states), len(market))
 
     def _lower(
         self,
         market: MarketState,
-        first: list[SymbolState],
+        charted: Sequence[SymbolState],
         controls: Controls,
         width: int,
         room: int,
     ) -> list[Text]:
-        """Draw the tape, and where there is room the first row's price beside it."""
+        """Draw the tape, and where there is room symbols' prices beside it."""
         title = "── latest trades, UTC "
         tape = self._tape.lines(market, controls, width=width, room=room - 1)
         left = self._tape.width + _CHART_GAP
-        chart_width = min(width - left - 1, _WIDEST_CHART)
-        quiet = not first or first[0].is_quiet
-        if quiet or chart_width < _NARROWEST_CHART or room <= _LEAST_CHART:
+        chart_width = min(width - left, _WIDEST_CHART)
+        if not charted or chart_width < _NARROWEST_CHART or room <= _LEAST_CHART:
             return [fit(Text(title.ljust(width, "─"), "dim"), width), *tape]
-        window = controls.window_seconds
-        name = f"{printable(first[0].symbol, 20)}, {span_text(window)} "
-        head = Text(title.ljust(left - 1, "─") + " " + name, "dim")
-        head.append("─" * (width - cell_len(head.plain)))
-        chart = chart_lines(
-            first[0], self._precision, window, width=chart_width, height=room - 1
+        first, *charts = chart_column(
+            charted,
+            self._precision,
+            controls.window_seconds,
+            width=chart_width,
+            height=room,
         )
-        lines = [head]
-        for index, line in enumerate(chart):
+        first.append("─" * (width - left - chart_width), "dim")
+        lines = [Text.assemble((title.ljust(left - 1, "─") + " ", "dim"), first)]
+        for index, line in enumerate(charts):
             beside = tape[index] if index < len(tape) else Text()
             beside = fit(beside, left)
             beside.append(" " * (left - cell_len(beside.plain)))
             lines.append(beside.append_text(line))
         return lines
+
+
+def _help(controls: Controls, width: int, room: int) -> tuple[list[Text], str]:
+    """Draw the part of the help that fits."""
+    lines = help_lines(controls, width)
+    controls.page_rows = room
+    controls.help_row = max(0, min(controls.help_row, len(lines) - room))
+    shown = lines[controls.help_row : controls.help_row + room]
+    note = "Esc closes the help"
+    if len(shown) < len(lines):
+        last = controls.help_row + len(shown)
+        note = f"{last} of {len(lines)} lines, n and p page · {note}"
+    return shown, note
+
+
+def _charted(
+    shown: Sequence[SymbolState], controls: Controls, count: int, *, are_all: bool
+) -> list[SymbolState]:
+    """Choose the symbols to chart: the first by the order that rows are in, if any.
+
+    Rows that all fit are in none, unless it was asked for: then it is the busiest.
+    """
+    traded = [state for state in shown if not state.is_quiet]
+    if not are_all or controls.sort is not None:
+        return traded[:count]
+    busiest = nlargest(count, traded, key=lambda state: state.trades)
+    return [state for state in traded if state in busiest]
 
 
 def _tape_room(controls: Controls, symbols: int, room: int) -> int:

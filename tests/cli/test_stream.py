@@ -14,7 +14,7 @@ import pytest
 
 from k2cli.simulator import SimulatedExchange, parse_fault
 
-from .conftest import K2, trades
+from .conftest import K2, PATIENCE_SECONDS, trades
 
 RECORD_KEYS = [
     "message_id",
@@ -191,7 +191,7 @@ async def test_quote_and_base_choose_from_the_catalog(
 ) -> None:
     k2.use(market)
 
-    by_quote = await k2("stream", "--quote", "usdt", "-n", "200")
+    by_quote = await k2("stream", "--quote", "usdt", "-n", "2000")
     by_both = await k2("stream", "--base", "ETH", "--quote", "BTC", "-n", "2")
 
     quotes = {json.loads(line)["currency"] for line in by_quote.lines}
@@ -391,3 +391,19 @@ async def test_a_closed_connection_is_made_again(
     assert ids == [2, 3, 4]
     assert ended.status == 0
     assert "code 1008 (Pong timeout)" in ended.err
+
+
+async def test_waiting_for_the_catalog_is_not_silent(
+    k2: K2, exchange: SimulatedExchange
+) -> None:
+    k2.use(exchange)
+    exchange.add_fault(parse_fault("hang@0:9:api"))
+    process = await k2.start("stream", "BTCUSDT")
+    assert process.stderr is not None
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        line = await process.stderr.readline()
+    process.terminate()
+
+    assert b"Waiting for the exchange to tell its symbols" in line
+    assert (await k2.end(process)).status == 0

@@ -126,7 +126,7 @@ def test_on_a_narrow_screen_numbers_stand_flush_right(make_trade: MakeTrade) -> 
     ]
     known = {"BTCUSDT": 2, "PEPEUSDT": 8}, {"BTCUSDT": 5, "PEPEUSDT": 0}
     widths = {}
-    for width in (None, 120, 80):
+    for width in (None, 72, 71, 66):
         options = FormatOptions(
             symbols=known[0],
             price_decimals=known[0],
@@ -138,8 +138,9 @@ def test_on_a_narrow_screen_numbers_stand_flush_right(make_trade: MakeTrade) -> 
         assert len({line.index("×") for line in shown}) == 1
         assert len({cell_len(line) for line in shown}) == 1
         widths[width] = cell_len(shown[0])
-        assert ("USDT" in shown[0][20:]) == (width != 80)
-    assert widths[120] == widths[None] > 80 >= widths[80]
+        assert ("USDT" in shown[0][20:]) == (width in (None, 72))
+        assert ("." in shown[0][:12]) == (width != 66)
+    assert widths == {None: 72, 72: 72, 71: 67, 66: 63}
 
 
 def test_known_decimals_keep_their_room_from_the_start(make_trade: MakeTrade) -> None:

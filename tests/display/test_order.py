@@ -44,12 +44,19 @@ def test_the_busiest_come_first_if_not_all_fit() -> None:
 
 
 def test_rows_change_places_only_now_and_then() -> None:
-    order, market = Order(Precision()), market_of(A=1, B=2)
+    order, market = Order(Precision()), market_of(A=4, B=5)
     assert names(order, market, sort="trades") == "BA"
     for number in range(5):
         trade(market, "A", number + 5)
     assert names(order, market, 9, 10.1, sort="trades") == "BA"
     assert names(order, market, 9, 10.0 + RESORT_SECONDS, sort="trades") == "AB"
+
+
+def test_rows_change_places_at_once_while_there_are_few_trades() -> None:
+    order, market = Order(Precision()), market_of(A=0, B=0, C=0)
+    assert names(order, market, 2) == "ABC"
+    trade(market, "C")
+    assert names(order, market, 2) == "CAB"
 
 
 def test_what_a_key_asks_for_is_done_at_once() -> None:

@@ -39,7 +39,7 @@ def test_it_tells_how_far_there_is_to_go() -> None:
 
 def test_it_tells_what_is_being_mended() -> None:
     line = progress_line(replace(WELL, gaps=2, repairing=37, repaired=1200), 120).plain
-    assert "repairing 37  2 gaps, 1,200 repaired" in line
+    assert " repairing 37   2 gaps, 1,200 repaired" in line
     assert "missing" not in line
 
 

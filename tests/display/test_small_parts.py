@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from k2cli.display.graphs import balance_bar, line_chart, sparkline
 from k2cli.display.lag import LagMeter, lag_text, lag_us
 from k2cli.display.notice import SHOWN_SECONDS, Notice
+from k2cli.display.number_column import NumberColumn
 from k2cli.display.precision import Precision
 
 from .conftest import MakeTrade
@@ -41,9 +42,31 @@ def test_a_bar_shows_a_share_without_colour(share: float, bar: str) -> None:
 
 
 def test_a_chart_goes_from_the_bottom_to_the_top() -> None:
-    assert line_chart([1, 2], 4, 2) == ["⠀⠀⡠⠊", "⡠⠊⠀⠀"]
+    assert line_chart([1, 2], 4, 2) == ["  ⡠⠊", "⡠⠊  "]
     assert line_chart([2, 1], 4, 1) == ["⠉⠒⠤⣀"]
-    assert line_chart([5.0], 3, 2) == ["⠀⠀⠀", "⣀⣀⣀"]
+    assert line_chart([5.0], 3, 2) == ["   ", "⠒⠒⠒"]
+
+
+def test_points_are_aligned_unless_that_tears_holes() -> None:
+    column = NumberColumn()
+    some = [("61,837", ".63"), ("2,683", ".8"), ("12", "")]
+    for number in some:
+        column.take(number)
+    assert [column.text(number) for number in some] == [
+        "61,837.63",
+        " 2,683.8 ",
+        "    12   ",
+    ]
+    tiny = ("0", ".00001174")
+    column.take(tiny)
+    assert [column.text(number) for number in (*some, tiny)] == [
+        " 61,837.63",
+        "   2,683.8",
+        "        12",
+        "0.00001174",
+    ]
+    assert column.cells() == 10
+    assert column.cells(flush=False) == len(column.text(tiny, flush=False)) == 15
 
 
 @given(
@@ -56,9 +79,9 @@ def test_a_chart_has_its_size_and_no_holes(
 ) -> None:
     chart = line_chart(values, cells, lines)
     assert [len(line) for line in chart] == [cells] * lines
-    assert all(0x2800 <= ord(dots) <= 0x28FF for line in chart for dots in line)
+    assert all(dots == " " or 0x2800 < ord(dots) <= 0x28FF for dots in "".join(chart))
     for column in zip(*chart, strict=True):
-        assert any(dots != "⠀" for dots in column)
+        assert any(dots != " " for dots in column)
 
 
 def test_decimals_of_an_unknown_symbol_only_grow() -> None:

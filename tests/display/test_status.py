@@ -61,16 +61,42 @@ def test_a_picture_that_stands_still_says_so(width: int) -> None:
 
 
 def test_the_footer_tells_whether_anything_is_missing() -> None:
-    assert footer(LIVE).startswith(" ✓ complete  204,118 trades   ")
     repaired = replace(LIVE, gaps=1, repaired=37, reconnects=1, duplicates=2)
     assert footer(repaired).startswith(
         " ✓ complete  204,118 trades  1 gap  37 repaired  0 missing  "
         "2 duplicates  1 reconnect"
     )
     for width in (14, 20, 80):
-        lost = footer(replace(LIVE, gaps=1, missing=2), width)
+        lost = footer(replace(LIVE, gaps=1, lost=2), width)
         assert "✗ 2 missing" in lost
         assert "complete" not in lost
+
+
+def test_what_is_being_repaired_is_not_called_missing() -> None:
+    repairing = footer(replace(LIVE, gaps=1, repairing=12))
+    assert "↺ repairing 12" in repairing
+    assert "missing" not in repairing
+    both = footer(replace(LIVE, gaps=1, repairing=12, lost=3))
+    assert both.split()[:5] == ["✗", "3", "missing", "↺", "repairing"]
+
+
+def test_zeros_are_told_where_nothing_else_needs_the_room() -> None:
+    counts = "0 gaps  0 repaired  0 missing  0 duplicates  0 reconnects"
+    assert footer(LIVE, 140).startswith(f" ✓ complete  204,118 trades  {counts}   ")
+    words = "✓ complete 204,118 trades 0 missing q quit ? help space pause"
+    assert footer(LIVE, 70, 2).split() == words.split()
+    assert footer(LIVE, 60).split() == words.replace("0 missing ", "").split()
+
+
+def test_only_what_has_come_and_goes_on_is_complete() -> None:
+    assert footer(replace(LIVE, trades=0)).startswith(" no trades yet     ")
+    dropped = replace(LIVE, connection="reconnecting in 5 s")
+    assert footer(dropped).startswith(" complete so far  204,118 trades ")
+
+
+def test_an_exchange_that_nobody_knows_yet_is_not_named() -> None:
+    header = header_line(replace(LIVE, exchange=""), 100).plain
+    assert header.split()[:2] == ["k2", "stream.binance.com"]
 
 
 def test_the_way_out_is_shown_even_if_there_is_little_room() -> None:

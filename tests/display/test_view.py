@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -39,7 +40,7 @@ BUSY = replace(
     label="REPLAY",
     connection="reconnecting in 5 s (attempt 2 of 10)",
     gaps=3,
-    missing=2,
+    lost=2,
     duplicates=7,
     log_message="a long message " * 20,
     recording="/data/" + "x" * 300,
@@ -230,16 +231,37 @@ def test_many_symbols_leave_a_part_to_the_tape_where_there_is_room() -> None:
     assert "latest trades" in "\n".join(forced)
 
 
-def test_the_price_of_the_first_row_is_drawn_where_the_tape_leaves_room() -> None:
-    wide = draw(filled(2), LIVE, 120, 40)
+def test_a_price_is_drawn_where_the_tape_leaves_room() -> None:
+    wide = draw(filled(2), LIVE, 120, 20)
     title = next(i for i, line in enumerate(wide) if "latest trades" in line)
-    assert "币安人生USDT, 5 min ─" in wide[title]
-    assert wide[title + 1].endswith("  0.1523") or "0.1523" in wide[title + 1]
+    assert "PEPEUSDT, since the start ─" in wide[title]
+    # It never changed: a line in the middle, with its price.
+    (flat,) = [line for line in wide[title:] if "⠒⠒⠒" in line]
+    assert flat.endswith("⠒⠒⠒ 0.00001234")
     picked = draw(filled(12), LIVE, 120, 40, filter="PEPE", window_seconds=60.0)
-    assert "PEPEUSDT, 1 min ─" in "\n".join(picked)
-    assert "5 min ─" not in "\n".join(draw(filled(2), LIVE, 80, 24))
+    assert "PEPEUSDT, since the start ─" in "\n".join(picked)
+    assert "the start ─" not in "\n".join(draw(filled(2), LIVE, 80, 24))
     quiet = MarketState(["BTCUSDT"], started_seconds=0.0)
     assert "BTCUSDT, " not in "\n".join(draw(quiet, LIVE, 120, 40))
+
+
+def test_the_price_drawn_is_that_of_the_busiest_unless_rows_are_in_order() -> None:
+    market = MarketState(["AUSDT", "BUSDT", "CUSDT"], started_seconds=0.0)
+    for number, symbol in enumerate(["BUSDT", "CUSDT", "CUSDT"]):
+        market.observe([(symbol, "10", "1", "BUY", number, number, False)], 1.0)
+    assert "CUSDT, since" in "\n".join(draw(market, LIVE, 120, 20))
+    by_name = "\n".join(draw(market, LIVE, 120, 20, sort="symbol"))
+    assert "BUSDT, since" in by_name
+    assert "CUSDT, since" not in by_name
+
+
+def test_tall_screens_have_charts_of_several_symbols() -> None:
+    lines = draw(filled(12), LIVE, 250, 70)
+    titles = [line.partition(", since")[0] for line in lines if ", since" in line]
+    # The busiest five, in the order of their rows.
+    charted = [title.split()[-1] for title in titles]
+    assert charted == [f"COIN{i}USDT" for i in (0, 1, 2, 3, 8)]
+    assert lines.index(next(line for line in lines if "─ COIN0USDT" in line)) == 15
 
 
 def test_large_and_repaired_trades_are_marked_on_the_tape() -> None:
@@ -336,6 +358,26 @@ def test_the_next_page_is_offered_where_there_is_one() -> None:
 
     assert "n next page" not in keys(filled(2))
     assert "n next page" in keys(filled(300))
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 15), (80, 24)])
+def test_the_help_is_paged_where_it_does_not_fit(width: int, height: int) -> None:
+    controls = Controls(shows_help=True, has_keys=True)
+    view, seen = ScreenView(Precision()), ""
+    for _ in range(9):
+        lines = plain(
+            view.frame(
+                filled(2), LIVE, controls, width=width, height=height, now_seconds=2.0
+            )
+        )
+        assert "Esc closes the help" in "".join(lines)
+        seen += "\n".join(lines)
+        controls.press("n")
+    assert controls.first_row == 0
+    for name in ("keys", "marks", "columns", "symbol", "side", "size", "trades"):
+        assert re.search(rf"^ {name}\b", seen, re.MULTILINE)
+    controls.press("home")
+    assert controls.help_row == 0
 
 
 def test_the_help_names_every_column_and_mark_on_a_tall_screen() -> None:

@@ -47,9 +47,13 @@ def urls(exchange: SimulatedExchange) -> dict[str, str]:
 async def listening(screen: Terminal) -> None:
     """Wait until there are trades, and keys are taken at once."""
     await screen.until(lambda: "q quit" in screen.text and "× " in screen.text)
-    settings = termios.tcgetattr(screen._slave)
-    assert not settings[3] & (termios.ICANON | termios.ECHO)
-    assert settings[3] & termios.ISIG
+
+    def settings() -> int:
+        return int(termios.tcgetattr(screen._slave)[3])
+
+    # What is on the screen may be from before it was left.
+    await screen.until(lambda: not settings() & (termios.ICANON | termios.ECHO))
+    assert settings() & termios.ISIG
 
 
 def rows(screen: Terminal) -> list[str]:
