@@ -243,6 +243,6 @@ def explain_status(
     transient = status >= 500
     return ConnectFailed(
         f"{host} answered HTTP {status}",
-        "" if transient else "Check the address",
+        "Try again later" if transient else "Check the address",
         permanent=not transient,
     )

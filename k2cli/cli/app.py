@@ -25,7 +25,7 @@ _HELP = """Live trades of Binance Spot: watch them, pipe them, record them.
     A tour on the exchange that is built in; leave --demo out for the real one:
       k2 stream --demo --all                        # watch; Ctrl-C ends it
       k2 stream --demo BTCUSDT --json -n 10 | jq -r .price
-      k2 record --demo -o trades.jsonl -n 1000      # record
+      k2 record --demo -o trades.jsonl -n 200       # record
       k2 verify trades.jsonl                        # prove it complete
       k2 symbols --demo btc                         # see what there is
     """

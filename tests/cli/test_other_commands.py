@@ -122,7 +122,9 @@ async def test_simulate_serves_any_client_until_it_is_stopped(k2: K2) -> None:
     banner = (await asyncio.wait_for(process.stderr.readline(), 20)).decode()
     url = re.findall(r"ws://\S+/stream", banner)[0]
 
-    async with connect(f"{url}?streams=btcusdt@trade", proxy=None) as client:
+    async with connect(
+        f"{url}?streams=btcusdt@trade", proxy=None, max_queue=None
+    ) as client:
         frame = json.loads(await client.recv())
     process.send_signal(signal.SIGINT)
     ended = await k2.end(process)
