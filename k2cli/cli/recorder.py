@@ -102,7 +102,10 @@ class Recorder:
             # written at once and a lone trade without delay.
             self._flush_is_due = True
             loop = asyncio.get_running_loop()
-            loop.call_later(self._capture.flush_after_seconds, self.flush)
+            if self._capture.flush_after_seconds:
+                loop.call_later(self._capture.flush_after_seconds, self.flush)
+            else:
+                loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Hand what was written to the system."""
