@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import traceback
 from inspect import cleandoc
@@ -116,6 +117,10 @@ def _complain(message: str) -> None:
 
 
 def _leave(status: int) -> None:
+    # All is done, and the status is known: the interpreter's last moments do not change
+    # it. (It would give signals back their default action, which is to kill.)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     # A reader who closed stdout must not make the interpreter complain on its way out.
     try:
         sys.stdout.flush()
