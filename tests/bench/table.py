@@ -9,7 +9,7 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Goal:
-    """What issue and README promise of a ratio."""
+    """What is promised of a ratio."""
 
     text: str
     is_met: Callable[[float], bool]
