@@ -173,10 +173,6 @@ class BinanceConfig:
         return settings
 
 
-SETTINGS = tuple(_RULES)
-"""The names of all settings."""
-
-
 def default_config_file() -> Path:
     """Give the place of config.toml in the user's configuration folder."""
     return user_config_path("k2", appauthor=False) / "config.toml"

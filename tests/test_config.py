@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from k2cli.config import SETTINGS, BinanceConfig, default_config_file, load_config
+from k2cli.config import _RULES, BinanceConfig, default_config_file, load_config
 from k2cli.errors import ExitStatus, SettingsError
 
-FIELDS = list(SETTINGS)
+FIELDS = list(_RULES)
 # For each field the text of a value in the environment, and what it means.
 VALUES: dict[str, list[tuple[str, Any]]] = {
     "enabled": [("true", True), ("false", False), ("0", False)],

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 from rich.console import Group
-from rich.live import Live
 from rich.text import Text
 
 from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
 from k2cli.display.digits import size_text
 from k2cli.display.lag import lag_us
-from k2cli.display.progress import Pace, Progress, progress_line
+from k2cli.display.progress import Pace, Progress, progress_line, standing_line
 from k2cli.display.status import fit
 from k2cli.display.symbol_table import symbol_table
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from rich.console import Console
+    from rich.live import Live
     from structlog.typing import FilteringBoundLogger
 
     from k2cli.binance.burst import Burst
@@ -79,13 +79,7 @@ class RecordingOutput(Redrawn):
         if not self._console.is_terminal or self._console.is_dumb_terminal:
             self.start_drawing(tail, LOGGED_EVERY_SECONDS)
             return
-        self._live = Live(
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._live = standing_line(self._console)
         self._closing.enter_context(self._log_output.diverted(self._print))
         self._live.start()
         self._closing.callback(self._live.stop)

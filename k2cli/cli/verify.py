@@ -106,15 +106,9 @@ class _Progress:
     ) -> None:
         import time
 
-        from rich.live import Live
+        from k2cli.display.progress import standing_line
 
-        self._live = Live(
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._live = standing_line(console)
         self._console = console
         self._sources = sources
         self._verifier = verifier

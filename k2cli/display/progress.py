@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from rich.live import Live
 from rich.text import Text
 
 from k2cli.display.digits import duration_text, size_text
@@ -12,6 +14,9 @@ from k2cli.display.lag import lag_text
 from k2cli.display.status import ATTENTION, LIVE, Part, spread
 from k2cli.display.symbol_table import ALARM
 from k2cli.errors import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _PACE_SECONDS = 5.0
 
@@ -76,6 +81,17 @@ class Pace:
         then_seconds, then_count = self._looks[0]
         # The floor keeps a first trade from reading as thousands a second.
         return (count - then_count) / max(1.0, now_seconds - then_seconds)
+
+
+def standing_line(console: Console) -> Live:
+    """Make what keeps a line in place on a terminal, and takes it away in the end."""
+    return Live(
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
 
 
 def progress_line(progress: Progress, width: int) -> Text:

@@ -336,6 +336,7 @@ async def _stop_listening(server: asyncio.Server) -> None:
     # asyncio leaks a connection that it accepts in the very turn in which the server is
     # closed. So the listening ends first, and what was accepted before is made known.
     loop = asyncio.get_running_loop()
+    # Windows' event loop watches no sockets, and says so.
     with suppress(NotImplementedError):
         for listening in server.sockets:
             loop.remove_reader(listening)

@@ -72,6 +72,15 @@ class Terminal:
         )
         asyncio.get_running_loop().add_reader(self._master, self._read)
 
+    async def drawn_whole(self) -> None:
+        """Wait for the live screen from its first line to its last, and once only."""
+        await self.until(
+            lambda: (
+                " k2 " in self.screen.display[0] and "q quit" in self.screen.display[-1]
+            )
+        )
+        assert sum(" k2 " in line for line in self.screen.display) == 1
+
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until what is on the screen fits a condition."""
         try:
