@@ -1,29 +1,25 @@
-"""The account of a run: what came, and what is missing."""
+"""The ledger of a run: what came, and what is missing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from k2cli.capture.sequence import SequenceTracker, Verdict
+from k2cli.completeness.sequence import SequenceTracker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
 class Ledger:
-    """Follows every symbol's sequence and sums it up.
+    """Follows every symbol's sequence and sums them up.
 
     Args:
-        symbols: The symbols to account for, in order; each has its line even if it
-            never trades.
+        symbols: The symbols to follow, in order; each has its line even if it never
+            trades.
     """
 
     def __init__(self, symbols: Iterable[str]) -> None:
         self.trackers = {symbol: SequenceTracker() for symbol in symbols}
-
-    def observe(self, symbol: str, trade_id: int, trade_time_us: int) -> Verdict:
-        """Take note of a trade; see ``SequenceTracker.observe``."""
-        return self.trackers[symbol].observe(trade_id, trade_time_us)
 
     @property
     def trades(self) -> int:
@@ -43,7 +39,7 @@ class Ledger:
     @property
     def open(self) -> int:
         """Of the missing ids, those that may still come, of all symbols."""
-        return sum(tracker.open for tracker in self.trackers.values())
+        return sum(tracker.open.ids for tracker in self.trackers.values())
 
     @property
     def missing(self) -> int:
@@ -56,7 +52,7 @@ class Ledger:
         return sum(tracker.duplicates for tracker in self.trackers.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the account as data: the verdict, and every symbol's figures."""
+        """Return the ledger as data: the verdict, and every symbol's figures."""
         times = [
             (one.first_time_us, one.last_time_us)
             for one in self.trackers.values()

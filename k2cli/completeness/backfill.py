@@ -1,14 +1,15 @@
-"""Repairing gaps from the exchange's history: what to ask for, and when to stop."""
+"""Filling gaps from the exchange's history: what to ask for, and when to stop."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from k2cli.completeness.id_ranges import IdRange
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from k2cli.capture.sequence import IdRange
 
 # The most trades that one request of the history gives.
 PAGE_TRADES = 1000
@@ -16,24 +17,24 @@ PAGE_TRADES = 1000
 SETTLE_SECONDS = 0.3
 # When to look again for ids that the history did not have: it is read from a database
 # that may trail the stream by a moment. After the last look they are lost.
-LOOK_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)
+RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0)
 
 
 @dataclass(slots=True)
-class Piece:
+class BackfillRequest:
     """Missing ids of a symbol that are to be asked for together.
 
     Attributes:
         symbol: Whose.
         ranges: The ids wanted, ascending.
         due_seconds: Not to be asked for before.
-        looks: How often the history was found not to have them.
+        misses: How often the history was found not to have them.
     """
 
     symbol: str
     ranges: list[IdRange]
     due_seconds: float
-    looks: int = 0
+    misses: int = 0
 
     @property
     def first_id(self) -> int:
@@ -46,15 +47,15 @@ class Piece:
         return self.ranges[-1][1]
 
 
-class RepairPlan:
-    """The pieces that are to be asked for, the one that is due next first."""
+class BackfillPlan:
+    """What is to be asked for, and when."""
 
     def __init__(self) -> None:
-        self._pieces: list[Piece] = []
+        self._requests: list[BackfillRequest] = []
         self._not_before_seconds = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self._pieces)
+        return bool(self._requests)
 
     def add(
         self,
@@ -74,12 +75,14 @@ class RepairPlan:
             settle_seconds: How long to wait for the trades to come by themselves.
         """
         due = now_seconds + settle_seconds
-        self._pieces.append(Piece(symbol, [(first_id, last_id)], due))
+        self._requests.append(
+            BackfillRequest(symbol, [IdRange(first_id, last_id)], due)
+        )
 
     def take(
         self, now_seconds: float, activity: Callable[[str], int] = lambda _: 0
-    ) -> Piece | None:
-        """Take out the next piece that is due, if one is.
+    ) -> BackfillRequest | None:
+        """Take out the next request that is due, if one is.
 
         What is due of the same symbol goes along with it: a page has room for many
         small gaps, and each request costs the same.
@@ -93,35 +96,39 @@ class RepairPlan:
         if self.due_in_seconds(now_seconds) != 0:
             return None
         next_one = min(
-            (piece for piece in self._pieces if piece.due_seconds <= now_seconds),
-            key=lambda piece: (-activity(piece.symbol), piece.due_seconds),
+            (
+                request
+                for request in self._requests
+                if request.due_seconds <= now_seconds
+            ),
+            key=lambda request: (-activity(request.symbol), request.due_seconds),
         )
-        along: list[Piece] = []
-        left: list[Piece] = []
-        for piece in self._pieces:
+        along: list[BackfillRequest] = []
+        left: list[BackfillRequest] = []
+        for request in self._requests:
             goes = (
-                piece.symbol == next_one.symbol
-                and piece.looks == next_one.looks
-                and piece.due_seconds <= now_seconds
+                request.symbol == next_one.symbol
+                and request.misses == next_one.misses
+                and request.due_seconds <= now_seconds
             )
-            (along if goes else left).append(piece)
-        self._pieces = left
-        next_one.ranges = sorted(ids for piece in along for ids in piece.ranges)
+            (along if goes else left).append(request)
+        self._requests = left
+        next_one.ranges = sorted(ids for request in along for ids in request.ranges)
         return next_one
 
     def due_in_seconds(self, now_seconds: float) -> float | None:
-        """Tell how long until a piece is due; ``None`` if there is no piece."""
-        due = min((piece.due_seconds for piece in self._pieces), default=None)
+        """Tell how long until a request is due; ``None`` if there is no request."""
+        due = min((request.due_seconds for request in self._requests), default=None)
         if due is None:
             return None
         return max(due - now_seconds, self._not_before_seconds - now_seconds, 0.0)
 
-    def put_back(self, piece: Piece) -> None:
-        """Ask for a piece again: no answer was had, which is not its fault."""
-        self._pieces.append(piece)
+    def put_back(self, request: BackfillRequest) -> None:
+        """Ask for a request again: no answer was had, which is not its fault."""
+        self._requests.append(request)
 
     def not_before(self, due_seconds: float) -> None:
-        """Let all pieces wait at least so long, those that are yet to come too."""
+        """Let all requests wait at least so long, those that are yet to come too."""
         self._not_before_seconds = max(due_seconds, self._not_before_seconds)
 
     def waits(self, now_seconds: float) -> bool:
@@ -130,7 +137,7 @@ class RepairPlan:
 
     def answered(
         self,
-        piece: Piece,
+        request: BackfillRequest,
         page: list[int],
         missing: list[IdRange],
         now_seconds: float,
@@ -138,27 +145,29 @@ class RepairPlan:
         """Work out what an answer leaves to be done.
 
         Args:
-            piece: What was asked for, with the page size ``PAGE_TRADES`` at most.
+            request: What was asked for, with the page size ``PAGE_TRADES`` at most.
             page: The trade ids of the answer, ascending.
-            missing: The ids of the piece that are missing still.
+            missing: The ids of the request that are missing still.
             now_seconds: The time now.
 
         Returns:
-            Ids to give up: they were not there at several looks.
+            Ids to give up: they were not there at several misses.
         """
         # A page may end early, for whatever reason; only one that has nothing is the
         # end of the history.
         reached = page[-1] if page else -1
-        seen_to = reached if reached >= piece.first_id else piece.last_id
-        absent = [(a, min(b, seen_to)) for a, b in missing if a <= seen_to]
-        unseen = [(max(a, seen_to + 1), b) for a, b in missing if b > seen_to]
+        seen_to = reached if reached >= request.first_id else request.last_id
+        absent = [IdRange(a, min(b, seen_to)) for a, b in missing if a <= seen_to]
+        unseen = [IdRange(max(a, seen_to + 1), b) for a, b in missing if b > seen_to]
         if unseen:
-            rest = Piece(piece.symbol, unseen, now_seconds, piece.looks)
-            self._pieces.append(rest)
+            rest = BackfillRequest(request.symbol, unseen, now_seconds, request.misses)
+            self._requests.append(rest)
         if not absent:
             return []
-        if piece.looks >= len(LOOK_AGAIN_SECONDS):
+        if request.misses >= len(RETRY_SECONDS):
             return absent
-        due = now_seconds + LOOK_AGAIN_SECONDS[piece.looks]
-        self._pieces.append(Piece(piece.symbol, absent, due, piece.looks + 1))
+        due = now_seconds + RETRY_SECONDS[request.misses]
+        self._requests.append(
+            BackfillRequest(request.symbol, absent, due, request.misses + 1)
+        )
         return []

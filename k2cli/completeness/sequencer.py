@@ -6,40 +6,42 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING
 
-from k2cli.capture.hold import Hold
-from k2cli.capture.sequence import Verdict, pass_over
+from k2cli.completeness.id_ranges import IdRange
+from k2cli.completeness.reorder import ReorderBuffer
+from k2cli.completeness.sequence import Verdict, accept_contiguous
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
-    from k2cli.capture.ledger import Ledger
-    from k2cli.capture.sequence import IdRange, SequenceTracker
-    from k2cli.trade import PlainTrade, TradeV2
+    from k2cli.completeness.ledger import Ledger
+    from k2cli.completeness.sequence import SequenceTracker
+    from k2cli.trade import TradeBatch
 
-    Deliver = Callable[[TradeV2], Awaitable[None] | None]
+    Deliver = Callable[[TradeBatch], Awaitable[None] | None]
 
 # How many trades, of all symbols, wait at most for gaps before them to be repaired, and
 # how long they wait without a repaired trade coming. Then the gap is given up.
-HOLD_TRADES = 200_000
-HOLD_SECONDS = 300.0
+MOST_WAITING_TRADES = 200_000
+MOST_WAITING_SECONDS = 300.0
 # More of a symbol at once are not followed: the first one is given up.
 MOST_OPEN_GAPS = 10_000
 
 
-class Delivery:
+class Sequencer:
     """Hands each trade on exactly once.
 
     One receiver gets trades at once, a repaired one late. The other gets those of a
-    symbol in the order of their ids: while a gap is open, later trades are held.
+    symbol in the order of their ids: while a gap is open, later trades wait.
 
-    Whatever gives an awaitable holds its caller back until it is awaited.
+    An awaitable that a method returns holds its caller back until it is awaited.
 
     Args:
         ledger: Follows the sequence of every symbol.
         at_once: Takes trades as they come, if anybody does.
         in_order: Takes trades in order, if anybody does.
-        on_gap: Told of ids that were jumped over; says whether they will be repaired.
-        on_lost: Told of ids that were given up.
+        on_gap: Called with ids that were jumped over; says whether they will be
+            repaired.
+        on_lost: Called with ids that were given up.
     """
 
     def __init__(
@@ -56,137 +58,161 @@ class Delivery:
         self._in_order = in_order
         self._on_gap = on_gap
         self._on_lost = on_lost
-        self._hold = Hold()
+        self._waiting = ReorderBuffer()
         # When a symbol's first gap was opened, and when a repaired trade of any last
         # came: after an outage of the whole market, a symbol's turn can take minutes.
         self._opened_seconds: dict[str, float] = {}
         self._repaired_seconds = -inf
-        # Symbols whose held trades are on their way to a slow receiver.
+        # Symbols whose trades are on their way to a slow receiver.
         self._draining: dict[str, asyncio.Future[None]] = {}
 
     @property
-    def held(self) -> int:
+    def waiting_trades(self) -> int:
         """How many trades wait for a gap before them."""
-        return self._hold.trades
+        return self._waiting.trades
 
-    def arrived(
-        self, trade: TradeV2, now_seconds: float, *, repaired: bool = False
-    ) -> Awaitable[None] | None:
-        """Take a trade from the stream or from the history.
+    def receive(self, batch: TradeBatch, now_seconds: float) -> Awaitable[None] | None:
+        """Take trades from the stream or from the history.
+
+        Of a batch from the history, only trades that are missing are taken: between
+        the ids that were asked for, a page has others.
 
         Args:
-            trade: The trade.
+            batch: Trades of symbols that are in the ledger.
             now_seconds: The time now, by a monotonic clock.
-            repaired: Whether it is from the history.
         """
-        symbol = trade.symbol
+        start = 0
+        while start < len(batch):
+            start, held_back = self._receive_from(batch, start, now_seconds)
+            if held_back is not None:
+                return self._receive_rest(batch, start, now_seconds, held_back)
+        return None
+
+    async def _receive_rest(
+        self,
+        batch: TradeBatch,
+        start: int,
+        now_seconds: float,
+        held_back: Awaitable[None] | None,
+    ) -> None:
+        while held_back is not None or start < len(batch):
+            if held_back is not None:
+                await held_back
+            held_back = None
+            if start < len(batch):
+                start, held_back = self._receive_from(batch, start, now_seconds)
+
+    def _receive_from(
+        self, batch: TradeBatch, start: int, now_seconds: float
+    ) -> tuple[int, Awaitable[None] | None]:
+        """Take as many trades as go the same way; return the index of the next one."""
+        if batch.is_plain:
+            stop = end = len(batch)
+            if self._waiting.trades:
+                rest = range(start, stop)
+                stop = next((i for i in rest if batch.symbols[i] in self._waiting), end)
+            end = accept_contiguous(self._trackers, batch, start, stop)
+            if end > start:
+                return end, self._hand_on(batch.part(start, end))
+        return start + 1, self._receive_one(batch, start, now_seconds)
+
+    def _hand_on(self, batch: TradeBatch) -> Awaitable[None] | None:
+        """Hand on trades that nothing is missing before."""
+        held_back = self._at_once(batch) if self._at_once is not None else None
+        if self._in_order is not None:
+            held_back = _both(held_back, self._in_order(batch))
+        return held_back
+
+    def _receive_one(
+        self, batch: TradeBatch, index: int, now_seconds: float
+    ) -> Awaitable[None] | None:
+        symbol, trade_id = batch.symbols[index], int(batch.trade_ids[index])
         tracker = self._trackers[symbol]
+        if batch.is_backfill and trade_id not in tracker.open:
+            return None
         before = tracker.last_id
-        verdict = tracker.observe(trade.source_sequence or 0, trade.timestamp)
-        if verdict is Verdict.NEXT and symbol not in self._hold:
-            return self._deliver(trade, tracker)
+        verdict = tracker.observe(trade_id, batch.timestamp_us(index))
         if verdict is Verdict.DUPLICATE:
             return None
-        if repaired:
+        trade = batch.part(index, index + 1)
+        if batch.is_backfill:
             tracker.repaired += 1
             self._repaired_seconds = now_seconds
         if verdict is Verdict.RESET:
             return _both(self._drain(symbol), self._deliver(trade, tracker))
         if verdict is Verdict.GAP and before is not None:
             self._opened_seconds.setdefault(symbol, now_seconds)
-            self._opened(symbol, (before + 1, (trade.source_sequence or 0) - 1))
+            self._opened(symbol, IdRange(before + 1, trade_id - 1))
         return self._deliver(trade, tracker)
 
-    def pass_over(self, trades: Sequence[PlainTrade], start: int, stop: int) -> int:
-        """Find trades that may be handed on at once, to every receiver.
-
-        They count as handed on; that is up to the caller.
-
-        Args:
-            trades: Many, in the order in which they came.
-            start: Index of the first one.
-            stop: Index after the last one.
-
-        Returns:
-            The index of the first one that has to go through ``arrived``, or ``stop``.
-        """
-        if self._hold.trades:
-            rest = range(start, stop)
-            stop = next((i for i in rest if trades[i][2] in self._hold), stop)
-        return pass_over(self._trackers, trades, start, stop)
-
-    def unseen(self, symbol: str, newest_id: int, now_seconds: float) -> IdRange | None:
+    def expect(self, symbol: str, newest_id: int, now_seconds: float) -> None:
         """Learn that the exchange has newer trades than have come; open that gap."""
         ids = self._trackers[symbol].expect(newest_id)
         if ids is not None:
             self._opened_seconds.setdefault(symbol, now_seconds)
             self._opened(symbol, ids)
-        return ids
 
-    def lost(self, symbol: str, ids: IdRange) -> Awaitable[None] | None:
-        """Give ids up, and let go what waited for them."""
-        self._give_up(symbol, ids)
+    def give_up(self, symbol: str, ids: IdRange) -> Awaitable[None] | None:
+        """Give ids up, and hand on what waited for them."""
+        self._lose(symbol, ids)
         return self._drain(symbol)
 
     def give_up_stale(self, now_seconds: float) -> None:
-        """Give up the gaps that have held trades for too long."""
+        """Give up the gaps that trades have waited for too long."""
         for symbol, since in list(self._opened_seconds.items()):
-            tracker = self._trackers[symbol]
-            if tracker.first_open_id is None:
+            if not self._trackers[symbol].open:
                 del self._opened_seconds[symbol]
             elif (
-                now_seconds - max(since, self._repaired_seconds) > HOLD_SECONDS
-                and symbol in self._hold
+                now_seconds - max(since, self._repaired_seconds) > MOST_WAITING_SECONDS
+                and symbol in self._waiting
             ):
                 self._give_up_first_gap(symbol)
 
     async def finish(self, *, whole: bool) -> None:
-        """End: what is open is lost, and what is held is handed on.
+        """End: what is open is lost, and what waits is handed on.
 
         Args:
             whole: Whether everything is to be accounted for. If not, as when a count
                 was reached, gaps behind the last trade in order are no part of it.
         """
         for symbol, tracker in self._trackers.items():
-            if tracker.first_open_id is None and symbol not in self._hold:
+            if not tracker.open and symbol not in self._waiting:
                 continue
             if not whole and self._at_once is None:
                 tracker.forget_open()
                 continue
-            self._give_up(symbol, (0, tracker.last_id or 0))
+            self._lose(symbol, IdRange(0, tracker.last_id or 0))
             draining = self._drain(symbol)
             if draining is not None:
                 await draining
 
     def _opened(self, symbol: str, ids: IdRange) -> None:
         if not self._on_gap(symbol, ids):
-            self._give_up(symbol, ids)
-        if self._trackers[symbol].open_gaps > MOST_OPEN_GAPS:
+            self._lose(symbol, ids)
+        if len(self._trackers[symbol].open) > MOST_OPEN_GAPS:
             self._give_up_first_gap(symbol)
 
-    def _give_up(self, symbol: str, ids: IdRange) -> None:
-        tracker = self._trackers[symbol]
-        for part in tracker.open_ranges(*ids):
-            self._on_lost(symbol, part)
-        tracker.give_up(*ids)
+    def _lose(self, symbol: str, ids: IdRange) -> None:
+        for lost in self._trackers[symbol].give_up(*ids):
+            self._on_lost(symbol, lost)
 
     def _deliver(
-        self, trade: TradeV2, tracker: SequenceTracker
+        self, trade: TradeBatch, tracker: SequenceTracker
     ) -> Awaitable[None] | None:
+        symbol = trade.symbols[0]
+        if not tracker.open and symbol not in self._waiting:
+            return self._hand_on(trade)
         held_back = self._at_once(trade) if self._at_once is not None else None
         if self._in_order is None:
             return held_back
-        symbol = trade.symbol
-        if tracker.first_open_id is None and symbol not in self._hold:
-            return _both(held_back, self._in_order(trade))
-        self._hold.push(trade, tracker.resets)
+        self._waiting.push(trade, tracker.resets)
         held_back = _both(held_back, self._make_room())
         return _both(held_back, self._drain(symbol))
 
     def _make_room(self) -> Awaitable[None] | None:
-        """Give gaps up until no more is held than may be."""
-        while self._hold.trades > HOLD_TRADES:
-            fullest = self._hold.fullest()
+        """Give gaps up until no more trades wait than may."""
+        while self._waiting.trades > MOST_WAITING_TRADES:
+            fullest = self._waiting.fullest()
             if fullest is None:
                 break
             if not self._give_up_first_gap(fullest):
@@ -195,12 +221,11 @@ class Delivery:
         return None
 
     def _give_up_first_gap(self, symbol: str) -> bool:
-        tracker = self._trackers[symbol]
-        open_ids = tracker.open_ranges(0, tracker.last_id or 0)
-        if not open_ids:
+        first = next(iter(self._trackers[symbol].open), None)
+        if first is None:
             return False
         # If the receiver is slow, whoever brings the symbol's next trade waits for it.
-        self.lost(symbol, open_ids[0])
+        self.give_up(symbol, first)
         return True
 
     def _drain(self, symbol: str) -> Awaitable[None] | None:
@@ -219,8 +244,8 @@ class Delivery:
         if self._in_order is None:
             return None
         tracker = self._trackers[symbol]
-        while symbol in self._hold:
-            trade = self._hold.pop(symbol, tracker.first_open_id, tracker.resets)
+        while symbol in self._waiting:
+            trade = self._waiting.pop(symbol, tracker.open.first_id, tracker.resets)
             if trade is None:
                 return None
             held_back = self._in_order(trade)

@@ -16,7 +16,7 @@ LEAST_TRADES = 20
 MOST_SILENCE_SECONDS = 3600.0
 
 
-class SilenceWatch:
+class StallDetector:
     """Notices which symbols have fallen silent, from their trade counts alone.
 
     Most of them are just quiet: the exchange's history knows.
@@ -31,14 +31,14 @@ class SilenceWatch:
         self._last: dict[str, tuple[int, float]] = {}
         self._patience_seconds: dict[str, float] = {}
 
-    def odd(self, trades: Mapping[str, int], now_seconds: float) -> list[str]:
+    def suspects(self, trades: Mapping[str, int], now_seconds: float) -> list[str]:
         """Give the symbols whose history is worth a look now.
 
         Args:
             trades: How many trades have come so far, by symbol.
             now_seconds: The time now; call this every second or so.
         """
-        odd = []
+        suspects = []
         for symbol, count in trades.items():
             last = self._last.get(symbol)
             if last is None or last[0] != count:
@@ -53,9 +53,9 @@ class SilenceWatch:
                 symbol, max(LEAST_SILENCE_SECONDS, USUAL_PAUSES * pause)
             )
             if now_seconds - since >= patience:
-                odd.append(symbol)
+                suspects.append(symbol)
                 silent = now_seconds - since
                 self._patience_seconds[symbol] = min(
                     2 * silent, silent + MOST_SILENCE_SECONDS
                 )
-        return odd
+        return suspects

@@ -1,0 +1,281 @@
+"""Trade ids in sequence: what is there, what is missing, what came twice."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from k2cli.completeness.id_ranges import IdRange, IdRanges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from k2cli.trade import TradeBatch
+
+MOST_LOST_RANGES = 10_000
+"""Ranges of lost ids that a tracker can name; of older ones it knows only the count."""
+
+
+class Verdict(Enum):
+    """How a trade fits the sequence of its symbol."""
+
+    FIRST = "first"
+    NEXT = "next"
+    GAP = "gap"
+    LATE = "late"
+    DUPLICATE = "duplicate"
+    RESET = "reset"
+
+
+class SequenceTracker:
+    """Follows the trade ids of one symbol, which the exchange counts up by one.
+
+    Ids that are jumped over are *open* as long as they may come: late, or from the
+    history. Given up, they are *lost*. Missing is what is open or lost.
+
+    Attributes:
+        first_id: The first id accounted for: the first seen or, in a resumed capture,
+            the one after its end.
+        last_id: The highest id seen.
+        first_time_us: When the earliest trade accepted was made, Unix microseconds.
+        trades: Trades accepted: each id once.
+        repaired: Of these, those from the history.
+        gaps: Jumps seen, whether or not their trades came later.
+        duplicates: Trades whose id had been seen before.
+        open: Ids that are missing and may still come.
+        unnamed: Ids missing that are in no range, as there were too many ranges.
+        resets: Times the exchange began to count anew, as test networks do monthly.
+    """
+
+    __slots__ = (
+        "_earlier",
+        "_last_time_us",
+        "_latest_plain_time",
+        "_lost",
+        "duplicates",
+        "first_id",
+        "first_time_us",
+        "gaps",
+        "last_id",
+        "open",
+        "repaired",
+        "resets",
+        "trades",
+        "unnamed",
+    )
+
+    def __init__(self) -> None:
+        self.first_id: int | None = None
+        self.last_id: int | None = None
+        self.first_time_us: int | None = None
+        self.trades = 0
+        self.repaired = 0
+        self.gaps = 0
+        self.duplicates = 0
+        self.resets = 0
+        self.unnamed = 0
+        # Of the trade with the highest id; None while that has not come.
+        self._last_time_us: int | None = 0
+        # The latest time that accept_contiguous() has seen since then, in digits.
+        self._latest_plain_time = ""
+        self.open = IdRanges()
+        self._lost = IdRanges()
+        # What is missing of earlier counts and runs.
+        self._earlier: list[IdRange] = []
+
+    @property
+    def missing_ranges(self) -> list[IdRange]:
+        """Ids that were jumped over and have not come since."""
+        return [*self._earlier, *IdRanges([*self._lost, *self.open])]
+
+    @property
+    def missing(self) -> int:
+        """How many ids are missing."""
+        earlier = sum(one.ids for one in self._earlier)
+        return earlier + self._lost.ids + self.open.ids + self.unnamed
+
+    @property
+    def last_time_us(self) -> int | None:
+        """When the trade with the highest id was made, Unix microseconds, if known."""
+        self._settle_time()
+        return self._last_time_us if self.trades else None
+
+    def give_up(self, first_id: int, last_id: int) -> list[IdRange]:
+        """Give up the open ids from ``first_id`` to ``last_id``.
+
+        Returns:
+            The ids that are lost by it.
+        """
+        given_up = self.open.remove(first_id, last_id)
+        for one in given_up:
+            self._lost.add(*one)
+        self._bound_lost()
+        return given_up
+
+    def forget_open(self) -> None:
+        """End the account before the first open id, so that nothing is open."""
+        if self.last_id is None or self.open.first_id is None:
+            return
+        end = self.open.first_id - 1
+        beyond = self._lost.remove(end + 1, self.last_id)
+        missing_beyond = self.open.ids + sum(one.ids for one in beyond)
+        self.trades -= self.last_id - end - missing_beyond
+        self.open = IdRanges()
+        self.last_id = end
+        self._last_time_us = None
+        self._latest_plain_time = ""
+        if not self.trades:
+            self.first_id = self.first_time_us = None
+
+    def resume(self, last_id: int, last_time_us: int) -> None:
+        """Continue a capture that ended with this trade.
+
+        Args:
+            last_id: Its trade id.
+            last_time_us: Its trade time, Unix microseconds.
+        """
+        self.last_id = last_id
+        self._last_time_us = last_time_us
+
+    def remember_lost(self, lost: Iterable[tuple[int, int]]) -> None:
+        """Take over what an earlier run of the same capture gave up.
+
+        Args:
+            lost: Ids that the capture has trades behind; what is behind its end will
+                be noticed again.
+        """
+        end = self.last_id
+        known = (IdRange(*one) for one in lost)
+        self._earlier += sorted({x for x in known if end is None or x.last_id <= end})
+
+    def expect(self, newest_id: int) -> IdRange | None:
+        """Learn from elsewhere that trades were made which have not come.
+
+        Args:
+            newest_id: The newest trade's id.
+
+        Returns:
+            The ids that are open by it, if any.
+        """
+        if self.last_id is None or newest_id <= self.last_id:
+            return None
+        unseen = IdRange(self.last_id + 1, newest_id)
+        if self.first_id is None:
+            self.first_id = unseen.first_id
+        self.gaps += 1
+        self.open.add(*unseen)
+        self.last_id = newest_id
+        self._last_time_us = None
+        self._latest_plain_time = ""
+        return unseen
+
+    def observe(self, trade_id: int, trade_time_us: int) -> Verdict:
+        """Record one trade id and say how it fits the sequence.
+
+        Args:
+            trade_id: The exchange's id of the trade.
+            trade_time_us: When it was made, Unix microseconds; tells a duplicate from
+                the first trades after a reset.
+
+        Returns:
+            How it fits. ``DUPLICATE`` means: leave it out. After ``GAP``, the ids from
+            the last one before to this one are open.
+        """
+        self._settle_time()
+        last_id, last_time_us = self.last_id, self._last_time_us
+        if last_id is None:
+            verdict = Verdict.FIRST
+        elif trade_id == last_id + 1:
+            verdict = Verdict.NEXT
+        elif trade_id > last_id:
+            verdict = Verdict.GAP
+            self.gaps += 1
+            self.open.add(last_id + 1, trade_id - 1)
+        elif self.open.remove(trade_id, trade_id):
+            self.trades += 1
+            self.first_time_us = min(trade_time_us, self.first_time_us or trade_time_us)
+            if trade_id == last_id:
+                self._last_time_us = trade_time_us
+            return Verdict.LATE
+        elif last_time_us is not None and trade_time_us > last_time_us:
+            # A repeated trade keeps its time: a lower id made later is a new count.
+            verdict = Verdict.RESET
+            self.resets += 1
+            self._earlier = self.missing_ranges
+            self._lost, self.open = IdRanges(), IdRanges()
+            self._bound_earlier()
+        else:
+            self.duplicates += 1
+            return Verdict.DUPLICATE
+        if self.first_id is None:
+            # Without a first one but with a last one it was resumed.
+            self.first_id = min(trade_id, trade_id if last_id is None else last_id + 1)
+        if self.first_time_us is None:
+            self.first_time_us = trade_time_us
+        self.trades += 1
+        self.last_id = trade_id
+        self._last_time_us = max(trade_time_us, last_time_us or 0)
+        return verdict
+
+    def _settle_time(self) -> None:
+        """Take over the time that ``accept_contiguous`` has left in digits."""
+        if self._latest_plain_time:
+            latest_us = int(self._latest_plain_time)
+            self._last_time_us = max(latest_us, self._last_time_us or 0)
+            self._latest_plain_time = ""
+
+    def _bound_lost(self) -> None:
+        """Keep as many ranges as can be named, and count the ids of the older ones."""
+        excess = len(self._lost) - MOST_LOST_RANGES
+        if excess <= 0:
+            return
+        oldest = list(self._lost)[:excess]
+        # forget_open() has to know what is behind an open id.
+        if self.open.first_id is None or oldest[-1].last_id < self.open.first_id:
+            removed = self._lost.remove(oldest[0].first_id, oldest[-1].last_id)
+            self.unnamed += sum(one.ids for one in removed)
+
+    def _bound_earlier(self) -> None:
+        excess = len(self._earlier) - MOST_LOST_RANGES
+        if excess > 0:
+            self.unnamed += sum(one.ids for one in self._earlier[:excess])
+            del self._earlier[:excess]
+
+
+def accept_contiguous(
+    trackers: Mapping[str, SequenceTracker], batch: TradeBatch, start: int, stop: int
+) -> int:
+    """Record trades up to the first that is not simply the next of its symbol.
+
+    The same as ``observe`` for each, for symbols of which nothing is open.
+
+    Args:
+        trackers: By symbol; has all of the batch's.
+        batch: A plain one.
+        start: Index of the first trade.
+        stop: Index after the last one.
+
+    Returns:
+        The index of the first trade that was not recorded, or ``stop``.
+    """
+    index = start
+    for symbol, trade_id, trade_time in zip(
+        batch.symbols[start:stop],
+        map(int, batch.trade_ids[start:stop]),
+        batch.trade_times[start:stop],
+        strict=True,
+    ):
+        tracker = trackers[symbol]
+        if (
+            trade_id - 1 != tracker.last_id
+            or tracker.open.ids
+            or tracker.first_id is None
+        ):
+            return index
+        tracker.last_id = trade_id
+        tracker.trades += 1
+        # Microseconds of 16 digits compare as texts.
+        if trade_time > tracker._latest_plain_time:  # noqa: SLF001 - the hot path of this very class
+            tracker._latest_plain_time = trade_time  # noqa: SLF001 - likewise
+        index += 1
+    return stop

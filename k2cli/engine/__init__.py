@@ -1,0 +1,1 @@
+"""One run: from a venue, through the completeness rules, to sinks."""
