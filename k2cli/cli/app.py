@@ -14,12 +14,13 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from k2cli import __version__
+from k2cli.cli.exit_status import ExitStatus, exit_status
 from k2cli.cli.record import record
 from k2cli.cli.simulate import simulate
 from k2cli.cli.stream import stream
 from k2cli.cli.symbols import symbols
 from k2cli.cli.verify import verify
-from k2cli.errors import ExitStatus, K2Error, printable
+from k2cli.errors import K2Error, printable
 
 _HELP = """Live trades of Binance Spot: watch them, pipe them, record them.
 
@@ -93,9 +94,9 @@ def main() -> None:
     except K2Error as exc:
         if debug:
             traceback.print_exc()
-        if str(exc) and exc.exit_status != ExitStatus.DONE:
+        status = exit_status(exc)
+        if str(exc) and status != ExitStatus.DONE:
             _complain(str(exc))
-        status = exc.exit_status
     except BrokenPipeError:
         status = ExitStatus.DONE
     except Exception as exc:

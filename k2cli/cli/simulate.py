@@ -118,8 +118,8 @@ async def _serve(exchange: SimulatedExchange, duration_seconds: float | None) ->
 
     from k2cli.cli.stop import Stop
 
-    stop = Stop()
-    with stop.on_signals():
+    stopped = asyncio.Event()
+    with Stop(stopped.set).on_signals():
         async with exchange:
             typer.echo(
                 f"SIMULATED exchange, not Binance. Streams: {exchange.stream_url}   "
@@ -128,7 +128,7 @@ async def _serve(exchange: SimulatedExchange, duration_seconds: float | None) ->
             )
             try:
                 async with asyncio.timeout(duration_seconds):
-                    await stop.requested.wait()
+                    await stopped.wait()
             except TimeoutError:
                 pass
     return 0

@@ -13,8 +13,7 @@ from k2cli.cli import options as shared
 from k2cli.cli.completion import complete_base, complete_quote, complete_symbol
 
 if TYPE_CHECKING:
-    from k2cli.binance.catalog import SymbolInfo
-    from k2cli.binance.lookup import Lookup
+    from k2cli.binance.catalog import Lookup, SymbolInfo
 
 _ALL = "all"
 _WHICH = "Which symbols"
@@ -118,7 +117,7 @@ def symbols(
     import structlog
 
     from k2cli.binance.symbols import ascii_upper
-    from k2cli.log import configure, stderr_output
+    from k2cli.cli.log import configure, stderr_output
 
     configure(log_level.value, log_format.value, stderr_output())
     lookup = _whole_catalog(
@@ -167,11 +166,11 @@ def _size(digits: str) -> Decimal:
 def _whole_catalog(options: shared.TailOptions, *, refresh: bool) -> Lookup:
     import asyncio
 
-    from k2cli.cli.source import open_source
+    from k2cli.cli.venue import open_venue
 
     async def fetch() -> Lookup:
-        async with open_source(options) as source:
-            return await source.catalog.whole(refresh=refresh)
+        async with open_venue(options) as venue:
+            return await venue.venue.catalog.whole(refresh=refresh)
 
     return asyncio.run(fetch())
 

@@ -57,7 +57,7 @@ def verify(
     import signal
 
     from k2cli.capture.report import Conclusion
-    from k2cli.errors import ExitStatus
+    from k2cli.cli.exit_status import ExitStatus
 
     # As with Ctrl-C, the progress is taken off the terminal first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 import structlog
@@ -17,7 +18,6 @@ from k2cli.errors import ExchangeRefused, ExchangeUnreachable, K2Error, ReaderGo
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
-    from decimal import Decimal
     from types import TracebackType
     from typing import Any
 
@@ -108,7 +108,9 @@ class Session:
         for sink in self._sinks:
             sink.on_failure = self.fail
         self._max_backfill = max_backfill
-        self._pipeline = Pipeline(self._sinks, TradeFilter(side, min_notional))
+        self._pipeline = Pipeline(self._sinks, TradeFilter(
+            side, None if min_notional is None else Decimal(str(min_notional))
+        ))
         self._stop_asked = asyncio.Event()
         self._is_hurried = False
         self._stream: TradeStream | None = None

@@ -15,6 +15,12 @@ from k2cli.errors import OutputError, ReaderGone, printable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from k2cli.completeness.id_ranges import IdRange
+    from k2cli.completeness.ledger import Ledger
+    from k2cli.display.formats import LineFormat
+    from k2cli.engine.protocols import SymbolSet
+    from k2cli.trade import TradeBatch
+
 STDOUT = 1
 # POSIX: a pipe that polls as writable takes this much without blocking (PIPE_BUF).
 _CERTAIN_BYTES = 512 if sys.platform == "darwin" else 4096
@@ -149,3 +155,80 @@ class RecordWriter:
         self._has_reader = False
         self.abandon()
         on_reader_gone()
+
+
+class PipeSink:
+    """Every trade as a line on stdout, out at once.
+
+    Args:
+        make_format: Makes the line format once the symbols are known; ``None`` for JSON
+            lines.
+        in_order: Whether the trades of a symbol come in order, and are numbered, as in
+            a capture.
+    """
+
+    on_failure: Callable[[Exception], None]
+
+    def __init__(
+        self,
+        make_format: Callable[[SymbolSet], LineFormat] | None = None,
+        *,
+        in_order: bool = False,
+    ) -> None:
+        self.in_order = in_order
+        self._make_format = make_format
+        self._number = 1
+        self._writer: RecordWriter | None = None
+        self._format: LineFormat | None = None
+        self._header = b""
+
+    async def open(self, symbols: SymbolSet, ledger: Ledger) -> None:
+        """Make ready to write."""
+        if self._make_format is not None:
+            self._format = self._make_format(symbols)
+            self._header = self._format.header()
+        self._writer = RecordWriter(
+            lambda: self.on_failure(ReaderGone("the reader closed the pipe"))
+        )
+
+    def write(self, batch: TradeBatch) -> Awaitable[None] | None:
+        """Write a line for each trade."""
+        if self._writer is None:
+            return None
+        if self._format is not None:
+            lines = b"".join(map(self._format.line, batch.trades()))
+            lines, self._header = self._header + lines, b""
+            return self._writer.write(lines)
+        number = self._number if self.in_order else None
+        self._number += len(batch)
+        return self._writer.write("".join(batch.json_lines(number)).encode())
+
+    def lost(self, symbol: str, ids: IdRange) -> None:
+        """The ledger names them."""
+
+    def waits_seconds(self) -> float:
+        """Return how long the reader of stdout has not read what waits for it."""
+        return self._writer.waits_seconds() if self._writer is not None else 0.0
+
+    def abandon(self) -> None:
+        """Stop waiting for a reader that does not read."""
+        if self._writer is not None:
+            self._writer.abandon()
+
+    async def flush(self) -> None:
+        """Let go of stdout.
+
+        Raises:
+            OutputError: If its reader has not read all.
+        """
+        self.abandon()
+        if self._writer is not None and self._writer.left_out:
+            raise OutputError(
+                f"stdout was not read: {self._writer.left_out:,} of its records are "
+                "left out",
+                "Let its reader read to the end, or record to a file",
+            )
+
+    async def close(self) -> None:
+        """Let go of stdout."""
+        self.abandon()

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from k2cli.cli.keys import Keyboard, Suspension, in_foreground
+from k2cli.cli.pipe import STDOUT
 from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
-from k2cli.cli.stdout import STDOUT
 from k2cli.display.controls import Controls
 from k2cli.display.lag import LagMeter
 from k2cli.display.live import LiveTable, save_svg
@@ -24,23 +24,26 @@ from k2cli.display.status import Status
 from k2cli.display.view import ScreenView
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rich.console import Console
 
-    from k2cli.binance.burst import Burst
-    from k2cli.cli.tail import Tail
+    from k2cli.cli.log import LogOutput
+    from k2cli.cli.run import RunView
+    from k2cli.completeness.id_ranges import IdRange
+    from k2cli.completeness.ledger import Ledger
     from k2cli.display.frame import Frame
-    from k2cli.log import LogOutput
-    from k2cli.trade import TradeV2
+    from k2cli.engine.protocols import SymbolSet
+    from k2cli.trade import TradeBatch
 
 # Log lines held while the table has the screen, shown when it gives it back.
 _LOG_LINES_HELD = 100
 _PICTURE_SIZE = (120, 34)
 
 
-class TableOutput(Redrawn):
-    """The live table on a terminal.
+class ScreenSink(Redrawn):
+    """The live table on a terminal: takes the trades, and shows the run.
 
     Args:
         console: The terminal on stdout.
@@ -49,6 +52,9 @@ class TableOutput(Redrawn):
         sort: Name of the column to sort by at first.
         window_seconds: Window of time for change and trend at first.
     """
+
+    in_order = False
+    on_failure: Callable[[Exception], None]
 
     def __init__(
         self,
@@ -64,7 +70,7 @@ class TableOutput(Redrawn):
         self._live = LiveTable(console)
         self._held: deque[str] = deque(maxlen=_LOG_LINES_HELD)
         self._closing = ExitStack()
-        self._tail: Tail | None = None
+        self._run: RunView | None = None
         self._controls = Controls(
             sort=sort,
             windows_seconds=tuple(sorted({*WINDOWS_SECONDS, window_seconds})),
@@ -75,56 +81,47 @@ class TableOutput(Redrawn):
         self._keyboard = Keyboard(self._press)
         self._paused: tuple[MarketState, float] | None = None
 
-    def start(self, tail: Tail) -> None:
-        """Take the screen over."""
-        self._tail = tail
-        catalog = tail.lookup.catalog
+    async def open(self, symbols: SymbolSet, ledger: Ledger) -> None:
+        """Make ready to take trades."""
         self._view = ScreenView(
-            Precision(catalog.price_decimals(), catalog.size_decimals())
+            Precision(symbols.price_decimals(), symbols.quantity_decimals())
         )
         self._market = MarketState(
-            tail.lookup.symbols,
+            list(symbols.symbols),
             started_seconds=time.monotonic(),
             windows_seconds=self._controls.windows_seconds,
         )
+
+    def start(self, view: RunView) -> None:
+        """Take the screen over."""
+        self._run = view
         self._closing.enter_context(self._log_output.diverted(self._held.append))
-        tail.stop.before_exit(self._leave)
+        view.before_exit(self._leave)
         if self._live.is_usable:
             suspension = Suspension(self._leave, self.draw_soon)
             suspension.start()
             self._closing.callback(suspension.stop)
             self._redraw_when_resized()
-        self.start_drawing(tail, 1 / REDRAWS_PER_SECOND)
+        self.start_drawing(view, 1 / REDRAWS_PER_SECOND)
 
-    def write(self, trade: TradeV2) -> None:
-        """Take note of a trade; it is on the screen with the next redraw."""
-        facts = (
-            trade.symbol,
-            trade.price,
-            trade.quantity,
-            trade.side,
-            trade.source_sequence or 0,
-            trade.timestamp,
-            trade.vendor_data.get("source") == "backfill",
-        )
-        self._market.observe((facts,), time.monotonic())
+    def write(self, batch: TradeBatch) -> None:
+        """Note trades; they are on the screen with the next redraw."""
+        self._market.observe(batch, time.monotonic())
 
-    def write_burst(self, burst: Burst, start: int, stop: int) -> None:
-        """Take note of many trades."""
-        self._market.observe(burst.facts(start, stop), time.monotonic())
+    def lost(self, symbol: str, ids: IdRange) -> None:
+        """The status shows their number."""
 
-    def waits_seconds(self) -> float:
-        """Nobody is waited for here."""
-        return 0.0
+    async def flush(self) -> None:
+        """A screen acknowledges nothing."""
 
-    def finish(self) -> None:
-        """Nobody holds up the end here."""
+    async def close(self) -> None:
+        """Nothing is open: ``stop`` gives the screen back."""
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Give the screen back, and show what was logged."""
         self.stop_drawing()
         try:
-            if self._picture is not None and self._tail is not None:
+            if self._picture is not None and self._run is not None:
                 # As on a terminal, wherever it is made.
                 self._controls.has_keys = True
                 width, height = _PICTURE_SIZE
@@ -167,19 +164,19 @@ class TableOutput(Redrawn):
             self._closing.callback(loop.remove_signal_handler, signal.SIGWINCH)
 
     def _press(self, key: str) -> None:
-        tail = self._tail
-        assert tail is not None, "no keys before the start"  # noqa: S101 - for the type checker
+        run = self._run
+        assert run is not None, "no keys before the start"  # noqa: S101 - for the type checker
         controls = self._controls
         try:
             if controls.press(key):
-                tail.stop.request()
+                run.stop()
             if not controls.is_paused:
                 self._paused = None
             elif self._paused is None:
                 self._paused = (self._market.copied(), time.monotonic())
             self._market.follow(controls.shows)
         except Exception as exc:
-            tail.stop.fail(exc)
+            run.fail(exc)
         self.draw_soon()
 
     def _frame(self, width: int, height: int) -> Frame:
@@ -195,30 +192,30 @@ class TableOutput(Redrawn):
         )
 
     def _status(self, now_seconds: float) -> Status:
-        tail = self._tail
-        assert tail is not None, "drawn before the start"  # noqa: S101 - for the type checker
-        last = tail.flow.last_trade
-        repairing = tail.ledger.open
+        run = self._run
+        assert run is not None, "drawn before the start"  # noqa: S101 - for the type checker
+        snapshot = run.snapshot()
+        last = snapshot.last_trade
         # Any address may be that of a made-up market: its trades say it.
-        exchange = "SIM" if tail.source.simulated else ""
-        capture = tail.capture
+        exchange = "SIM" if run.venue.is_simulated else ""
+        capture = run.capture
         # A replay's trades are from another day: their age says nothing.
         lag_us = None
-        if not tail.source.replayed:
+        if not run.venue.is_replay:
             lag_us = self._lag.look(last, now_seconds)
         return Status(
-            host=tail.source.name,
+            host=run.venue.venue.name,
             exchange=last.exchange if last is not None else exchange,
-            connection=tail.connection(),
-            uptime_seconds=tail.uptime_seconds(),
-            trades=tail.flow.passed,
+            connection=run.connection(snapshot),
+            uptime_seconds=snapshot.uptime_seconds,
+            trades=snapshot.trades,
             trades_per_second=self._market.per_second(now_seconds),
-            reconnects=tail.client.reconnects,
-            gaps=tail.ledger.gaps,
-            repaired=tail.ledger.repaired,
-            repairing=repairing,
-            lost=tail.ledger.missing - repairing,
-            duplicates=tail.ledger.duplicates,
+            reconnects=snapshot.reconnects,
+            gaps=snapshot.gaps,
+            repaired=snapshot.repaired,
+            repairing=snapshot.repairing,
+            lost=snapshot.lost,
+            duplicates=snapshot.duplicates,
             lag_us=lag_us,
             is_paused=self._controls.is_paused,
             log_message=self._notice.look(
@@ -228,5 +225,5 @@ class TableOutput(Redrawn):
             ),
             recording=capture.name if capture is not None else None,
             recorded=capture.trades_written if capture is not None else 0,
-            label="REPLAY" if tail.source.replayed else None,
+            label="REPLAY" if run.venue.is_replay else None,
         )
