@@ -17,6 +17,7 @@ _INDEX = "index"
 _ENTRY = re.compile(r"^- \[(\w+)\]\(\1\.md\): (.+)$", re.MULTILINE)
 # A link from page to page, which means nothing on a terminal.
 _LINK = re.compile(r"\[([^\]]+)\]\((\w+)\.md(?:#[\w-]*)?\)")
+_PICTURE = re.compile(r"^!\[.*\]\(.*\)\n\n?", re.MULTILINE)
 # Longer lines of text are hard to read.
 _WIDEST = 100
 
@@ -87,7 +88,7 @@ def _unknown(topic: str, topics: list[str]) -> Exception:
 
     from k2cli.errors import SettingsError, printable
 
-    close = difflib.get_close_matches(topic.lower(), topics, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(topic.lower(), topics, n=3, cutoff=0.6)
     meant = f"Did you mean {' or '.join(close)}? " if close else ""
     return SettingsError(
         f"the manual has no page {printable(topic, 40)!r}",
@@ -115,7 +116,7 @@ def _show(text: str, *, paged: bool) -> None:
 
     # The terminal's own colours, on its own background.
     theme = Theme({"markdown.code": "bold cyan", "markdown.code_block": "cyan"})
-    text = _LINK.sub(r"\1 (`k2 manual \2`)", text)
+    text = _LINK.sub(r"\1 (`k2 manual \2`)", _PICTURE.sub("", text))
     console = Console(theme=theme)
 
     def rendered(console: Console) -> str:
