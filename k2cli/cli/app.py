@@ -30,6 +30,7 @@ _HELP = """Live trades of Binance Spot: watch them, pipe them, record them.
       k2 record --demo -o trades.jsonl -n 200       # record
       k2 verify trades.jsonl                        # prove it complete
       k2 symbols --demo btc                         # see what there is
+      k2 manual                                     # read more
     """
 
 

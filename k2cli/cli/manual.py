@@ -97,17 +97,26 @@ def _unknown(topic: str, topics: list[str]) -> Exception:
 
 
 def _write(text: str) -> None:
+    import os
     import sys
 
+    from k2cli.errors import OutputError, printable
+
     # In UTF-8 wherever it goes, as the pages are.
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode())
-    sys.stdout.buffer.flush()
+    data = text.encode()
+    try:
+        while data:
+            data = data[os.write(sys.stdout.fileno(), data) :]
+    except BrokenPipeError:
+        return
+    except OSError as exc:
+        raise OutputError(
+            f"stdout cannot be written: {printable(exc.strerror or str(exc))}",
+            "Make room, or send it elsewhere",
+        ) from exc
 
 
 def _show(text: str, *, paged: bool) -> None:
-    import sys
-
     from rich.console import Console
     from rich.markdown import Markdown
     from rich.theme import Theme
@@ -134,4 +143,4 @@ def _show(text: str, *, paged: bool) -> None:
     if command is not None and not shows_colours():
         shown = rendered(Console(theme=theme, color_system=None))
     if command is None or not page(shown, command):
-        sys.stdout.write(shown)
+        _write(shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,18 @@ async def test_an_unknown_topic_is_one_line_and_status_2(
     assert ended.out == b""
     (line,) = ended.err.splitlines()
     assert says in line
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+async def test_a_page_that_cannot_be_written_is_one_line_and_status_5(k2: K2) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    process = await k2.start("manual", "faq", stdout=full)
+    os.close(full)
+    ended = await k2.end(process)
+
+    assert ended.status == 5
+    (line,) = ended.err.splitlines()
+    assert "stdout cannot be written" in line
 
 
 @needs_bash
