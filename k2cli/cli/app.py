@@ -15,6 +15,7 @@ from typer.exceptions import Abort, TyperException
 
 from k2cli import __version__
 from k2cli.cli.exit_status import ExitStatus, exit_status
+from k2cli.cli.manual import manual
 from k2cli.cli.record import record
 from k2cli.cli.simulate import simulate
 from k2cli.cli.stream import stream
@@ -30,6 +31,7 @@ _HELP = """Live trades of Binance Spot: watch them, pipe them, record them.
       k2 record --demo -o trades.jsonl -n 200       # record
       k2 verify trades.jsonl                        # prove it complete
       k2 symbols --demo btc                         # see what there is
+      k2 manual                                     # read more
     """
 
 
@@ -51,7 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for command in (stream, record, symbols, verify, simulate):
+for command in (stream, record, symbols, verify, simulate, manual):
     app.command(help=_dressed(command.__doc__ or ""))(command)
 
 
