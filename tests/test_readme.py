@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from k2cli.config import _RULES
+from k2cli.config import BinanceConfig
 from k2cli.errors import ExitStatus
 from k2cli.simulator import Market, SimulatedExchange
 from k2cli.trade import TradeV2
@@ -112,11 +112,13 @@ def test_the_fields_of_the_record_are_all_told() -> None:
 def test_the_settings_and_their_defaults_are_all_told() -> None:
     section = README.split("## Configuration\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| `(.+?)` \|", section, re.MULTILINE)
-    defaults = {name: rule.default for name, rule in _RULES.items()}
+    defaults = {
+        name: field.default for name, field in BinanceConfig.model_fields.items()
+    }
 
     assert {name for name, _, _ in rows} == set(defaults)
     for name, variable, default in rows:
         known = defaults[name]
-        text = ",".join(known) if isinstance(known, tuple) else str(known)
-        assert default == text.replace("False", "false")
+        text = ",".join(known) if isinstance(known, list) else str(known)
+        assert default == text.replace("False", "false").removesuffix(".0")
         assert variable == f"K2_BINANCE_{name.upper()}"

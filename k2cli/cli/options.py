@@ -130,7 +130,7 @@ class TailOptions:
     symbols: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="SYMBOL...",
+            metavar="SYMBOL",
             help="Symbols: BTCUSDT, btcusdt, BTC/USDT. Without any, those of the "
             "configuration.",
             show_default=False,

@@ -101,7 +101,7 @@ def settings(
         SettingsError: If one is wrong, or k2 is switched off.
     """
     config = load_config({"websocket_url": url, "api_url": api_url}, config_file)
-    if "enabled" in config.given and not config.enabled:
+    if "enabled" in config.model_fields_set and not config.enabled:
         raise SettingsError(
             "k2 is switched off by 'enabled = false'",
             "Change it in K2_BINANCE_ENABLED or config.toml",
@@ -112,7 +112,7 @@ def settings(
 def binance_source(config: BinanceConfig) -> Source:
     """Give the exchange that the settings name."""
     # The data-only host has Binance.com's catalog: no help with another exchange's.
-    has_rest = config.api_url == API_URL or "rest_url" in config.given
+    has_rest = config.api_url == API_URL or "rest_url" in config.model_fields_set
     return Source(
         config=config,
         catalog=CatalogSource(
@@ -153,8 +153,11 @@ async def open_source(options: TailOptions) -> AsyncIterator[Source]:
         trades = Market()
         name, symbols = "embedded exchange", normalize_symbols(config.symbols)
     async with SimulatedExchange(trades) as exchange:
-        embedded = replace(
-            config, websocket_url=exchange.stream_url, api_url=exchange.api_url
+        embedded = config.model_copy(
+            update={
+                "websocket_url": exchange.stream_url,
+                "api_url": exchange.api_url,
+            }
         )
         yield Source(
             config=embedded,

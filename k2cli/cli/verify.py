@@ -26,7 +26,7 @@ def verify(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="A capture: one file, or the files of its rotation; - for stdin. "
             "Plain, gzip or zstd.",
             show_default=False,
