@@ -17,6 +17,7 @@ PACKAGE = Path(k2cli.__file__).parent
 ALLOWED: dict[str, set[str]] = {
     "trade": set(),
     "errors": set(),
+    "schema": {"trade"},
     "config": {"errors"},
     "log": {"errors"},
     "binance": {"trade", "errors"},
@@ -29,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
         "config",
         "log",
+        "schema",
         "binance",
         "capture",
         "display",
@@ -76,6 +78,7 @@ PURE = [
     "display/view.py",
     "display/window.py",
     "errors.py",
+    "schema.py",
     "trade.py",
 ]
 WITH_EFFECTS = {

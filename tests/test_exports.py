@@ -103,6 +103,7 @@ def test_help_needs_nothing_heavy() -> None:
         "asyncio",
         "orjson",
         "platformdirs",
+        "pydantic",
         "rich.live",
         "rich.table",
         "structlog",
@@ -144,14 +145,25 @@ def test_a_program_that_has_set_structlog_up_keeps_its_way() -> None:
     assert stderr == ""
 
 
-def test_a_pipe_of_json_waits_for_no_rich() -> None:
+def test_a_pipe_of_json_waits_for_no_display() -> None:
     loaded = modules_after(
         "import k2cli.log, k2cli.cli.tail, k2cli.cli.pipe_output, k2cli.cli.recorder"
     )
     assert "structlog" in loaded
-    assert not loaded & {"rich", "pygments", "tomllib", "k2cli.display.lines"}
+    assert not loaded & {"rich.live", "tomllib", "k2cli.display.lines"}
 
 
-def test_rich_is_there_for_those_who_want_it() -> None:
-    assert "rich.text" in modules_after("import k2cli.log, rich.text")
-    assert "rich" in modules_after("import rich, k2cli.log")
+def test_importing_the_package_hides_no_module_from_others() -> None:
+    stdout, _ = run(
+        "import builtins, sys, k2cli\n"
+        "kept = builtins.__import__\n"
+        "hidden = []\n"
+        "def watched(name, *rest):\n"
+        "    hidden.extend(each for each, module in sys.modules.items()\n"
+        "                  if module is None)\n"
+        "    return kept(name, *rest)\n"
+        "builtins.__import__ = watched\n"
+        "import k2cli.log, k2cli.cli.run\n"
+        "print(hidden)"
+    )
+    assert stdout == "[]\n"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import orjson
+from pydantic import BaseModel, ValidationError
 
 from k2cli.capture.backwards import (
     blocks_before,
@@ -16,6 +16,7 @@ from k2cli.capture.backwards import (
     tail_of_lines,
 )
 from k2cli.errors import OutputError
+from k2cli.trade import PlatformSequence, Text, TimeUs, TradeId
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -34,6 +35,24 @@ SEARCH_BYTES = 256 * 2**20
 _LEAST_TEXT_BYTES = 4096
 
 LastTrades = dict[str, tuple[int, int]]
+
+
+class _Trade(BaseModel):
+    """What tells where a symbol stopped."""
+
+    symbol: Text
+    source_sequence: TradeId
+    timestamp: TimeUs
+
+
+class _LastRecord(_Trade):
+    exchange: Text
+    platform_sequence: PlatformSequence
+
+
+class _FirstRecord(BaseModel):
+    platform_sequence: PlatformSequence
+    ingestion_timestamp: TimeUs
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +125,16 @@ def read_end(
         return CaptureEnd(torn_bytes=size_bytes)
     if compression is not None and not beginning.startswith(begun):
         raise _no_capture(name)
+    line = tail.text[tail.text.rfind(b"\n", 0, -1) + 1 :]
     try:
-        line = tail.text[tail.text.rfind(b"\n", 0, -1) + 1 :]
-        record: dict[str, Any] = orjson.loads(line)
-        _last_trade(record)
-        platform_sequence = int(record["platform_sequence"])
-        exchange = str(record["exchange"])
-    except (ValueError, KeyError, TypeError) as exc:
+        record = _LastRecord.model_validate_json(line)
+    except ValidationError as exc:
         raise _no_capture(name) from exc
     return CaptureEnd(
         whole_bytes=tail.whole_bytes,
         torn_bytes=size_bytes - tail.whole_bytes,
-        platform_sequence=platform_sequence,
-        exchange=exchange,
+        platform_sequence=record.platform_sequence,
+        exchange=record.exchange,
         last_trades=_last_trades_in(tail.text),
     )
 
@@ -133,12 +149,10 @@ def read_start(
     """
     try:
         line = first_text(file, compression).partition(b"\n")[0]
-        record: dict[str, Any] = orjson.loads(line)
-        return CaptureStart(
-            int(record["platform_sequence"]), int(record["ingestion_timestamp"])
-        )
-    except (ValueError, KeyError, TypeError) as exc:
+        record = _FirstRecord.model_validate_json(line)
+    except ValueError as exc:
         raise _no_capture(name) from exc
+    return CaptureStart(record.platform_sequence, record.ingestion_timestamp)
 
 
 def texts_backwards(
@@ -185,17 +199,14 @@ def _last_trades_in(text: bytes, wanted: Collection[str] | None = None) -> LastT
         if wanted is not None and symbol not in wanted:
             continue
         start = text.rfind(b"\n", 0, place) + 1
+        line = text[start : text.find(b"\n", place)]
         try:
-            record: dict[str, Any] = orjson.loads(text[start : text.find(b"\n", place)])
-            if record["symbol"] == symbol:
-                found[symbol] = _last_trade(record)
-        except (ValueError, KeyError, TypeError):
+            record = _Trade.model_validate_json(line)
+        except ValidationError:
             continue
+        if record.symbol == symbol:
+            found[symbol] = record.source_sequence, record.timestamp
     return found
-
-
-def _last_trade(record: dict[str, Any]) -> tuple[int, int]:
-    return int(record["source_sequence"]), int(record["timestamp"])
 
 
 def _no_capture(name: str) -> OutputError:

@@ -11,12 +11,12 @@ from k2cli.capture.report import FileFigures, Kind, Problem, Report
 from k2cli.capture.schema import (
     BACKFILL,
     EXCHANGES,
-    MAX_ID,
     canonical_lines,
     violations,
 )
 from k2cli.capture.sequence import Verdict
 from k2cli.errors import K2Error, printable
+from k2cli.trade import MAX_ID
 
 if TYPE_CHECKING:
     import re

@@ -9,17 +9,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TextIO
 
-if "rich" in sys.modules:
-    import structlog
-else:
-    # structlog takes rich along, and that Pygments, for a form of tracebacks that k2
-    # does not use: 40 ms and 5 MB for those who pipe or record without a terminal. It
-    # does without where rich cannot be imported, which None stands for.
-    sys.modules["rich"] = None  # type: ignore[assignment]  # as importlib documents
-    try:
-        import structlog
-    finally:
-        del sys.modules["rich"]
+import structlog
 
 from k2cli.errors import printable
 

@@ -26,7 +26,7 @@ def verify(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="A capture: one file, or the files of its rotation; - for stdin. "
             "Plain, gzip or zstd.",
             show_default=False,
@@ -58,11 +58,12 @@ def verify(
 
     from k2cli.capture.report import Conclusion
     from k2cli.cli.exit_status import ExitStatus
+    from k2cli.cli.pipe import print_bytes
 
     # As with Ctrl-C, the progress is taken off the terminal first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = _read(_sources(files))
-    _print(_json(report) if json else _text(report, everything=everything))
+    print_bytes(_json(report) if json else _text(report, everything=everything))
     whole = report.conclusion is Conclusion.WHOLE
     return ExitStatus.DONE if whole else ExitStatus.INCOMPLETE
 
@@ -166,7 +167,7 @@ def _text(report: Report, *, everything: bool) -> bytes:
 
     from k2cli.display.verdict import verdict_lines
 
-    # Drawn as for stdout, but written by _print, which knows what can go wrong.
+    # Drawn as for stdout, but written by print_bytes, which knows what can go wrong.
     drawn = io.StringIO()
     console = Console(file=drawn, force_terminal=Console().is_terminal)
     # On a terminal, of hundreds of symbols those that leave the verdict on the screen.
@@ -177,21 +178,3 @@ def _text(report: Report, *, everything: bool) -> bytes:
         # Where a line is too long for a terminal, it is broken between words.
         console.print(line, soft_wrap=not console.is_terminal)
     return drawn.getvalue().encode(sys.stdout.encoding, "backslashreplace")
-
-
-def _print(text: bytes) -> None:
-    import os
-    import sys
-
-    from k2cli.errors import OutputError, printable
-
-    try:
-        while text:
-            text = text[os.write(sys.stdout.fileno(), text) :]
-    except BrokenPipeError:
-        return  # what was found is still told by the exit status
-    except OSError as exc:
-        raise OutputError(
-            f"stdout cannot be written: {printable(exc.strerror or str(exc))}",
-            "Make room, or send it elsewhere",
-        ) from exc

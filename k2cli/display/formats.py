@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from k2cli.errors import SettingsError, printable
+from k2cli.trade import KEYS, VENDOR_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -15,33 +16,8 @@ if TYPE_CHECKING:
 
     from k2cli.trade import TradeV2
 
-CSV_COLUMNS = (
-    "message_id",
-    "trade_id",
-    "symbol",
-    "exchange",
-    "asset_class",
-    "timestamp",
-    "price",
-    "quantity",
-    "currency",
-    "side",
-    "trade_conditions",
-    "source_sequence",
-    "ingestion_timestamp",
-    "platform_sequence",
-    "is_buyer_maker",
-    "is_best_match",
-    "event_type",
-    "event_time",
-    "trade_time",
-    "base_asset",
-    "quote_asset",
-    "source",
-)
+CSV_COLUMNS = (*KEYS[:-1], *VENDOR_KEYS)
 """The record's keys in order, with ``vendor_data`` laid out flat at the end."""
-
-_VENDOR_COLUMNS = CSV_COLUMNS[14:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,23 +112,11 @@ class CsvLines:
 
     def line(self, trade: TradeV2) -> bytes:
         r"""Give one trade as one row of UTF-8 with its ``\n``."""
-        vendor = trade.vendor_data
+        record = trade.to_dict()
+        vendor = record.pop("vendor_data")
         cells = (
-            trade.message_id,
-            trade.trade_id,
-            trade.symbol,
-            trade.exchange,
-            trade.asset_class,
-            str(trade.timestamp),
-            trade.price,
-            trade.quantity,
-            trade.currency,
-            trade.side,
-            ";".join(trade.trade_conditions),
-            _number(trade.source_sequence),
-            str(trade.ingestion_timestamp),
-            _number(trade.platform_sequence),
-            *[vendor.get(name, "") for name in _VENDOR_COLUMNS],
+            *map(_cell, record.values()),
+            *[vendor.get(key, "") for key in VENDOR_KEYS],
         )
         return self._row(cells)
 
@@ -163,8 +127,10 @@ class CsvLines:
         return row.encode()
 
 
-def _number(value: int | None) -> str:
-    return "" if value is None else str(value)
+def _cell(value: str | int | list[str] | None) -> str:
+    if value is None:
+        return ""
+    return ";".join(value) if isinstance(value, list) else str(value)
 
 
 def _readable_lines(options: FormatOptions) -> LineFormat:

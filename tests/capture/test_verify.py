@@ -193,7 +193,7 @@ def test_a_violation_of_the_schema_is_named_and_the_sequence_goes_on() -> None:
     lines[6] = line(16, 7, timestamp="soon")
     report = check(lines)
     assert found(report) == {(Kind.SCHEMA, 0, 5), (Kind.SCHEMA, 0, 7)}
-    assert texts(report, Kind.SCHEMA)[0] == 'price is no decimal text: "6.1e4"'
+    assert texts(report, Kind.SCHEMA)[0].startswith('price is "6.1e4", ')
     assert report.trades == 10
 
 

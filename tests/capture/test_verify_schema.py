@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k2cli.binance.convert import convert_binance_trade_to_v2, trade_from_history
-from k2cli.capture.schema import KEYS, canonical_lines, violations
+from k2cli.capture.schema import canonical_lines, violations
+from k2cli.trade import KEYS
 
 T_US = 1_723_161_255_342_000
 
@@ -111,47 +112,76 @@ def test_symbols_need_not_be_ascii() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("message_id", "f3b0c4ce-5d0a-1a7e-9f0e-0d5c2f9f2b11", "no UUID v4"),
-        ("message_id", None, "message_id is no UUID v4: null"),
+        (
+            "message_id",
+            "f3b0c4ce-5d0a-1a7e-9f0e-0d5c2f9f2b11",
+            "expected: a random UUID (version 4)",
+        ),
+        ("message_id", None, "message_id is null, expected: a random UUID"),
         ("trade_id", "BINANCE-1", "trade_id is "),
         ("trade_id", "SIM-3735683259", "not BINANCE-3735683259"),
-        ("symbol", "", "symbol is no text"),
-        ("exchange", "KRAKEN", "exchange is none of BINANCE, SIM"),
-        ("asset_class", "stocks", "asset_class is not crypto"),
-        ("timestamp", "1723161255342000", "timestamp is no time"),
-        ("timestamp", float(T_US), "timestamp is no time"),
-        ("timestamp", T_US + 1, "vendor_data.trade_time 1723161255342000"),
+        ("symbol", "", 'symbol is "", expected: a symbol'),
+        ("exchange", "KRAKEN", 'exchange is "KRAKEN", expected: BINANCE or SIM'),
+        ("asset_class", "stocks", 'asset_class is "stocks", expected: crypto'),
+        ("timestamp", "1723161255342000", "expected: Unix microseconds UTC"),
+        ("timestamp", float(T_US), "timestamp is 1723161255342000.0, expected: "),
+        ("timestamp", T_US + 1, "vendor_data.trade_time is 1723161255342000"),
         ("timestamp", T_US // 1000, "vendor_data.trade_time"),
-        ("price", 61837.63, "price is no decimal text: 61837.63"),
-        ("price", "6.1e4", "price is no decimal text"),
-        ("price", "-1", "price is no decimal text"),
-        ("price", "", "price is no decimal text"),
-        ("price", "1.", "price is no decimal text"),
-        ("price", "१.५", "price is no decimal text"),
-        ("quantity", "1E-8", "quantity is no decimal text"),
-        ("quantity", "0.1\n", "quantity is no decimal text"),
+        ("price", 61837.63, "price is 61837.63, expected: decimal digits"),
+        ("price", "6.1e4", "expected: decimal digits"),
+        ("price", "-1", "expected: decimal digits"),
+        ("price", "", "expected: decimal digits"),
+        ("price", "1.", "expected: decimal digits"),
+        ("price", "१.५", "expected: decimal digits"),
+        ("quantity", "1E-8", "expected: decimal digits"),
+        ("quantity", "0.1\n", "expected: decimal digits"),
         ("currency", "BTC", "vendor_data.quote_asset"),
-        ("side", "BUY", "vendor_data.is_buyer_maker true"),
-        ("side", "sell", "side is neither BUY nor SELL"),
-        ("trade_conditions", None, "trade_conditions is no array of texts"),
-        ("trade_conditions", [1], "trade_conditions is no array of texts"),
-        ("source_sequence", None, "source_sequence is no trade id: null"),
-        ("source_sequence", "3735683259", "source_sequence is no trade id"),
-        ("source_sequence", True, "source_sequence is no trade id"),
-        ("source_sequence", -1, "source_sequence is no trade id"),
-        ("ingestion_timestamp", None, "ingestion_timestamp is no time"),
-        ("platform_sequence", None, "platform_sequence is no number from 1 on: null"),
-        ("platform_sequence", 0, "platform_sequence is no number from 1 on"),
-        ("vendor_data", [], "vendor_data is no object of texts"),
-        ("vendor_data.is_buyer_maker", True, "vendor_data is no object of texts"),
-        ("vendor_data.is_buyer_maker", "yes", "neither true nor false"),
-        ("vendor_data.is_best_match", "1", "neither true nor false"),
-        ("vendor_data.event_type", "aggTrade", "event_type is not trade"),
-        ("vendor_data.event_time", "soon", "event_time is no time in digits"),
-        ("vendor_data.trade_time", "1.5", "trade_time is no time in digits"),
-        ("vendor_data.base_asset", "", "base_asset is no text"),
-        ("vendor_data.source", "hearsay", "source is not backfill"),
-        ("vendor_data.source", "backfill", "repaired, and with an event_time"),
+        ("side", "BUY", "but vendor_data.is_buyer_maker is true"),
+        ("side", "sell", 'side is "sell", expected: BUY or SELL'),
+        ("trade_conditions", None, "trade_conditions is null, expected: an array"),
+        ("trade_conditions", [1], "trade_conditions.0 is 1, expected: a text"),
+        (
+            "source_sequence",
+            None,
+            "source_sequence is null, expected: the exchange's trade id",
+        ),
+        (
+            "source_sequence",
+            "3735683259",
+            'source_sequence is "3735683259", expected: ',
+        ),
+        ("source_sequence", True, "source_sequence is true, expected: "),
+        ("source_sequence", -1, "source_sequence is -1, expected: "),
+        ("ingestion_timestamp", None, "ingestion_timestamp is null, expected: "),
+        (
+            "platform_sequence",
+            None,
+            "platform_sequence is null, expected: the position",
+        ),
+        ("platform_sequence", 0, "platform_sequence is 0, expected: the position"),
+        ("vendor_data", [], "vendor_data is [], expected: an object of texts"),
+        ("vendor_data.is_buyer_maker", True, "vendor_data.is_buyer_maker is true, "),
+        ("vendor_data.is_buyer_maker", "yes", 'expected: "true" or "false"'),
+        ("vendor_data.is_best_match", "1", 'expected: "true" or "false"'),
+        (
+            "vendor_data.event_type",
+            "aggTrade",
+            'event_type is "aggTrade", expected: "trade"',
+        ),
+        (
+            "vendor_data.event_time",
+            "soon",
+            'vendor_data.event_time is "soon", expected: ',
+        ),
+        (
+            "vendor_data.trade_time",
+            "1.5",
+            'vendor_data.trade_time is "1.5", expected: ',
+        ),
+        ("vendor_data.base_asset", "", 'base_asset is "", expected: a text'),
+        ("vendor_data.source", "hearsay", 'source is "hearsay", expected: "backfill"'),
+        ("vendor_data.source", "backfill", "both source and event_time"),
+        ("vendor_data.note", 7, "vendor_data.note is 7, expected: a text"),
     ],
 )
 def test_a_wrong_value_is_named(key: str, value: Any, says: str) -> None:
@@ -169,7 +199,7 @@ def test_a_wrong_value_is_named(key: str, value: Any, says: str) -> None:
 def test_a_key_that_lacks_is_named(key: str) -> None:
     wrong = record()
     del wrong[key]
-    assert violations(wrong) == [f"lacks {key}"]
+    assert violations(wrong) == [f"{key} is missing"]
     assert not is_canonical(as_line(wrong))
 
 
@@ -180,13 +210,13 @@ def test_a_key_that_lacks_is_named(key: str) -> None:
 def test_a_key_of_vendor_data_that_lacks_is_named(key: str) -> None:
     wrong = record()
     del wrong["vendor_data"][key]
-    assert violations(wrong) == [f"vendor_data lacks {key}"]
+    assert violations(wrong) == [f"vendor_data.{key} is missing"]
     assert not is_canonical(as_line(wrong))
 
 
 def test_foreign_keys_and_another_order_are_named() -> None:
     more = record() | {"colour": "red"}
-    assert violations(more) == ['has "colour" besides']
+    assert violations(more) == ['unknown key "colour"']
     assert not is_canonical(as_line(more))
     turned = dict(reversed(record().items()))
     assert violations(turned) == ["keys are in another order"]
@@ -201,6 +231,19 @@ def test_what_is_named_can_be_printed() -> None:
     assert text.isprintable()
     assert len(text) < 400
     assert "nested too deeply" in text
+
+
+def test_of_many_faults_the_first_are_named() -> None:
+    found = violations(record() | {f"key{number}": 1 for number in range(5000)})
+    assert found[0] == 'unknown key "key0"'
+    assert len(found) < 20
+    assert found[-1].endswith(" more")
+
+
+def test_other_keys_of_vendor_data_are_right() -> None:
+    more = record()
+    more["vendor_data"] = {"note": "", **more["vendor_data"], "more": "x"}
+    assert violations(more) == []
 
 
 PIECES = [
