@@ -102,7 +102,7 @@ def _account_lines(tail: Tail) -> list[str]:
     """Draw the account as stderr takes it: on a terminal with colours, on a screen."""
     from rich.console import Console
 
-    from k2cli.display.account import account_lines
+    from k2cli.display.reports import account_lines
 
     account = tail.account()
     if account is None or not tail.has_readers():

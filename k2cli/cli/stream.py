@@ -186,7 +186,7 @@ def _output(
     if (terminal and is_table) or wants_picture:
         from rich.console import Console
 
-        from k2cli.display.live import LiveTable
+        from k2cli.display.terminal import LiveTable
 
         if not is_table:
             raise SettingsError("--svg is a picture of the table", "Leave --format out")

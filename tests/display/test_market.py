@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k2cli.display import market as market_module
-from k2cli.display.market import MarketState, TradeFacts
-from k2cli.display.symbol import (
+from k2cli.display.market import (
     BALANCE_HALF_LIFE_SECONDS,
     FEWEST_FOR_LARGE,
     Direction,
+    MarketState,
     SymbolState,
+    TradeFacts,
 )
 
 
@@ -130,7 +131,7 @@ def test_change_and_trend_look_back_over_the_window() -> None:
         price = trade(price=str(100 + second), id=second)
         market.observe([price], float(second))
     state = market["BTCUSDT"]
-    state.settle(399.9)
+    state.advance(399.9)
     # Closing prices of seconds: the one of a minute before.
     assert state.change(60.0) == pytest.approx(499 / 439 - 1)
     assert state.change(300.0) == pytest.approx(499 / 199 - 1, rel=0.02)
@@ -150,7 +151,7 @@ def test_early_on_the_trend_shows_the_session_finely() -> None:
 
 def test_looking_at_a_symbol_before_it_trades_changes_nothing() -> None:
     market = MarketState(["BTCUSDT"], started_seconds=0.0)
-    market["BTCUSDT"].settle(1.0)
+    market["BTCUSDT"].advance(1.0)
     market.observe([trade(price="5")], 1.0)
     assert market["BTCUSDT"].direction is Direction.SAME
     assert len(market["BTCUSDT"].windows) == 4
@@ -169,7 +170,7 @@ def test_the_pace_of_a_symbol_is_its_own() -> None:
         market.observe([trade("A", id=tenth), trade("A", id=tenth)], tenth / 10)
     market.observe([trade("B")], 9.9)
     for state in market:
-        state.settle(9.95)
+        state.advance(9.95)
     assert market["A"].rate.per_second(9.95) == pytest.approx(20.0, rel=0.05)
     assert market["B"].rate.per_second(9.95) < 1
     assert market.per_second(9.95) == pytest.approx(20.2, rel=0.05)
@@ -222,14 +223,14 @@ def test_the_first_trades_are_never_large() -> None:
 def test_the_tape_is_bounded_and_keeps_the_latest() -> None:
     market = observed(*(trade(id=number) for number in range(1000)))
     assert len(market.tape) == market_module.TAPE_TRADES
-    assert market.tape[-1].trade[4] == 999
+    assert market.tape[-1].trade_id == 999
 
 
 def test_only_symbols_that_are_followed_are_on_the_tape() -> None:
     market = MarketState(["A"], started_seconds=0.0)
     market.follow(lambda symbol: symbol == "B")
     market.observe([trade("A"), trade("B"), trade("C")], 1.0)
-    assert [entry.trade[0] for entry in market.tape] == ["B"]
+    assert [entry.symbol for entry in market.tape] == ["B"]
 
 
 def test_a_copy_stays_as_it_is() -> None:

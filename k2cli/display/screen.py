@@ -8,24 +8,22 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.text import Text
 
-from k2cli.display.chart import chart_column, charts_in
+from k2cli.display.charts import chart_lines, charts_in
 from k2cli.display.columns import COLUMNS
-from k2cli.display.digits import span_text
-from k2cli.display.frame import Frame
-from k2cli.display.help import help_lines
-from k2cli.display.order import Order
-from k2cli.display.status import fit, footer_lines, header_line, message_line
-from k2cli.display.table import Table
+from k2cli.display.controls import help_lines
+from k2cli.display.numbers import span_text
+from k2cli.display.status import footer_lines, header_line, message_line
+from k2cli.display.table import Order, Table
 from k2cli.display.tape import Tape
+from k2cli.display.text import Frame, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from k2cli.display.controls import Controls
-    from k2cli.display.market import MarketState
-    from k2cli.display.precision import Precision
+    from k2cli.display.market import MarketState, SymbolState
+    from k2cli.display.numbers import Precision
     from k2cli.display.status import Status
-    from k2cli.display.symbol import SymbolState
 
 # Lines of the screen from which on there is room for the message, for air below the
 # header, and for a line of keys.
@@ -43,7 +41,7 @@ _NARROWEST_CHART = 31
 _WIDEST_CHART = 201
 _CHART_GAP = 2
 
-_HEADERS = {column.name: column.header for column in COLUMNS}
+_COLUMNS = {column.name: column for column in COLUMNS}
 _FIRST_KEYS = (("q", "quit"), ("?", "help"))
 _LAST_KEYS = (("s", "sort"), ("/", "find"), ("t", "tape"), ("w", "window"))
 
@@ -77,7 +75,7 @@ class ScreenView:
         Args:
             market: The symbols.
             status: How the stream is doing.
-            controls: What a person has chosen; told what fits.
+            controls: What a person has chosen; its view of the page is updated.
             width: Cells of the screen, at least 1.
             height: Lines of the screen, at least 1.
             now_seconds: The clock of ``market.observe``.
@@ -155,7 +153,7 @@ class ScreenView:
         chart_width = min(width - left, _WIDEST_CHART)
         if not charted or chart_width < _NARROWEST_CHART or room <= _LEAST_CHART:
             return [fit(Text(title.ljust(width, "─"), "dim"), width), *tape]
-        first, *charts = chart_column(
+        first, *charts = chart_lines(
             charted,
             self._precision,
             controls.window_seconds,
@@ -200,7 +198,7 @@ def _charted(
 
 
 def _tape_room(controls: Controls, symbols: int, room: int) -> int:
-    """Say how many lines the tape gets, its title included."""
+    """Return how many lines the tape gets, its title included."""
     if controls.shows_tape is False:
         return 0
     spare = room - 1 - symbols
@@ -212,7 +210,7 @@ def _tape_room(controls: Controls, symbols: int, room: int) -> int:
 
 
 def _note(controls: Controls, first: int, shown: int, fitting: int, total: int) -> str:
-    """Say which part of the symbols is shown, and in which order."""
+    """Say which symbols are shown, and in which order."""
     words = []
     if controls.filter and not controls.is_typing:
         words.append(f'"{controls.filter}"')
@@ -221,8 +219,8 @@ def _note(controls: Controls, first: int, shown: int, fitting: int, total: int) 
     elif controls.filter:
         words.append(f"{fitting:,} of {total:,}")
     if controls.sort is not None:
-        heading = _HEADERS[controls.sort]
-        heading = heading.format(window=span_text(controls.window_seconds))
+        window = span_text(controls.window_seconds)
+        heading = _COLUMNS[controls.sort].heading(window)
         words.append(f"by {heading} {'▲' if controls.is_ascending else '▼'}")
     elif shown < fitting:
         words.append("busiest first")

@@ -6,8 +6,8 @@ import pytest
 
 from k2cli.display.controls import Controls
 from k2cli.display.market import MarketState
-from k2cli.display.order import RESORT_SECONDS, Order
-from k2cli.display.precision import Precision
+from k2cli.display.numbers import Precision
+from k2cli.display.table import RESORT_SECONDS, Order
 
 
 def market_of(**trades: int) -> MarketState:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from k2cli.display.frame import Frame
-from k2cli.display.live import LiveTable, save_svg, svg
+from k2cli.display.terminal import LiveTable, save_svg, svg
+from k2cli.display.text import Frame
 from k2cli.errors import OutputError
 
 if TYPE_CHECKING:
