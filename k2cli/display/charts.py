@@ -24,8 +24,6 @@ _FILLED, _REST = "━", "╌"
 # Braille patterns: the bits of the dots of the left and the right half, from the top.
 _NO_DOTS = 0x2800
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
-# Lines from which on a chart is worth its place below another one.
-_COMFORTABLE = 10
 
 
 def sparkline(values: Sequence[float], cells: int) -> str:
@@ -83,11 +81,6 @@ def line_chart(values: Sequence[float], cells: int, lines: int) -> list[str]:
         before = row
     # A space where there is no dot: not every font leaves that pattern empty.
     return ["".join(map(chr, line)).replace(chr(_NO_DOTS), " ") for line in grid]
-
-
-def charts_in(height: int) -> int:
-    """Return how many charts are best drawn one below the other."""
-    return max(1, height // _COMFORTABLE)
 
 
 def chart_lines(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from k2cli.display.numbers import span_text
 from k2cli.display.text import BACKFILL_MARK, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
 _ASCENDING = {column.name: column.ascending for column in COLUMNS}
 _LONGEST_FILTER = 20
@@ -83,31 +83,6 @@ class Controls:
     page_rows: int = 1
     has_pages: bool = False
     has_tape: bool = False
-    _keys: Mapping[str, Callable[[], None]] = field(
-        init=False, repr=False, compare=False
-    )
-
-    def __post_init__(self) -> None:
-        self._keys = {
-            " ": self._pause,
-            "s": lambda: self._sort(1),
-            "S": self._reverse,
-            "t": self._toggle_tape,
-            "w": self._next_window,
-            "/": self._find,
-            "escape": self._clear,
-            "?": self._toggle_help,
-            "h": self._toggle_help,
-            "n": lambda: self._scroll(self.page_rows),
-            "p": lambda: self._scroll(-self.page_rows),
-            "pagedown": lambda: self._scroll(self.page_rows),
-            "pageup": lambda: self._scroll(-self.page_rows),
-            "right": lambda: self._scroll(self.page_rows),
-            "left": lambda: self._scroll(-self.page_rows),
-            "down": lambda: self._scroll(1),
-            "up": lambda: self._scroll(-1),
-            "home": self._to_top,
-        }
 
     @property
     def is_ascending(self) -> bool:
@@ -134,18 +109,50 @@ class Controls:
         if self.shows_help and key in {"escape", "q", "enter", " "}:
             self.shows_help = False
             return False
-        if key == "q":
-            return True
-        action = self._keys.get(key)
-        if action is not None:
-            action()
+        match key:
+            case "q":
+                return True
+            case " ":
+                self.is_paused = not self.is_paused
+            case "s":
+                names = (None, *SORTABLE)
+                self.sort = names[(names.index(self.sort) + 1) % len(names)]
+                self.is_reversed = False
+                self.first_row = 0
+            case "S" if self.sort is not None:
+                self.is_reversed = not self.is_reversed
+                self.first_row = 0
+            case "t":
+                self.shows_tape = not self.has_tape
+            case "w":
+                windows = self.windows_seconds
+                place = windows.index(self.window_seconds) + 1
+                self.window_seconds = windows[place % len(windows)]
+            case "/":
+                self.is_typing = True
+                self.shows_help = False
+            case "escape":
+                self._clear_filter()
+            case "?" | "h":
+                self.shows_help = not self.shows_help
+                self.help_row = 0
+            case "n" | "pagedown" | "right":
+                self._scroll(self.page_rows)
+            case "p" | "pageup" | "left":
+                self._scroll(-self.page_rows)
+            case "down":
+                self._scroll(1)
+            case "up":
+                self._scroll(-1)
+            case "home":
+                self._scroll(-self.first_row - self.help_row)
         return False
 
     def _type(self, key: str) -> None:
         if key == "enter":
             self.is_typing = False
         elif key == "escape":
-            self._clear()
+            self._clear_filter()
         elif key == "backspace":
             self.is_typing = bool(self.filter)
             self.filter = self.filter[:-1]
@@ -153,52 +160,16 @@ class Controls:
             self.filter += key.upper()
         self.first_row = 0
 
-    def _find(self) -> None:
-        self.is_typing = True
-        self.shows_help = False
-
-    def _clear(self) -> None:
+    def _clear_filter(self) -> None:
         self.is_typing = False
         self.filter = ""
         self.first_row = 0
-
-    def _pause(self) -> None:
-        self.is_paused = not self.is_paused
-
-    def _sort(self, steps: int) -> None:
-        names = (None, *SORTABLE)
-        self.sort = names[(names.index(self.sort) + steps) % len(names)]
-        self.is_reversed = False
-        self.first_row = 0
-
-    def _reverse(self) -> None:
-        if self.sort is not None:
-            self.is_reversed = not self.is_reversed
-            self.first_row = 0
-
-    def _toggle_tape(self) -> None:
-        self.shows_tape = not self.has_tape
-
-    def _next_window(self) -> None:
-        windows = self.windows_seconds
-        index = windows.index(self.window_seconds)
-        self.window_seconds = windows[(index + 1) % len(windows)]
-
-    def _toggle_help(self) -> None:
-        self.shows_help = not self.shows_help
-        self.help_row = 0
 
     def _scroll(self, rows: int) -> None:
         if self.shows_help:
             self.help_row = max(0, self.help_row + rows)
         else:
             self.first_row = max(0, self.first_row + rows)
-
-    def _to_top(self) -> None:
-        if self.shows_help:
-            self.help_row = 0
-        else:
-            self.first_row = 0
 
 
 def help_lines(controls: Controls, width: int) -> list[Text]:

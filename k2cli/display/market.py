@@ -127,13 +127,7 @@ class SymbolState:
         return self.bought / both if both else 0.0
 
     def begin(self, price: float, now_seconds: float, windows: Sequence[float]) -> None:
-        """Start the session with its first live price.
-
-        Args:
-            price: The price.
-            now_seconds: Now.
-            windows: Lengths of the windows of time to keep, in seconds, shortest first.
-        """
+        """Start the session with its first live price; shortest window first."""
         self.first_price = self.price = price
         self.tick = int(now_seconds * TICKS_PER_SECOND)
         self.windows = [PriceWindow(seconds, now_seconds) for seconds in windows]
@@ -157,16 +151,13 @@ class SymbolState:
                 break  # longer ones have longer buckets
 
     def is_large(self, notional: float) -> bool:
-        """Say whether a trade is a large one, and learn from it.
+        """Return whether a trade is a large one, and learn from it.
 
         Large is what exceeds 99 in 100 trades of the symbol and is worth at least
         four times their mean. The first hundred set the scale. After that each trade
         moves it a little: up by 2 % if it exceeds it, else down by a 99th of that, so
         that it settles where one trade in a hundred exceeds it (a frugal quantile: no
         list of trades is kept).
-
-        Args:
-            notional: Price times quantity.
         """
         exceeds = notional > self.large_notional
         if self.trades <= FEWEST_FOR_LARGE:

@@ -24,11 +24,7 @@ _LAG_STALE_SECONDS = 5.0
 
 
 class RateWindow:
-    """Events per second over the last five seconds, counted in half-second buckets.
-
-    Args:
-        started_seconds: When counting began, on the clock of ``now_seconds``.
-    """
+    """Events per second over the last five seconds, counted in half-second buckets."""
 
     __slots__ = ("_counts", "_head", "_started_seconds", "_total")
 
@@ -71,22 +67,13 @@ class RateWindow:
 
 
 class CountRate:
-    """Events per second from a total that is read now and then.
-
-    Args:
-        started_seconds: When counting began at 0, on the clock of ``per_second``.
-    """
+    """Events per second from a total, 0 at the start, that is read now and then."""
 
     def __init__(self, started_seconds: float) -> None:
         self._readings = deque([(started_seconds, 0)])
 
     def per_second(self, count: int, now_seconds: float) -> float:
-        """Return the mean over five seconds, or since the last reading before them.
-
-        Args:
-            count: Events so far.
-            now_seconds: A monotonic clock.
-        """
+        """Return the mean over five seconds, or since the last reading before them."""
         readings = self._readings
         readings.append((now_seconds, count))
         while len(readings) > 2 and readings[1][0] <= now_seconds - _RATE_SECONDS:
@@ -97,12 +84,7 @@ class CountRate:
 
 
 class PriceWindow:
-    """A price over a window of time: its closing values, one per bucket.
-
-    Args:
-        seconds: Length of the window; a bucket is a sixtieth of it.
-        now_seconds: When the price is first known, on the clock of ``advance``.
-    """
+    """A price over a window of time: its closing values in sixtieths of it."""
 
     __slots__ = ("_bucket_seconds", "_closes", "_first", "_head", "seconds")
 
@@ -118,11 +100,7 @@ class PriceWindow:
         return self._head - self._first >= PRICE_BUCKETS
 
     def advance(self, price: float, now_seconds: float) -> bool:
-        """Close the buckets that have passed.
-
-        Args:
-            price: What it has been until now.
-            now_seconds: A clock that does not go back.
+        """Close the buckets that have passed with the price until now.
 
         Returns:
             Whether a bucket was closed.
@@ -175,14 +153,9 @@ class LagMeter:
         self._samples: deque[tuple[float, int]] = deque(maxlen=_LAG_SAMPLES)
 
     def sample(self, trade: TradeV2 | None, now_seconds: float) -> int | None:
-        """Take the newest trade into account, and return the lag.
+        """Return the lag, with the newest trade taken into account.
 
-        Args:
-            trade: The newest trade, a few times a second.
-            now_seconds: A monotonic clock.
-
-        Returns:
-            Microseconds; ``None`` if no trade has come for some seconds.
+        ``None`` if no trade has come for some seconds.
         """
         if trade is not None and trade is not self._last:
             self._last = trade

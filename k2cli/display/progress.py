@@ -15,7 +15,7 @@ from k2cli.display.numbers import (
     rate_text,
     size_text,
 )
-from k2cli.display.status import LIVE
+from k2cli.display.status import LIVE, StreamStatus
 from k2cli.display.text import ERROR_STYLE, WARNING_BADGE, Part, spread
 from k2cli.errors import printable
 
@@ -26,37 +26,19 @@ _BAR_CELLS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(StreamStatus):
     """A recording, at one moment.
 
     Attributes:
-        connection: ``LIVE``, or in words its state.
-        uptime_seconds: How long it has been running.
         name: The file.
         size_bytes: Its size; ``None`` if it has none, as stdout.
-        trades: Trades written.
-        trades_per_second: Their current rate.
-        lag_us: From the last trade's event time to its arrival; ``None`` if unknown.
-        gaps: Sequence gaps seen so far.
-        repaired: Trades back-filled from the history.
-        repairing: Trades missing that may still come.
-        lost: Trades missing for good.
         simulated: Whether the market is simulated.
         most_trades: Trades at which it ends; ``None`` if it does not.
         most_seconds: Time after which it ends; likewise.
     """
 
-    connection: str
-    uptime_seconds: float
     name: str
     size_bytes: int | None
-    trades: int
-    trades_per_second: float
-    lag_us: int | None
-    gaps: int
-    repaired: int
-    repairing: int
-    lost: int
     simulated: bool
     most_trades: int | None = None
     most_seconds: float | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.text import Text
 
-from k2cli.display.charts import chart_lines, charts_in
+from k2cli.display.charts import chart_lines
 from k2cli.display.columns import COLUMNS
 from k2cli.display.controls import help_lines
 from k2cli.display.numbers import span_text
@@ -37,6 +37,8 @@ _TAPE_PART = 4
 _LEAST_TAPE = 3
 # Where it is this large at least, there is a chart beside the tape.
 _LEAST_CHART = 6
+# Lines from which on a chart is worth its place below another one.
+_COMFORTABLE_CHART = 10
 _NARROWEST_CHART = 31
 _WIDEST_CHART = 201
 _CHART_GAP = 2
@@ -47,11 +49,7 @@ _LAST_KEYS = (("s", "sort"), ("/", "find"), ("t", "tape"), ("w", "window"))
 
 
 class ScreenView:
-    """Draws the screen.
-
-    Args:
-        precision: Writes prices and sizes.
-    """
+    """Draws the screen."""
 
     def __init__(self, precision: Precision) -> None:
         self._table = Table(precision)
@@ -75,7 +73,7 @@ class ScreenView:
         Args:
             market: The symbols.
             status: How the stream is doing.
-            controls: What a person has chosen; its view of the page is updated.
+            controls: What a person has chosen; is told what is on the screen.
             width: Cells of the screen, at least 1.
             height: Lines of the screen, at least 1.
             now_seconds: The clock of ``market.observe``.
@@ -132,9 +130,8 @@ class ScreenView:
         if tape_room:
             # Rows that the filter took away are the tape's.
             room -= len(lines)
-            charted = _charted(
-                shown, controls, charts_in(room), are_all=limit >= len(states)
-            )
+            count = max(1, room // _COMFORTABLE_CHART)
+            charted = _charted(shown, controls, count, are_all=limit >= len(states))
             lines += self._lower(market, charted, controls, width, room)
         return lines, _note(controls, first, len(shown), len(states), len(market))
 
@@ -231,11 +228,7 @@ def _keys(controls: Controls) -> tuple[tuple[str, str], ...]:
     if not controls.has_keys:
         return (("Ctrl-C", "ends"),)
     if controls.is_typing:
-        return (
-            ("/", f"{controls.filter}▏"),
-            ("Enter", "keep"),
-            ("Esc", "clear"),
-        )
+        return (("/", f"{controls.filter}▏"), ("Enter", "keep"), ("Esc", "clear"))
     space = ("space", "resume" if controls.is_paused else "pause")
     pages = (("n", "next page"),) if controls.has_pages else ()
     return (*_FIRST_KEYS, space, *pages, *_LAST_KEYS)

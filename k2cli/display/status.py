@@ -45,24 +45,42 @@ _EXCHANGES = {"BINANCE": "Binance Spot"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """How the stream is doing, for one drawing of the screen.
+class StreamStatus:
+    """How the stream is doing, at one moment.
 
     Attributes:
-        host: Where the trades come from, e.g. ``"stream.binance.com"``.
-        exchange: ``"BINANCE"``, ``"SIM"`` for the made-up market; empty while unknown.
         connection: ``LIVE``, or in words its state, e.g. ``"connecting"`` or
             ``"reconnecting in 5 s (attempt 2 of 10)"``.
         uptime_seconds: How long the stream has been running.
-        trades: Trades seen, of all symbols.
+        trades: Trades received, of all symbols.
         trades_per_second: Their current rate.
-        reconnects: Connections lost and made again.
+        lag_us: From a trade's event time to its arrival; ``None`` if unknown.
         gaps: Sequence gaps seen so far.
         repaired: Trades back-filled from the history.
         repairing: Trades missing that may still come.
         lost: Trades missing for good.
+    """
+
+    connection: str
+    uptime_seconds: float
+    trades: int = 0
+    trades_per_second: float = 0.0
+    lag_us: int | None = None
+    gaps: int = 0
+    repaired: int = 0
+    repairing: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status(StreamStatus):
+    """What the live screen shows beside the market.
+
+    Attributes:
+        host: Where the trades come from, e.g. ``"stream.binance.com"``.
+        exchange: ``"BINANCE"``, ``"SIM"`` for the simulated one; empty while unknown.
+        reconnects: Connections lost and made again.
         duplicates: Trades left out because they had come before.
-        lag_us: From a trade's event time to its arrival; ``None`` if unknown.
         is_paused: Whether the screen is paused.
         log_message: Latest warning.
         recording: File being written at the same time.
@@ -72,17 +90,8 @@ class Status:
 
     host: str
     exchange: str
-    connection: str
-    uptime_seconds: float
-    trades: int = 0
-    trades_per_second: float = 0.0
     reconnects: int = 0
-    gaps: int = 0
-    repaired: int = 0
-    repairing: int = 0
-    lost: int = 0
     duplicates: int = 0
-    lag_us: int | None = None
     is_paused: bool = False
     log_message: str | None = None
     recording: str | None = None

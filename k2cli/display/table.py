@@ -38,11 +38,7 @@ _SORT_KEYS = {
 
 
 class Order:
-    """Sorts symbols, at most every ``RESORT_SECONDS``.
-
-    Args:
-        precision: Needed to make rows.
-    """
+    """Sorts symbols, at most every ``RESORT_SECONDS``."""
 
     def __init__(self, precision: Precision) -> None:
         self._precision = precision
@@ -62,14 +58,8 @@ class Order:
         """Return all symbols that fit the filter, in order.
 
         Without a column to sort by, that is the order in which they were asked for if
-        they fit on the screen, else the busiest first: those with the most trades so
-        far. (The rate would make rows jump; the count settles.)
-
-        Args:
-            market: The symbols.
-            controls: Filter and order.
-            limit: Most symbols that fit.
-            now_seconds: The clock of the market.
+        no more than ``limit``, which fit on the screen, else the busiest first: those
+        with the most trades so far. (The rate would make rows jump; the count settles.)
         """
         # A paused market is a copy: its identity tells that the states are others.
         asked = (
@@ -92,11 +82,7 @@ class Order:
         return self._sorted
 
     def _sort(
-        self,
-        market: MarketState,
-        controls: Controls,
-        limit: int,
-        now_seconds: float,
+        self, market: MarketState, controls: Controls, limit: int, now_seconds: float
     ) -> list[SymbolState]:
         states = [state for state in market if controls.shows(state.symbol)]
         if controls.sort is None:
@@ -154,18 +140,14 @@ class _Placed:
 
 
 class Table:
-    """Draws rows, and remembers widths so that nothing jitters.
-
-    Args:
-        precision: Writes prices and sizes.
-    """
+    """Draws rows, and remembers widths so that nothing jitters."""
 
     def __init__(self, precision: Precision) -> None:
         self._precision = precision
         self.forget_widths()
 
     def forget_widths(self) -> None:
-        """Let columns be narrow again, as the screen has changed."""
+        """Let columns be narrow again, for another size of the screen."""
         self._widths = {column.name: _Widths() for column in COLUMNS}
 
     def lines(
@@ -176,14 +158,7 @@ class Table:
         width: int,
         now_seconds: float,
     ) -> list[Text]:
-        """Draw the headings and a row for each symbol.
-
-        Args:
-            states: The symbols, in order.
-            controls: The window of time, and what rows are sorted by.
-            width: Cells.
-            now_seconds: The clock of the states.
-        """
+        """Draw the headings and a row for each symbol."""
         window_seconds = controls.window_seconds
         room: dict[str, int] = {}
         rows = []

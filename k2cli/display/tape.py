@@ -27,18 +27,14 @@ _FIXED_WIDTH = 15 + 2 + 6 + 3 + 8 + 4
 
 
 class Tape:
-    """Draws the latest trades, and remembers widths so that nothing jitters.
-
-    Args:
-        precision: Writes prices and sizes.
-    """
+    """Draws the latest trades, and remembers widths so that nothing jitters."""
 
     def __init__(self, precision: Precision) -> None:
         self._precision = precision
         self.forget_widths()
 
     def forget_widths(self) -> None:
-        """Let columns be narrow again, as the screen has changed."""
+        """Let columns be narrow again, for another size of the screen."""
         self._symbol_cells = 6
         self._prices = NumberColumn()
         self._sizes = NumberColumn()
@@ -52,14 +48,7 @@ class Tape:
     def lines(
         self, market: MarketState, controls: Controls, *, width: int, room: int
     ) -> list[Text]:
-        """Draw the latest trades of the symbols that fit the filter.
-
-        Args:
-            market: Has the tape.
-            controls: Has the filter.
-            width: Cells.
-            room: Most lines.
-        """
+        """Draw the latest trades of the symbols that fit the filter."""
         latest = (one for one in reversed(market.tape) if controls.shows(one.symbol))
         entries = [(entry, *self._texts(entry)) for entry in islice(latest, room)]
         return [self._line(*entry, width) for entry in entries]

@@ -58,7 +58,7 @@ class LiveTable:
 
     @staticmethod
     def usable(console: Console) -> bool:
-        """Say whether a console can show a live table."""
+        """Return whether a console can show a live table."""
         return (
             console.is_terminal
             and not console.is_dumb_terminal
@@ -122,7 +122,7 @@ class LiveTable:
         return True
 
     def stop(self) -> None:
-        """Give the terminal back as it was; harmless twice, or if it is gone."""
+        """Restore the terminal; harmless twice, or if it is gone."""
         if not self._started:
             return
         self._started = False

@@ -24,7 +24,7 @@ STATUS = Status(
 
 
 def lively(count: int, per_redraw: int) -> Iterator[tuple[MarketState, float]]:
-    """Give a market of so many symbols, again and again a quarter second later."""
+    """Return a market of so many symbols, again and again a quarter second later."""
     chance = random.Random(5)  # noqa: S311 - no secret
     names = [f"COIN{i}USDT" for i in range(count)]
     market = MarketState(names, started_seconds=0.0)

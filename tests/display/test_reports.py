@@ -28,7 +28,7 @@ def plain(account: dict[str, Any], most: int | None = None) -> list[str]:
 
 
 def rows(lines: list[str]) -> dict[str, list[str]]:
-    """Give the table's cells by the first of each line."""
+    """Return the table's cells by the first of each line."""
     cells = [re.split(r" {2,}", line.rstrip()) for line in lines]
     return {row[0]: row[1:] for row in cells}
 

@@ -55,7 +55,7 @@ def names(count: int) -> list[str]:
 
 
 def filled(count: int) -> MarketState:
-    """Give a market of which every tenth symbol is quiet."""
+    """Return a market of which every tenth symbol is quiet."""
     market = MarketState(names(count), started_seconds=0.0)
     for place, name in enumerate(names(count)):
         if place % 10 == 9:

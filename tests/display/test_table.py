@@ -11,7 +11,7 @@ from k2cli.display.table import RESORT_SECONDS, Order
 
 
 def market_of(**trades: int) -> MarketState:
-    """Give a market with so many trades of each symbol."""
+    """Return a market with so many trades of each symbol."""
     market = MarketState(trades, started_seconds=0.0)
     for symbol, count in trades.items():
         for number in range(count):

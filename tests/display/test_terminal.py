@@ -36,7 +36,7 @@ def full(width: int, height: int) -> Frame:
 
 
 def places(picture: str) -> dict[str, float]:
-    """Give the texts of a picture and how far from the top each stands."""
+    """Return the texts of a picture and how far from the top each stands."""
     elements = ET.fromstring(picture).iter()  # noqa: S314 - our own picture
     return {
         (e.text or "").strip(): float(e.get("y") or 0)
