@@ -240,7 +240,9 @@ class MarketState:
         self._states = {s: SymbolState(s, started_seconds) for s in symbols}
         self._rate = RateWindow(started_seconds)
         self._follows: Callable[[str], bool] = lambda _: True
-        self.tape: deque[TapeEntry] = deque(maxlen=TAPE_TRADES)
+        # Plain tuples: names cost time, and only the few that are drawn need them.
+        self._tape: deque[tuple[str, str, str, str, int, int, bool, bool]]
+        self._tape = deque(maxlen=TAPE_TRADES)
         self.trades = 0
 
     def __len__(self) -> int:
@@ -264,7 +266,7 @@ class MarketState:
             trades: In the order of arrival. Price and quantity must be decimal digits.
             now_seconds: A monotonic clock.
         """
-        states, tape = self._states, self.tape
+        states, tape = self._states, self._tape
         tick = int(now_seconds * TICKS_PER_SECOND)
         seen = live = 0
         for trade in trades:
@@ -283,7 +285,7 @@ class MarketState:
             state.notional += notional
             large = state.is_large(notional)
             if state.is_followed:
-                tape.append(TapeEntry(*trade, large))
+                tape.append((*trade, large))
             if price > state.high:
                 state.high, state.high_price = price, price_digits
             if price < state.low:
@@ -319,6 +321,10 @@ class MarketState:
         if live:
             self._rate.add(now_seconds, live)
 
+    def tape(self) -> list[TapeEntry]:
+        """Return the latest trades of the symbols followed, newest first."""
+        return [TapeEntry(*entry) for entry in reversed(self._tape)]
+
     def per_second(self, now_seconds: float) -> float:
         """Return the live trades per second of all symbols together."""
         return self._rate.per_second(now_seconds)
@@ -335,7 +341,7 @@ class MarketState:
         states = {name: state.copied() for name, state in self._states.items()}
         other._states = states  # noqa: SLF001 - of its own class
         other._rate = self._rate.copied()  # noqa: SLF001 - of its own class
-        other.tape = self.tape.copy()
+        other._tape = self._tape.copy()  # noqa: SLF001 - of its own class
         return other
 
     def _add(self, symbol: str) -> SymbolState | None:

@@ -49,7 +49,7 @@ class Tape:
         self, market: MarketState, controls: Controls, *, width: int, room: int
     ) -> list[Text]:
         """Draw the latest trades of the symbols that fit the filter."""
-        latest = (one for one in reversed(market.tape) if controls.shows(one.symbol))
+        latest = (one for one in market.tape() if controls.shows(one.symbol))
         entries = [(entry, *self._texts(entry)) for entry in islice(latest, room)]
         return [self._line(*entry, width) for entry in entries]
 
