@@ -44,24 +44,6 @@ def print_bytes(text: bytes) -> None:
         ) from exc
 
 
-def print_bytes(text: bytes) -> None:
-    """Write a whole text to stdout; a reader that is gone is no error.
-
-    Raises:
-        OutputError: If it cannot be written.
-    """
-    try:
-        while text:
-            text = text[os.write(sys.stdout.fileno(), text) :]
-    except BrokenPipeError:
-        return
-    except OSError as exc:
-        raise OutputError(
-            f"stdout cannot be written: {printable(exc.strerror or str(exc))}",
-            "Make room, or send it elsewhere",
-        ) from exc
-
-
 class RecordWriter:
     """Writes whole records to a descriptor without ever blocking the event loop.
 

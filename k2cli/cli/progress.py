@@ -10,12 +10,12 @@ import structlog
 from rich.console import Group
 from rich.text import Text
 
-from k2cli.cli.screen import REDRAWS_PER_SECOND, Redrawn
-from k2cli.display.digits import size_text
-from k2cli.display.lag import lag_us
-from k2cli.display.progress import Pace, Progress, progress_line, standing_line
-from k2cli.display.status import fit
-from k2cli.display.symbol_table import symbol_table
+from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
+from k2cli.display.meters import CountRate, lag_us
+from k2cli.display.numbers import size_text
+from k2cli.display.progress import Progress, live_line, progress_line
+from k2cli.display.reports import symbol_table
+from k2cli.display.text import fit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,9 +58,9 @@ class RecordingProgress(Redrawn):
         self._closing = ExitStack()
         self._view: RunView | None = None
         self._started_seconds = time.monotonic()
-        self._pace = Pace(self._started_seconds)
+        self._pace = CountRate(self._started_seconds)
         self._per_symbol = per_symbol
-        self._symbol_paces: dict[str, Pace] = {}
+        self._symbol_paces: dict[str, CountRate] = {}
         self._symbols: list[Text] = []
         self._next_symbols_seconds = 0.0
 
@@ -70,7 +70,7 @@ class RecordingProgress(Redrawn):
         if not self._console.is_terminal or self._console.is_dumb_terminal:
             self.start_drawing(view, LOGGED_EVERY_SECONDS)
             return
-        self._live = standing_line(self._console)
+        self._live = live_line(self._console)
         self._closing.enter_context(self._log_output.diverted(self._print))
         self._live.start()
         self._closing.callback(self._live.stop)
@@ -120,7 +120,9 @@ class RecordingProgress(Redrawn):
         self._next_symbols_seconds = now_seconds + SYMBOLS_EVERY_SECONDS
         symbols = list(view.symbol_figures().items())
         for symbol, figures in symbols:
-            pace = self._symbol_paces.setdefault(symbol, Pace(self._started_seconds))
+            pace = self._symbol_paces.setdefault(
+                symbol, CountRate(self._started_seconds)
+            )
             figures["rate"] = round(pace.per_second(figures["trades"], now_seconds))
         most = max(1, self._console.height // 2)
         table = symbol_table(symbols, always=_ALWAYS, most=most)

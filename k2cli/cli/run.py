@@ -292,7 +292,7 @@ def _ledger_lines(account: dict[str, Any]) -> list[str]:
     """Draw the ledger as stderr takes it: on a terminal with colours, on a screen."""
     from rich.console import Console
 
-    from k2cli.display.account import account_lines
+    from k2cli.display.reports import account_lines
 
     console = Console(stderr=True)
     most = None

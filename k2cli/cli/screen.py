@@ -15,13 +15,12 @@ from k2cli.cli.keys import Keyboard, Suspension, in_foreground
 from k2cli.cli.pipe import STDOUT
 from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
 from k2cli.display.controls import Controls
-from k2cli.display.lag import LagMeter
-from k2cli.display.live import LiveTable, save_svg
 from k2cli.display.market import WINDOWS_SECONDS, MarketState
-from k2cli.display.notice import Notice
-from k2cli.display.precision import Precision
-from k2cli.display.status import Status
-from k2cli.display.view import ScreenView
+from k2cli.display.meters import LagMeter
+from k2cli.display.numbers import Precision
+from k2cli.display.screen import ScreenView
+from k2cli.display.status import Notice, Status
+from k2cli.display.terminal import LiveTable, save_svg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from k2cli.cli.run import RunView
     from k2cli.completeness.id_ranges import IdRange
     from k2cli.completeness.ledger import Ledger
-    from k2cli.display.frame import Frame
+    from k2cli.display.text import Frame
     from k2cli.engine.protocols import SymbolSet
     from k2cli.trade import TradeBatch
 
@@ -202,7 +201,7 @@ class ScreenSink(Redrawn):
         # A replay's trades are from another day: their age says nothing.
         lag_us = None
         if not run.venue.is_replay:
-            lag_us = self._lag.look(last, now_seconds)
+            lag_us = self._lag.sample(last, now_seconds)
         return Status(
             host=run.venue.venue.name,
             exchange=last.exchange if last is not None else exchange,
@@ -218,7 +217,7 @@ class ScreenSink(Redrawn):
             duplicates=snapshot.duplicates,
             lag_us=lag_us,
             is_paused=self._controls.is_paused,
-            log_message=self._notice.look(
+            log_message=self._notice.text(
                 self._log_output.latest_warning,
                 now_seconds=now_seconds,
                 time_us=time.time_ns() // 1000,

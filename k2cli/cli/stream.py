@@ -189,7 +189,7 @@ def _output(
         from rich.console import Console
 
         from k2cli.cli.screen import ScreenSink
-        from k2cli.display.live import LiveTable
+        from k2cli.display.terminal import LiveTable
 
         if not is_table:
             raise SettingsError("--svg is a picture of the table", "Leave --format out")

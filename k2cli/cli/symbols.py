@@ -190,7 +190,7 @@ def _print_table(found: list[SymbolInfo], *, paged: bool) -> None:
     from rich.console import Console
 
     from k2cli.cli.pager import page, pager_command, shows_colours
-    from k2cli.display.catalog import catalog_lines
+    from k2cli.display.reports import catalog_lines
 
     if not found:
         return

@@ -107,9 +107,9 @@ class _Progress:
     ) -> None:
         import time
 
-        from k2cli.display.progress import standing_line
+        from k2cli.display.progress import live_line
 
-        self._live = standing_line(console)
+        self._live = live_line(console)
         self._console = console
         self._sources = sources
         self._verifier = verifier
@@ -137,7 +137,7 @@ class _Progress:
                 self._draw(source, now)
 
     def _draw(self, source: CaptureSource, now: float) -> None:
-        from k2cli.display.verdict import Reading, reading_line
+        from k2cli.display.progress import Reading, reading_line
 
         sizes = [one.size_bytes for one in self._sources]
         known = [size for size in sizes if size is not None]
@@ -165,7 +165,7 @@ def _text(report: Report, *, everything: bool) -> bytes:
 
     from rich.console import Console
 
-    from k2cli.display.verdict import verdict_lines
+    from k2cli.display.reports import verdict_lines
 
     # Drawn as for stdout, but written by print_bytes, which knows what can go wrong.
     drawn = io.StringIO()

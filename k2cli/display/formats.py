@@ -1,4 +1,4 @@
-"""Trades as bytes for a pipe, one format per entry of one registry."""
+"""Trades as lines for a pipe: a new format is a class and an entry in ``FORMATS``."""
 
 from __future__ import annotations
 
@@ -46,28 +46,24 @@ class LineFormat(Protocol):
     """A way to write trades, one line each, in UTF-8."""
 
     def header(self) -> bytes:
-        """Give what comes before the first trade; may be empty."""
+        """Return what comes before the first trade; may be empty."""
 
     def line(self, trade: TradeV2) -> bytes:
-        r"""Give one trade as one line with its ``\n``."""
+        r"""Return one trade as one line with its ``\n``."""
 
 
 class JsonLines:
-    """JSON lines: the record itself.
-
-    Args:
-        options: Not used; JSON is the same for every reader.
-    """
+    """JSON lines: the record itself."""
 
     def __init__(self, options: FormatOptions) -> None:
-        del options
+        del options  # JSON is the same for every reader
 
     def header(self) -> bytes:
-        """Give nothing: every line stands alone."""
+        """Return nothing: every line stands alone."""
         return b""
 
     def line(self, trade: TradeV2) -> bytes:
-        r"""Give one trade as one line of JSON with its ``\n``."""
+        r"""Return one trade as one line of JSON with its ``\n``."""
         line = trade.to_json_line()
         # JSON lets DEL and the C1 controls stand as they are; a terminal acts on them.
         if line.isascii() and b"\x7f" not in line:
@@ -79,7 +75,7 @@ class JsonLines:
 
 
 def _json_printable(character: str) -> str:
-    """Give a character, or JSON's escape for it if it does not print."""
+    """Return a character, or JSON's escape for it if it is not printable."""
     if character.isprintable():
         return character
     units = character.encode("utf-16-be").hex()
@@ -87,7 +83,7 @@ def _json_printable(character: str) -> str:
 
 
 class _Row:
-    """A file for the csv writer, which hands each written row to the caller."""
+    """A file for the csv writer, which returns each written row to the caller."""
 
     def write(self, row: str, /) -> str:
         return row
@@ -96,22 +92,19 @@ class _Row:
 class CsvLines:
     r"""Comma-separated values: a header, ``\n`` line ends, empty for null.
 
-    Conditions are joined by ``;``. What does not print is escaped.
-
-    Args:
-        options: Not used.
+    Conditions are joined by ``;``. What is not printable is escaped.
     """
 
     def __init__(self, options: FormatOptions) -> None:
-        del options
+        del options  # CSV is the same for every reader
         self._writer = csv.writer(_Row(), lineterminator="\n")
 
     def header(self) -> bytes:
-        """Give the column names."""
+        """Return the column names."""
         return self._row(CSV_COLUMNS)
 
     def line(self, trade: TradeV2) -> bytes:
-        r"""Give one trade as one row of UTF-8 with its ``\n``."""
+        r"""Return one trade as one row of UTF-8 with its ``\n``."""
         record = trade.to_dict()
         vendor = record.pop("vendor_data")
         cells = (
@@ -143,11 +136,11 @@ def _readable_lines(options: FormatOptions) -> LineFormat:
 FORMATS: Mapping[str, Callable[[FormatOptions], LineFormat]] = MappingProxyType(
     {"json": JsonLines, "csv": CsvLines, "lines": _readable_lines}
 )
-"""Every format by the name a user types; a new one is one entry here."""
+"""Every format by the name a user types."""
 
 
 def line_format(name: str, options: FormatOptions | None = None) -> LineFormat:
-    """Make the format of a name.
+    """Return the format of a name.
 
     Args:
         name: A key of ``FORMATS``.

@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.display.digits import (
+from k2cli.display.numbers import (
+    NumberColumn,
+    Precision,
     age_text,
     clock_text,
     duration_text,
     grouped,
+    lag_text,
     notional_text,
     percent_text,
     rate_text,
@@ -122,3 +125,61 @@ def test_durations_count_days() -> None:
     assert duration_text(134.9) == "00:02:14"
     assert duration_text(2 * 86400 + 3600) == "2d 01:00:00"
     assert duration_text(-1) == "00:00:00"
+
+
+def test_points_are_aligned_unless_that_tears_holes() -> None:
+    column = NumberColumn()
+    some = [("61,837", ".63"), ("2,683", ".8"), ("12", "")]
+    for number in some:
+        column.widen(number)
+    assert [column.text(number) for number in some] == [
+        "61,837.63",
+        " 2,683.8 ",
+        "    12   ",
+    ]
+    tiny = ("0", ".00001174")
+    column.widen(tiny)
+    assert [column.text(number) for number in (*some, tiny)] == [
+        " 61,837.63",
+        "   2,683.8",
+        "        12",
+        "0.00001174",
+    ]
+    assert column.cells() == 10
+    assert column.cells(flush=False) == len(column.text(tiny, flush=False)) == 15
+
+
+def test_decimals_of_an_unknown_symbol_only_grow() -> None:
+    precision = Precision()
+    assert precision.price("A", "1.50000000") == ("1", ".50")
+    assert precision.price("A", "1.12500000") == ("1", ".125")
+    assert precision.price("A", "1.50000000") == ("1", ".500")
+    assert precision.mean_price("A", 1234.5) == ("1,234", ".500")
+    assert precision.size("A", "2.00000000") == ("2", "")
+
+
+def test_decimals_of_a_known_symbol_are_its_own() -> None:
+    precision = Precision({"A": 1}, {"A": 3})
+    assert precision.price("A", "1.00000000") == ("1", ".0")
+    assert precision.size("A", "1.00000000") == ("1", ".000")
+    assert precision.mean_price("A", 1.26) == ("1", ".3")
+    assert precision.price("A", "1.25") == ("1", ".25")
+
+
+def test_the_lag_is_said_in_units_that_fit() -> None:
+    assert lag_text(38_900) == "lag 38 ms"
+    assert lag_text(1_250_000) == "lag 1.2 s"
+    assert lag_text(-38_900) == "clock behind by 38 ms"
+
+
+@pytest.mark.parametrize(
+    ("lag_us", "text"),
+    [
+        (0, "lag 0 ms"),
+        (38_400, "lag 38 ms"),
+        (1_270_000, "lag 1.3 s"),
+        (-1_270_000, "clock behind by 1.3 s"),
+    ],
+)
+def test_lag_is_told_with_its_sign(lag_us: int, text: str) -> None:
+    assert lag_text(lag_us) == text

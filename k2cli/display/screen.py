@@ -8,24 +8,22 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.text import Text
 
-from k2cli.display.chart import chart_column, charts_in
+from k2cli.display.charts import chart_lines
 from k2cli.display.columns import COLUMNS
-from k2cli.display.digits import span_text
-from k2cli.display.frame import Frame
-from k2cli.display.help import help_lines
-from k2cli.display.order import Order
-from k2cli.display.status import fit, footer_lines, header_line, message_line
-from k2cli.display.table import Table
+from k2cli.display.controls import help_lines
+from k2cli.display.numbers import span_text
+from k2cli.display.status import footer_lines, header_line, message_line
+from k2cli.display.table import Order, Table
 from k2cli.display.tape import Tape
+from k2cli.display.text import Frame, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from k2cli.display.controls import Controls
-    from k2cli.display.market import MarketState
-    from k2cli.display.precision import Precision
+    from k2cli.display.market import MarketState, SymbolState
+    from k2cli.display.numbers import Precision
     from k2cli.display.status import Status
-    from k2cli.display.symbol import SymbolState
 
 # Lines of the screen from which on there is room for the message, for air below the
 # header, and for a line of keys.
@@ -39,21 +37,19 @@ _TAPE_PART = 4
 _LEAST_TAPE = 3
 # Where it is this large at least, there is a chart beside the tape.
 _LEAST_CHART = 6
+# Lines from which on a chart is worth its place below another one.
+_COMFORTABLE_CHART = 10
 _NARROWEST_CHART = 31
 _WIDEST_CHART = 201
 _CHART_GAP = 2
 
-_HEADERS = {column.name: column.header for column in COLUMNS}
+_COLUMNS = {column.name: column for column in COLUMNS}
 _FIRST_KEYS = (("q", "quit"), ("?", "help"))
 _LAST_KEYS = (("s", "sort"), ("/", "find"), ("t", "tape"), ("w", "window"))
 
 
 class ScreenView:
-    """Draws the screen.
-
-    Args:
-        precision: Writes prices and sizes.
-    """
+    """Draws the screen."""
 
     def __init__(self, precision: Precision) -> None:
         self._table = Table(precision)
@@ -77,7 +73,7 @@ class ScreenView:
         Args:
             market: The symbols.
             status: How the stream is doing.
-            controls: What a person has chosen; told what fits.
+            controls: What a person has chosen; is told what is on the screen.
             width: Cells of the screen, at least 1.
             height: Lines of the screen, at least 1.
             now_seconds: The clock of ``market.observe``.
@@ -134,9 +130,8 @@ class ScreenView:
         if tape_room:
             # Rows that the filter took away are the tape's.
             room -= len(lines)
-            charted = _charted(
-                shown, controls, charts_in(room), are_all=limit >= len(states)
-            )
+            count = max(1, room // _COMFORTABLE_CHART)
+            charted = _charted(shown, controls, count, are_all=limit >= len(states))
             lines += self._lower(market, charted, controls, width, room)
         return lines, _note(controls, first, len(shown), len(states), len(market))
 
@@ -155,7 +150,7 @@ class ScreenView:
         chart_width = min(width - left, _WIDEST_CHART)
         if not charted or chart_width < _NARROWEST_CHART or room <= _LEAST_CHART:
             return [fit(Text(title.ljust(width, "─"), "dim"), width), *tape]
-        first, *charts = chart_column(
+        first, *charts = chart_lines(
             charted,
             self._precision,
             controls.window_seconds,
@@ -200,7 +195,7 @@ def _charted(
 
 
 def _tape_room(controls: Controls, symbols: int, room: int) -> int:
-    """Say how many lines the tape gets, its title included."""
+    """Return how many lines the tape gets, its title included."""
     if controls.shows_tape is False:
         return 0
     spare = room - 1 - symbols
@@ -212,7 +207,7 @@ def _tape_room(controls: Controls, symbols: int, room: int) -> int:
 
 
 def _note(controls: Controls, first: int, shown: int, fitting: int, total: int) -> str:
-    """Say which part of the symbols is shown, and in which order."""
+    """Say which symbols are shown, and in which order."""
     words = []
     if controls.filter and not controls.is_typing:
         words.append(f'"{controls.filter}"')
@@ -221,8 +216,8 @@ def _note(controls: Controls, first: int, shown: int, fitting: int, total: int) 
     elif controls.filter:
         words.append(f"{fitting:,} of {total:,}")
     if controls.sort is not None:
-        heading = _HEADERS[controls.sort]
-        heading = heading.format(window=span_text(controls.window_seconds))
+        window = span_text(controls.window_seconds)
+        heading = _COLUMNS[controls.sort].heading(window)
         words.append(f"by {heading} {'▲' if controls.is_ascending else '▼'}")
     elif shown < fitting:
         words.append("busiest first")
@@ -233,11 +228,7 @@ def _keys(controls: Controls) -> tuple[tuple[str, str], ...]:
     if not controls.has_keys:
         return (("Ctrl-C", "ends"),)
     if controls.is_typing:
-        return (
-            ("/", f"{controls.filter}▏"),
-            ("Enter", "keep"),
-            ("Esc", "clear"),
-        )
+        return (("/", f"{controls.filter}▏"), ("Enter", "keep"), ("Esc", "clear"))
     space = ("space", "resume" if controls.is_paused else "pause")
     pages = (("n", "next page"),) if controls.has_pages else ()
     return (*_FIRST_KEYS, space, *pages, *_LAST_KEYS)

@@ -1,8 +1,19 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from k2cli.display.window import PRICE_BUCKETS, PriceWindow, RateWindow
+from k2cli.display.meters import (
+    PRICE_BUCKETS,
+    CountRate,
+    LagMeter,
+    PriceWindow,
+    RateWindow,
+    lag_us,
+)
+
+from .conftest import MakeTrade
 
 
 def test_a_steady_pace_reads_as_what_it_is() -> None:
@@ -91,3 +102,51 @@ def test_a_copy_stays_as_it_is() -> None:
     pace.add(1.0)
     assert list(copies[0].closes()) == [1.0, 1.0]
     assert copies[1].per_second(1.0) == 1.0
+
+
+def with_lag(make_trade: MakeTrade, lag: int, unit: str = "us") -> Any:
+    event_time_us = 1723161255343000
+    digits = str(event_time_us if unit == "us" else event_time_us // 1000)
+    return make_trade(
+        ingestion_timestamp=event_time_us + lag, vendor_data={"event_time": digits}
+    )
+
+
+@pytest.mark.parametrize("unit", ["us", "ms"])
+def test_the_lag_is_from_event_to_arrival(make_trade: MakeTrade, unit: str) -> None:
+    assert lag_us(with_lag(make_trade, 38_000, unit)) == 38_000
+    assert lag_us(with_lag(make_trade, -5_000, unit)) == -5_000
+    assert lag_us(make_trade(vendor_data={})) is None
+
+
+def test_one_late_trade_does_not_make_the_lag_jump(make_trade: MakeTrade) -> None:
+    meter = LagMeter()
+    for lag in (10_000, 11_000, 900_000, 12_000):
+        shown = meter.sample(with_lag(make_trade, lag), 1.0)
+    assert shown == 11_500
+
+
+def test_a_lag_is_forgotten_when_nothing_comes(make_trade: MakeTrade) -> None:
+    meter = LagMeter()
+    assert meter.sample(None, 0.0) is None
+    trade = with_lag(make_trade, 10_000)
+    assert meter.sample(trade, 1.0) == 10_000
+    assert meter.sample(trade, 5.0) == 10_000
+    assert meter.sample(trade, 6.5) is None
+    assert meter.sample(make_trade(vendor_data={}), 7.0) is None
+
+
+def test_the_pace_is_that_of_the_last_seconds() -> None:
+    pace = CountRate(100.0)
+    assert pace.per_second(1, 100.1) == 1.0
+    for second in range(1, 21):
+        assert pace.per_second(second * 50, 100.0 + second) == 50.0
+    for second in range(21, 25):
+        pace.per_second(1000, 100.0 + second)
+    assert pace.per_second(1000, 125.0) == 0.0
+
+
+def test_rare_looks_give_the_pace_in_between() -> None:
+    pace = CountRate(0.0)
+    assert pace.per_second(300, 30.0) == 10.0
+    assert pace.per_second(3300, 60.0) == 100.0

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from k2cli.display.frame import Frame
-from k2cli.display.live import LiveTable, save_svg, svg
+from k2cli.display.terminal import LiveTable, save_svg, svg
+from k2cli.display.text import Frame
 from k2cli.errors import OutputError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def full(width: int, height: int) -> Frame:
 
 
 def places(picture: str) -> dict[str, float]:
-    """Give the texts of a picture and how far from the top each stands."""
+    """Return the texts of a picture and how far from the top each stands."""
     elements = ET.fromstring(picture).iter()  # noqa: S314 - our own picture
     return {
         (e.text or "").strip(): float(e.get("y") or 0)

@@ -14,12 +14,12 @@ from rich.cells import cell_len
 
 from k2cli.display.columns import COLUMNS, SORTABLE
 from k2cli.display.controls import Controls
-from k2cli.display.frame import Frame
-from k2cli.display.live import LiveTable
 from k2cli.display.market import MarketState
-from k2cli.display.precision import Precision
+from k2cli.display.numbers import Precision
+from k2cli.display.screen import ScreenView
 from k2cli.display.status import Status
-from k2cli.display.view import ScreenView
+from k2cli.display.terminal import LiveTable
+from k2cli.display.text import Frame
 
 # The fixture's class lives in conftest, which is not to be imported.
 MakeTerminal = Callable[[int, int], Any]
@@ -55,7 +55,7 @@ def names(count: int) -> list[str]:
 
 
 def filled(count: int) -> MarketState:
-    """Give a market of which every tenth symbol is quiet."""
+    """Return a market of which every tenth symbol is quiet."""
     market = MarketState(names(count), started_seconds=0.0)
     for place, name in enumerate(names(count)):
         if place % 10 == 9:
@@ -138,7 +138,7 @@ def test_a_terminal_shows_the_frame_as_drawn(
         (60, 15, "symbol last 5 min trend t/s buy|sell age"),
         (80, 24, f"symbol last 5 min trend {BUSINESS} age"),
         (120, 40, f"symbol last 5 min session trend high low {BUSINESS} age size"),
-        (250, 70, " ".join(column.header for column in COLUMNS)),
+        (250, 70, " ".join(column.heading("5 min") for column in COLUMNS)),
     ],
 )
 def test_columns_drop_by_priority(width: int, height: int, shown: str) -> None:
@@ -146,7 +146,7 @@ def test_columns_drop_by_priority(width: int, height: int, shown: str) -> None:
     for symbol, price in (("BTCUSDT", "61837.63"), ("ETHUSDT", "2683.80")):
         market.observe([(symbol, price, "1.5", "BUY", 1, 1, False)], 1.0)
     lines = draw(market, LIVE, width, height)
-    assert headings(lines).split() == shown.replace("{window}", "5 min").split()
+    assert headings(lines).split() == shown.split()
 
 
 def test_high_and_low_come_together() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from k2cli.capture.ledger import Ledger
-from k2cli.display.account import account_lines, period_text
+from k2cli.display.reports import account_lines, catalog_lines, period_text
 
 HEADINGS = [
     *("symbol", "trades", "first id", "last id", "gaps", "repaired", "missing"),
@@ -28,7 +28,7 @@ def plain(account: dict[str, Any], most: int | None = None) -> list[str]:
 
 
 def rows(lines: list[str]) -> dict[str, list[str]]:
-    """Give the table's cells by the first of each line."""
+    """Return the table's cells by the first of each line."""
     cells = [re.split(r" {2,}", line.rstrip()) for line in lines]
     return {row[0]: row[1:] for row in cells}
 
@@ -148,3 +148,41 @@ def test_colour_only_repeats_what_the_words_say() -> None:
     *_, incomplete = account_lines(account(BTCUSDT=[1, 3]))
     assert "green" in str(complete.style)
     assert "red" in str(incomplete.style)
+
+
+def catalog_entry(symbol: str, **changes: Any) -> dict[str, str]:
+    return {
+        "symbol": symbol,
+        "base_asset": symbol.removesuffix("USDT"),
+        "quote_asset": "USDT",
+        "status": "TRADING",
+        "tick_size": "0.01000000",
+        "step_size": "0.00001000",
+    } | changes
+
+
+def test_the_catalog_is_a_table_with_the_points_in_one_column() -> None:
+    lines = catalog_lines(
+        [
+            catalog_entry("BTCUSDT"),
+            catalog_entry("PEPEUSDT", tick_size="0.00000001", step_size="1.00"),
+            catalog_entry("币安人生USDT", tick_size="10.0", status="BREAK"),
+        ]
+    )
+    assert [line.plain.rstrip() for line in lines] == [
+        "symbol        base      quote  status   tick size    step size",
+        "BTCUSDT       BTC       USDT   TRADING   0.01        0.00001",
+        "PEPEUSDT      PEPE      USDT   TRADING   0.00000001  1",
+        "币安人生USDT  币安人生  USDT   BREAK    10           0.00001",
+        "3 symbols",
+    ]
+    assert len({line.cell_len for line in lines[:-1]}) == 1
+
+
+def test_one_symbol_is_one() -> None:
+    assert catalog_lines([catalog_entry("BTCUSDT")])[-1].plain == "1 symbol"
+
+
+def test_what_the_exchange_says_is_escaped() -> None:
+    lines = catalog_lines([catalog_entry("A\x1b[2J", status="\x07", tick_size="x\n")])
+    assert all(line.plain.isprintable() for line in lines)

@@ -1,31 +1,40 @@
-"""The terminal: taken over at the start, drawn on cheaply, given back at the end."""
+"""The terminal: its alternate screen, on which only cells that changed are drawn."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 from collections.abc import Callable
+from itertools import groupby
 from typing import TYPE_CHECKING, Self
 
+from rich.cells import get_character_cell_size
 from rich.console import Console
 from rich.control import Control
 from rich.segment import ControlType, Segment, Segments
-from rich.terminal_theme import MONOKAI, TerminalTheme
+from rich.style import Style
+from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from k2cli.display.cells import BLANK, Cell, cells_of, changes, segments_of
-from k2cli.display.frame import Frame
+from k2cli.display.text import Frame
 from k2cli.errors import OutputError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
 FrameMaker = Callable[[int, int], Frame]
 """Draws the screen for a width and a height in cells."""
 
+# What stands in a cell; the text is empty in the second cell of a wide character.
+_Cell = tuple[str, Style]
+_BLANK: _Cell = (" ", Style.null())
+
 # Blank cells at the end of a line that take more bytes than to erase it.
 _WORTH_ERASING = 4
+# To go to another place takes about as many bytes.
+_WORTH_SKIPPING = 8
 
 
 class LiveTable:
@@ -45,11 +54,11 @@ class LiveTable:
         self._started = False
         self._size = (0, 0)
         self._lines: tuple[Text, ...] = ()
-        self._cells: list[list[Cell]] = []
+        self._cells: list[list[_Cell]] = []
 
     @staticmethod
     def usable(console: Console) -> bool:
-        """Say whether a console can show a live table."""
+        """Return whether a console can show a live table."""
         return (
             console.is_terminal
             and not console.is_dumb_terminal
@@ -95,14 +104,14 @@ class LiveTable:
             sent.append(Control.clear().segment)
             sent.append(Control.home().segment)
             self._lines = (Text(),) * len(lines)
-            self._cells = [[BLANK] * size[0] for _ in lines]
+            self._cells = [[_BLANK] * size[0] for _ in lines]
         for row, line in enumerate(lines):
             if _differ(line, self._lines[row]):
                 # render() leaves the style of the whole text out.
                 style = console.get_style(line.style)
                 segments = Segment.apply_style(line.render(console), style)
-                cells = cells_of(segments, size[0])
-                for column, changed in changes(self._cells[row], cells):
+                cells = _cells(segments, size[0])
+                for column, changed in _changes(self._cells[row], cells):
                     sent += _drawn(row, column, changed, size[0])
                 self._cells[row] = cells
         self._size, self._lines = size, lines
@@ -113,7 +122,7 @@ class LiveTable:
         return True
 
     def stop(self) -> None:
-        """Give the terminal back as it was; harmless twice, or if it is gone."""
+        """Restore the terminal; harmless twice, or if it is gone."""
         if not self._started:
             return
         self._started = False
@@ -134,14 +143,7 @@ class LiveTable:
         self.stop()
 
 
-def svg(
-    frame: Frame,
-    title: str,
-    *,
-    width: int,
-    height: int,
-    theme: TerminalTheme = MONOKAI,
-) -> str:
+def svg(frame: Frame, title: str, *, width: int, height: int) -> str:
     """Draw a frame as a picture of a terminal; the same frame gives the same bytes.
 
     Args:
@@ -149,7 +151,6 @@ def svg(
         title: Text in the picture's title bar.
         width: Cells.
         height: Lines.
-        theme: Colours.
     """
     console = Console(
         file=io.StringIO(),
@@ -162,18 +163,11 @@ def svg(
         _environ={},
     )
     console.print(frame, crop=True, no_wrap=True, end="")
-    return console.export_svg(title=printable(title), theme=theme, unique_id="k2")
+    return console.export_svg(title=printable(title), theme=MONOKAI, unique_id="k2")
 
 
 def save_svg(path: Path, frame: Frame, title: str, *, width: int, height: int) -> None:
-    """Save a frame as a picture of a terminal.
-
-    Args:
-        path: File to write; an existing one is replaced.
-        frame: Drawn for this width and height.
-        title: Text in the picture's title bar.
-        width: Cells.
-        height: Lines.
+    """Save the picture that ``svg`` draws; an existing file is replaced.
 
     Raises:
         OutputError: If the file cannot be written.
@@ -193,14 +187,76 @@ def _differ(one: Text, other: Text) -> bool:
     return one.style != other.style or one != other
 
 
-def _drawn(row: int, column: int, cells: list[Cell], width: int) -> list[Segment]:
+def _drawn(row: int, column: int, cells: list[_Cell], width: int) -> list[Segment]:
     """Draw a stretch of cells at its place."""
     segments = [Control.move_to(column, row).segment]
     blank = 0
     if column + len(cells) == width:
-        while blank < len(cells) and cells[-1 - blank] == BLANK:
+        while blank < len(cells) and cells[-1 - blank] == _BLANK:
             blank += 1
     if blank < _WORTH_ERASING:
-        return [*segments, *segments_of(cells)]
+        return [*segments, *_segments(cells)]
     erase = Control((ControlType.ERASE_IN_LINE, 0)).segment
-    return [*segments, *segments_of(cells[: len(cells) - blank]), erase]
+    return [*segments, *_segments(cells[: len(cells) - blank]), erase]
+
+
+def _cells(segments: Iterable[Segment], width: int) -> list[_Cell]:
+    """Lay a line out on cells, cut or filled up to a width."""
+    cells: list[_Cell] = []
+    null = _BLANK[1]
+    for text, style, _ in segments:
+        shown = style or null
+        if text.isascii():
+            cells.extend([(character, shown) for character in text])
+            continue
+        for character in text:
+            size = get_character_cell_size(character)
+            if size:
+                cells.append((character, shown))
+                cells.extend([("", shown)] * (size - 1))
+            elif cells:
+                # It joins the one before it, which may be two cells wide.
+                last = -1 if cells[-1][0] else -2
+                cells[last] = (cells[last][0] + character, cells[last][1])
+    if len(cells) > width:
+        is_halved = cells[width][0] == ""
+        del cells[width:]
+        if is_halved:
+            cells[-1] = _BLANK
+    cells.extend([_BLANK] * (width - len(cells)))
+    return cells
+
+
+def _changes(old: list[_Cell], new: list[_Cell]) -> Iterator[tuple[int, list[_Cell]]]:
+    """Yield the first cell's place and the cells of each stretch to be drawn anew.
+
+    Stretches with little between them are one: to skip a few cells costs more than to
+    draw them. Both lines are equally long.
+    """
+    differing = [i for i, cell in enumerate(new) if cell != old[i]]
+    start = end = -1
+    for index in differing:
+        if start >= 0 and index - end <= _WORTH_SKIPPING:
+            end = index
+            continue
+        if start >= 0:
+            yield _whole(new, start, end)
+        start = end = index
+    if start >= 0:
+        yield _whole(new, start, end)
+
+
+def _segments(cells: list[_Cell]) -> Iterator[Segment]:
+    """Join neighbouring cells of one style."""
+    for style, group in groupby(cells, key=lambda cell: cell[1]):
+        yield Segment("".join(text for text, _ in group), style)
+
+
+def _whole(new: list[_Cell], start: int, end: int) -> tuple[int, list[_Cell]]:
+    """Begin and end a stretch with whole characters."""
+    while start and not new[start][0]:
+        start -= 1
+    end += 1
+    while end < len(new) and not new[end][0]:
+        end += 1
+    return start, new[start:end]

@@ -1,15 +1,24 @@
-"""Prices and shares as pictures of a few cells."""
+"""Prices and shares as pictures of a few cells: sparklines, bars, line charts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+from rich.text import Text
+
+from k2cli.display.numbers import span_text
+from k2cli.display.text import fit, styled
+from k2cli.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Not the full block: between rows there is to be some air.
+    from k2cli.display.market import SymbolState
+    from k2cli.display.numbers import Precision
+
+# Not the full block: rows are to stand apart.
 _LEVELS = "▁▂▃▄▅▆▇"
-_FLAT = "▁"
 # Heavy and broken: they differ without colour too.
 _FILLED, _REST = "━", "╌"
 # Braille patterns: the bits of the dots of the left and the right half, from the top.
@@ -31,9 +40,15 @@ def sparkline(values: Sequence[float], cells: int) -> str:
     ]
     low, high = min(picked), max(picked)
     if low == high:
-        return _FLAT * cells
+        return _LEVELS[0] * cells
     scale = (len(_LEVELS) - 1) / (high - low)
     return "".join(_LEVELS[round((value - low) * scale)] for value in picked)
+
+
+def balance_bar(share: float, cells: int) -> tuple[str, str]:
+    """Draw a share, 0 to 1, as the filled part of a bar and the rest."""
+    filled = round(share * cells)
+    return _FILLED * filled, _REST * (cells - filled)
 
 
 def line_chart(values: Sequence[float], cells: int, lines: int) -> list[str]:
@@ -44,9 +59,6 @@ def line_chart(values: Sequence[float], cells: int, lines: int) -> list[str]:
         cells: Width.
         lines: Height; the lowest value is at the bottom, the highest at the top, and
             one that never changes in the middle.
-
-    Returns:
-        As many texts as lines, each as wide as asked for.
     """
     low, high = min(values), max(values)
     bottom = lines * 4 - 1
@@ -71,15 +83,54 @@ def line_chart(values: Sequence[float], cells: int, lines: int) -> list[str]:
     return ["".join(map(chr, line)).replace(chr(_NO_DOTS), " ") for line in grid]
 
 
-def balance_bar(share: float, cells: int) -> tuple[str, str]:
-    """Draw a share as a bar in two parts that differ without colour.
+def chart_lines(
+    states: Sequence[SymbolState],
+    precision: Precision,
+    window_seconds: float,
+    *,
+    width: int,
+    height: int,
+) -> list[Text]:
+    """Draw prices as charts one below the other, each with a title above it.
 
     Args:
-        share: The first part's, 0 to 1.
-        cells: Width.
-
-    Returns:
-        The filled part and the rest.
+        states: The symbols, at least one; they have traded.
+        precision: Writes their prices.
+        window_seconds: How far to look back.
+        width: Cells.
+        height: Lines in all, at least 3 for each chart.
     """
-    filled = round(share * cells)
-    return _FILLED * filled, _REST * (cells - filled)
+    lines: list[Text] = []
+    for place, state in enumerate(states):
+        room = (place + 1) * height // len(states) - len(lines)
+        window = state.window(window_seconds)
+        is_full = window is not None and window.is_full
+        span = span_text(window_seconds) if is_full else "since the start"
+        title = f"{printable(state.symbol, 20)}, {span} "
+        title += "─" * (width - cell_len(title))
+        lines.append(fit(Text(title, "dim"), width))
+        lines += _chart(state, precision, window_seconds, width - 1, room - 1)
+    return lines
+
+
+def _chart(
+    state: SymbolState,
+    precision: Precision,
+    window_seconds: float,
+    width: int,
+    height: int,
+) -> list[Text]:
+    """Draw the price as a line, its highest and lowest value beside it."""
+    prices = state.trend(window_seconds)
+    high, low = max(prices), min(prices)
+    marked = {0: high, height - 1: low} if high > low else {height // 2: low}
+    labels = {
+        line: "".join(precision.mean_price(state.symbol, price))
+        for line, price in marked.items()
+    }
+    room = max(map(len, labels.values()))
+    chart = line_chart(prices, width - room - 1, height)
+    return [
+        styled([(line, "cyan"), (f" {labels.get(index, ''):>{room}}", "dim")])
+        for index, line in enumerate(chart)
+    ]

@@ -6,12 +6,12 @@ import pytest
 
 from k2cli.display.controls import Controls
 from k2cli.display.market import MarketState
-from k2cli.display.order import RESORT_SECONDS, Order
-from k2cli.display.precision import Precision
+from k2cli.display.numbers import Precision
+from k2cli.display.table import RESORT_SECONDS, Order
 
 
 def market_of(**trades: int) -> MarketState:
-    """Give a market with so many trades of each symbol."""
+    """Return a market with so many trades of each symbol."""
     market = MarketState(trades, started_seconds=0.0)
     for symbol, count in trades.items():
         for number in range(count):
