@@ -15,7 +15,7 @@ from k2cli.cli.keys import Keyboard, Suspension, in_foreground
 from k2cli.cli.pipe import STDOUT
 from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
 from k2cli.display.controls import Controls
-from k2cli.display.market import WINDOWS_SECONDS, MarketState
+from k2cli.display.market import WINDOWS_SECONDS, MarketState, trade_facts
 from k2cli.display.meters import LagMeter
 from k2cli.display.numbers import Precision
 from k2cli.display.screen import ScreenView
@@ -105,7 +105,7 @@ class ScreenSink(Redrawn):
 
     def write(self, batch: TradeBatch) -> None:
         """Note trades; they are on the screen with the next redraw."""
-        self._market.observe(batch, time.monotonic())
+        self._market.observe(trade_facts(batch), time.monotonic())
 
     def lost(self, symbol: str, ids: IdRange) -> None:
         """The status shows their number."""

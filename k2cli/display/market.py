@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import deque
 from copy import copy
 from enum import IntEnum
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from k2cli.display.meters import TICKS_PER_SECOND, PriceWindow, RateWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from k2cli.trade import TradeBatch
 
 MAX_SYMBOLS = 20_000
 """Most symbols kept; Binance Spot lists a sixth of it. Others only count in total."""
@@ -36,6 +39,20 @@ TradeFacts = tuple[str, str, str, str, int, int, bool]
 Symbol, price and quantity as decimal digits, taker side, exchange trade id, trade time
 in Unix microseconds, and whether it was back-filled.
 """
+
+
+def trade_facts(batch: TradeBatch) -> Iterator[TradeFacts]:
+    """Return what the screen needs of each trade of a batch."""
+    indexes = range(len(batch))
+    return zip(
+        batch.symbols,
+        batch.prices,
+        batch.quantities,
+        map(batch.side, indexes),
+        map(int, batch.trade_ids),
+        map(batch.timestamp_us, indexes),
+        repeat(batch.is_backfill),
+    )
 
 
 class Direction(IntEnum):
