@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         TooManyRequests,
         UnknownSymbol,
     )
+    from k2cli.simulator.exchange import SimulatedExchange
     from k2cli.trade import TradeV2
 
 __version__ = "0.1.0"
@@ -60,6 +61,7 @@ _HOMES = {
     "OutputError": "errors",
     "RestrictedLocation": "errors",
     "SettingsError": "errors",
+    "SimulatedExchange": "simulator.exchange",
     "SymbolInfo": "binance.catalog",
     "TooManyRequests": "errors",
     "TradeV2": "trade",
@@ -87,6 +89,7 @@ __all__ = [
     "OutputError",
     "RestrictedLocation",
     "SettingsError",
+    "SimulatedExchange",
     "SymbolInfo",
     "TooManyRequests",
     "TradeV2",

@@ -50,7 +50,7 @@ async def run(command: str, folder: Path, exchange: SimulatedExchange) -> None:
             "HOME": str(folder),
             "XDG_CONFIG_HOME": str(folder),
             "XDG_CACHE_HOME": str(folder),
-            "K2_BINANCE_WEBSOCKET_URL": exchange.stream_url,
+            "K2_BINANCE_WEBSOCKET_URL": exchange.url,
             "K2_BINANCE_API_URL": exchange.api_url,
         },
     )
@@ -90,7 +90,7 @@ async def test_the_python_block_runs_as_written(tmp_path: Path) -> None:
             *(sys.executable, str(script)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=os.environ | {"K2_BINANCE_WEBSOCKET_URL": exchange.stream_url},
+            env=os.environ | {"K2_BINANCE_WEBSOCKET_URL": exchange.url},
         )
         async with asyncio.timeout(PATIENCE_SECONDS):
             out, err = await process.communicate()

@@ -94,7 +94,7 @@ def simulate(
     import asyncio
 
     from k2cli.errors import SettingsError
-    from k2cli.simulator import Market, SimulatedExchange, Tape, parse_fault
+    from k2cli.simulator import Market, Recording, SimulatedExchange, parse_fault
 
     if replay is None and speed is not None:
         raise SettingsError("--speed goes with --replay FILE", "Add it, or leave both")
@@ -103,9 +103,9 @@ def simulate(
             "--market-size and --burst make up a market; --replay plays a recording",
             "Leave one out",
         )
-    source: Market | Tape
+    source: Market | Recording
     if replay is not None:
-        source = Tape(replay, speed=1.0 if speed is None else speed)
+        source = Recording(replay, speed=1.0 if speed is None else speed)
     else:
         source = Market(seed=seed, rate=rate, size=market_size, burst=burst)
     faults = [parse_fault(text) for text in fault or []]
@@ -122,7 +122,7 @@ async def _serve(exchange: SimulatedExchange, duration_seconds: float | None) ->
     with stop.on_signals():
         async with exchange:
             typer.echo(
-                f"SIMULATED exchange, not Binance. Streams: {exchange.stream_url}   "
+                f"SIMULATED exchange, not Binance. Streams: {exchange.url}   "
                 f"API: {exchange.api_url}   Ctrl-C ends it.",
                 err=True,
             )

@@ -142,20 +142,18 @@ async def open_source(options: TailOptions) -> AsyncIterator[Source]:
         yield binance_source(config)
         return
 
-    from k2cli.simulator import Market, SimulatedExchange, Tape
+    from k2cli.simulator import Market, Recording, SimulatedExchange
 
-    trades: Market | Tape
+    trades: Market | Recording
     if options.replay:
         speed = 1.0 if options.speed is None else options.speed
-        trades = Tape(options.replay, speed=speed)
+        trades = Recording(options.replay, speed=speed)
         name, symbols = printable(options.replay.name), list(trades.symbols)
     else:
         trades = Market()
         name, symbols = "embedded exchange", normalize_symbols(config.symbols)
     async with SimulatedExchange(trades) as exchange:
-        embedded = replace(
-            config, websocket_url=exchange.stream_url, api_url=exchange.api_url
-        )
+        embedded = replace(config, websocket_url=exchange.url, api_url=exchange.api_url)
         yield Source(
             config=embedded,
             catalog=CatalogSource(exchange.api_url, proxy=False),

@@ -8,10 +8,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from k2cli.errors import SettingsError
-from k2cli.simulator.market_listing import LISTINGS, Listing, decimal_digits
-from k2cli.simulator.tempo import Tempo
+from k2cli.simulator.listings import LISTINGS, Listing, decimal_digits, listings
 from k2cli.simulator.trades import SymbolInfo, Trade
-from k2cli.simulator.whole_market import listings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +33,9 @@ _FOLLOW_UP_GAP = 0.05
 _PAUSE_GAP = (1 - _FOLLOW_UP_SHARE * _FOLLOW_UP_GAP) / (1 - _FOLLOW_UP_SHARE)
 _SAME_SIDE_SHARE = 0.75
 _MAX_DELAY_US = 200_000
+
+_PERIOD_US = 10_000_000
+_CALM_US = 9_000_000
 
 
 class Market:
@@ -94,14 +95,14 @@ class Market:
         self.seed = seed
         self.rate = rate
         self.trade_limit = trade_limit
-        self._tempo = Tempo(burst)
+        self._clock = BurstClock(burst)
         self._listings = _chosen(listings(size), symbols)
         self.symbols: Mapping[str, SymbolInfo] = {
             listing.symbol: listing.info() for listing in self._listings
         }
 
     def timeline(self, origin_us: int) -> Iterator[tuple[int, Trade]]:
-        """Give the trades by the time of their event; see ``TradeSource``."""
+        """Yield the trades by the time of their event; see ``TradeSource``."""
         trades = self._endless(origin_us)
         return trades if self.trade_limit is None else islice(trades, self.trade_limit)
 
@@ -109,7 +110,7 @@ class Market:
         open_listings = [item for item in self._listings if item.status == "TRADING"]
         total_weight = sum(item.weight for item in open_listings)
         books = [
-            _Book(item, self.seed, self.rate * item.weight / total_weight, self._tempo)
+            _Book(item, self.seed, self.rate * item.weight / total_weight, self._clock)
             for item in open_listings
         ]
         queue = [(book.event_offset_us, index) for index, book in enumerate(books)]
@@ -146,9 +147,11 @@ def _chosen(
 class _Book:
     """One symbol's orders: each is filled at one time, sweeping some price levels."""
 
-    def __init__(self, listing: Listing, seed: int, rate: float, tempo: Tempo) -> None:
+    def __init__(
+        self, listing: Listing, seed: int, rate: float, clock: BurstClock
+    ) -> None:
         self._listing = listing
-        self._tempo = tempo
+        self._clock = clock
         self._random = Random(f"{seed}/{listing.symbol}")  # noqa: S311
         self._mean_gap_us = _MEAN_FILLS / rate * 1e6
         self._next_id = self._random.randrange(10**7, 4 * 10**9)
@@ -165,7 +168,7 @@ class _Book:
     def _schedule(self, gap_us: float) -> None:
         draw = self._random.random
         self._steady_us += int(gap_us)
-        self._trade_offset_us = self._tempo.played_us(self._steady_us)
+        self._trade_offset_us = self._clock.played_us(self._steady_us)
         delay_us = 1_000 + int(1_000 * draw())
         if draw() < 0.02:
             delay_us += int(_MAX_DELAY_US * draw() ** 2)
@@ -225,3 +228,32 @@ class _Book:
         self._mid_ticks = min(
             max(moved, self._start_ticks - third, 1), self._start_ticks + third
         )
+
+
+class BurstClock:
+    """Makes the last second of every ten busier than the others.
+
+    Args:
+        burst: How many times busier; 1 leaves time as it is.
+    """
+
+    def __init__(self, burst: float) -> None:
+        self._burst = burst
+        # How fast the steady time passes in a calm second, so that ten seconds of one
+        # are ten of the other.
+        self._calm_speed = _PERIOD_US / (_CALM_US + (_PERIOD_US - _CALM_US) * burst)
+
+    def played_us(self, steady_us: int) -> int:
+        """Return when something happens that would happen at a time if all were steady.
+
+        Args:
+            steady_us: Microseconds since the market opened, as is the result.
+        """
+        if self._burst == 1:
+            return steady_us
+        periods, rest_us = divmod(steady_us, _PERIOD_US)
+        calm_us = _CALM_US * self._calm_speed
+        if rest_us < calm_us:
+            return periods * _PERIOD_US + int(rest_us / self._calm_speed)
+        burst_us = (rest_us - calm_us) / (self._calm_speed * self._burst)
+        return periods * _PERIOD_US + _CALM_US + int(burst_us)
