@@ -35,6 +35,7 @@ class Source:
         simulated: Whether the market is known to be made up.
         replayed: Whether a recording is played.
         finished: Set when a replay has been played to its end.
+        damage: Why the end of a recording is not whole, if it is not.
     """
 
     config: BinanceConfig
@@ -45,6 +46,7 @@ class Source:
     simulated: bool = False
     replayed: bool = False
     finished: asyncio.Event | None = None
+    damage: str | None = None
 
     async def select(self, options: TailOptions) -> Lookup:
         """Choose the symbols to tail, and look them up.
@@ -145,9 +147,11 @@ async def open_source(options: TailOptions) -> AsyncIterator[Source]:
     from k2cli.simulator import Market, Recording, SimulatedExchange
 
     trades: Market | Recording
+    damage = None
     if options.replay:
         speed = 1.0 if options.speed is None else options.speed
         trades = Recording(options.replay, speed=speed)
+        damage = trades.damage
         name, symbols = printable(options.replay.name), list(trades.symbols)
     else:
         trades = Market()
@@ -163,6 +167,7 @@ async def open_source(options: TailOptions) -> AsyncIterator[Source]:
             simulated=options.demo,
             replayed=options.replay is not None,
             finished=exchange.finished if options.replay else None,
+            damage=damage,
         )
 
 

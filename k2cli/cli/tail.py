@@ -140,6 +140,10 @@ class Tail:
             )
             account["trades_written"] = self.capture.trades_written
             account["platform_sequence"] = self.capture.platform_sequence
+        finished = self.source.finished
+        played = finished is not None and finished.is_set()
+        if played and self.source.damage and not self.ledger.missing:
+            account["verdict"] = "damaged"
         error = self.stop.error
         if isinstance(error, OutputError) and not isinstance(error, ReaderGone):
             account["verdict"] = "unwritten"

@@ -56,6 +56,8 @@ def verdict_line(account: Mapping[str, Any]) -> Text:
         text += f", {account['repaired']:,} of them repaired"
     if account["verdict"] == "unwritten":
         return Text(f"not all written: {text} received", ALARM)
+    if account["verdict"] == "damaged":
+        return Text(f"the recording's end is damaged: {text} before it", ALARM)
     if account["missing"]:
         return Text(f"incomplete: {text}, {account['missing']:,} missing", ALARM)
     return Text(f"complete: {text}, nothing missing", "bold green")

@@ -10,9 +10,11 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from k2cli.errors import SettingsError
 from k2cli.simulator import Recording, SimulatedExchange, SymbolInfo
+from k2cli.simulator.recording import MAX_LINE_BYTES
 
 RECORDING = (
     Path(__file__).parents[3]
@@ -160,6 +162,48 @@ def test_a_torn_gzip_file_is_played_as_far_as_it_goes(tmp_path: Path) -> None:
         "the compressed data end before they are complete"
     )
     assert len(list(recording.timeline(0))) == recording.trade_count
+
+
+def test_zstandard_is_read_as_k2_writes_it(tmp_path: Path) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    many = [record(source_sequence=number) for number in range(2_000)]
+    packed = zstandard.ZstdCompressor().compress(lines(*many))
+    path = tmp_path / "trades.jsonl.zst"
+    path.write_bytes(packed)
+    assert Recording(path).damage is None
+    assert Recording(path).trade_count == 2_000
+    path.write_bytes(packed + packed[: len(packed) // 2])
+    torn = Recording(path)
+    assert torn.damage is not None
+    assert 2_000 <= torn.trade_count < 4_000
+    assert len(list(torn.timeline(0))) == torn.trade_count
+
+
+def test_a_line_without_an_end_is_not_read_into_memory(tmp_path: Path) -> None:
+    path = tmp_path / "endless.gz"
+    path.write_bytes(gzip.compress(lines(record()) + b"x" * (MAX_LINE_BYTES * 8)))
+    with pytest.raises(SettingsError, match="line 2: longer than 1048576 bytes"):
+        Recording(path)
+
+
+async def test_a_damaged_end_is_said_once_when_all_was_played(
+    tmp_path: Path, listen: Any, ids: Any
+) -> None:
+    path = tmp_path / "trades.jsonl"
+    path.write_bytes(lines(record(), record(source_sequence=8)) + b'{"broken')
+    with capture_logs() as logs:
+        async with SimulatedExchange(Recording(path, 0)) as exchange:
+            client = await listen(exchange, "BTCUSDT")
+            assert await ids(client, 2) == [7, 8]
+            await exchange.finished.wait()
+    assert logs == [
+        {
+            "log_level": "warning",
+            "event": "The recording is not complete",
+            "file": str(path),
+            "reason": "line 3 is torn and was left out",
+        }
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+import k2cli
 from k2cli.errors import SettingsError
 from k2cli.simulator import EXCHANGE_HEADER, Market, Rules, SimulatedExchange
 
@@ -262,6 +263,20 @@ async def test_clients_that_vanish_leave_no_trace(
         async with connect(exchange.url):
             pass
     assert capfd.readouterr() == ("", "")
+
+
+async def test_a_seed_is_enough_for_a_market() -> None:
+    async with k2cli.SimulatedExchange(seed=1) as exchange:
+        client = k2cli.BinanceWebSocketClient(
+            ["BTCUSDT"], url=exchange.url, proxy=False
+        )
+        async for trade in client:
+            assert trade.exchange == "SIM"
+            break
+        await client.disconnect()
+        assert exchange.log.ids("BTCUSDT")
+    with pytest.raises(ValueError, match="not both"):
+        k2cli.SimulatedExchange(Market(), seed=1)
 
 
 async def test_a_taken_port_is_said_so() -> None:
