@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from k2cli.simulator.api_methods import METHODS, ApiError, Parameters
+from k2cli.simulator.api_methods import METHODS, ApiError, Parameters, rate_limit
 from k2cli.simulator.limits import OverLimit, RequestWeight
 
 if TYPE_CHECKING:
@@ -40,13 +40,7 @@ FAILURE_STATUSES = tuple(_FAILURES)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply.
-
-    Attributes:
-        status: As in HTTP.
-        body: ``result`` or ``error``.
-        retry_at_us: When to come again, after 429 and 418.
-    """
+    """A reply: a status as in HTTP, and ``result`` or ``error``."""
 
     status: int
     body: dict[str, Any]
@@ -60,14 +54,7 @@ def _error(code: int, message: str) -> Answer:
 class Api:
     """Answers requests from one trade log and one request weight.
 
-    Args:
-        log: All trades.
-        catalog: All symbols.
-        rules: The limits.
-        wall_clock_us: Unix microseconds UTC.
-
     Attributes:
-        sessions: The open API connections.
         accepted: API connections accepted so far.
         skew_us: How far the server's clock is wrong.
         mute_next: How many of the next requests get no reply.
@@ -110,13 +97,7 @@ class Api:
         self.weight.add(_CONNECTING_WEIGHT, self._wall_clock_us())
 
     def answer(self, method: str, values: Mapping[str, Any], unit: int) -> Answer:
-        """Answer a request.
-
-        Args:
-            method: E.g. ``"trades.historical"``; a prefix ``v3/`` is allowed.
-            values: The parameters.
-            unit: What times in microseconds are divided by: 1 or 1,000.
-        """
+        """Answer a request; times are divided by ``unit``, 1 or 1,000."""
         known = METHODS.get(method.removeprefix("v3/"))
         weight = known.weight(values) if known else 1
         over = self.weight.charge(weight, self._wall_clock_us())
@@ -152,13 +133,7 @@ class Api:
 
 
 class ApiSession:
-    """One open connection to the WebSocket API.
-
-    Args:
-        api: Answers the requests.
-        microseconds: Whether times are in microseconds.
-        with_rate_limits: Whether replies carry the rate limits, unless asked otherwise.
-    """
+    """One open connection to the WebSocket API."""
 
     limits_frames = False
 
@@ -199,15 +174,8 @@ class ApiSession:
             request_id = None
         reply = {"id": request_id, "status": answer.status, **answer.body}
         if asked if isinstance(asked, bool) else self._with_rate_limits:
-            reply["rateLimits"] = [
-                {
-                    "rateLimitType": "REQUEST_WEIGHT",
-                    "interval": "MINUTE",
-                    "intervalNum": 1,
-                    "limit": self._api.weight.limit,
-                    "count": self._api.used_weight(),
-                }
-            ]
+            limit = rate_limit("REQUEST_WEIGHT", self._api.weight.limit)
+            reply["rateLimits"] = [{**limit, "count": self._api.used_weight()}]
         self.connection.send(orjson.dumps(reply))
         if answer.status == 418:
             self.connection.close(1008, "IP banned")

@@ -52,11 +52,7 @@ def _bad_combination() -> ApiError:
 
 
 class Parameters:
-    """A request's parameters; those that no reader has asked for are an error.
-
-    Args:
-        values: As sent.
-    """
+    """A request's parameters; those that no reader has asked for are an error."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
@@ -293,6 +289,18 @@ def _ticker_weight(parameters: Mapping[str, Any]) -> int:
 # The catalog
 
 
+def rate_limit(
+    kind: str, limit: int, interval: str = "MINUTE", number: int = 1
+) -> dict[str, Any]:
+    """Describe a limit as replies do."""
+    return {
+        "rateLimitType": kind,
+        "interval": interval,
+        "intervalNum": number,
+        "limit": limit,
+    }
+
+
 def _exchange_info(api: Api, parameters: Parameters, unit: int) -> dict[str, Any]:
     symbol, symbols = parameters.optional_symbols(api.catalog)
     named = symbols if symbol is None else [symbol]
@@ -312,18 +320,10 @@ def _exchange_info(api: Api, parameters: Parameters, unit: int) -> dict[str, Any
         "timezone": "UTC",
         "serverTime": api.now_us() // unit,
         "rateLimits": [
-            {
-                "rateLimitType": kind,
-                "interval": interval,
-                "intervalNum": number,
-                "limit": limit,
-            }
-            for kind, interval, number, limit in (
-                ("REQUEST_WEIGHT", "MINUTE", 1, api.rules.request_weight_per_minute),
-                ("ORDERS", "SECOND", 10, 100),
-                ("ORDERS", "DAY", 1, 200_000),
-                ("CONNECTIONS", "MINUTE", 5, 300),
-            )
+            rate_limit("REQUEST_WEIGHT", api.rules.request_weight_per_minute),
+            rate_limit("ORDERS", 100, "SECOND", 10),
+            rate_limit("ORDERS", 200_000, "DAY"),
+            rate_limit("CONNECTIONS", 300, "MINUTE", 5),
         ],
         "exchangeFilters": [],
         "symbols": [
@@ -338,60 +338,33 @@ def _exchange_info(api: Api, parameters: Parameters, unit: int) -> dict[str, Any
     return result
 
 
-_ORDER_TYPES = "LIMIT LIMIT_MAKER MARKET STOP_LOSS_LIMIT TAKE_PROFIT_LIMIT".split()
-_ALLOWED = (
-    "icebergAllowed",
-    "ocoAllowed",
-    "otoAllowed",
-    "quoteOrderQtyMarketAllowed",
-    "allowTrailingStop",
-    "cancelReplaceAllowed",
-    "isSpotTradingAllowed",
-)
-
-
+# fmt: off
 def _catalog_entry(info: SymbolInfo, *, with_sets: bool) -> dict[str, Any]:
+    allowed = (
+        "icebergAllowed", "ocoAllowed", "otoAllowed", "quoteOrderQtyMarketAllowed",
+        "allowTrailingStop", "cancelReplaceAllowed", "isSpotTradingAllowed",
+    )
     return {
-        "symbol": info.symbol,
-        "status": info.status,
-        "baseAsset": info.base,
-        "baseAssetPrecision": 8,
-        "quoteAsset": info.quote,
-        "quotePrecision": 8,
-        "quoteAssetPrecision": 8,
-        "baseCommissionPrecision": 8,
-        "quoteCommissionPrecision": 8,
-        "orderTypes": _ORDER_TYPES,
-        **dict.fromkeys(_ALLOWED, True),
+        "symbol": info.symbol, "status": info.status,
+        "baseAsset": info.base, "baseAssetPrecision": 8,
+        "quoteAsset": info.quote, "quotePrecision": 8, "quoteAssetPrecision": 8,
+        "baseCommissionPrecision": 8, "quoteCommissionPrecision": 8,
+        "orderTypes": [
+            "LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT",
+        ],
+        **dict.fromkeys(allowed, True),
         "isMarginTradingAllowed": False,
         "filters": [
-            {
-                "filterType": "PRICE_FILTER",
-                "minPrice": info.tick_size,
-                "maxPrice": "9223720368.00000000",
-                "tickSize": info.tick_size,
-            },
-            {
-                "filterType": "LOT_SIZE",
-                "minQty": info.step_size,
-                "maxQty": "92141578736.00000000",
-                "stepSize": info.step_size,
-            },
+            {"filterType": "PRICE_FILTER", "minPrice": info.tick_size,
+             "maxPrice": "9223720368.00000000", "tickSize": info.tick_size},
+            {"filterType": "LOT_SIZE", "minQty": info.step_size,
+             "maxQty": "92141578736.00000000", "stepSize": info.step_size},
             {"filterType": "ICEBERG_PARTS", "limit": 10},
-            {
-                "filterType": "MARKET_LOT_SIZE",
-                "minQty": "0.00000000",
-                "maxQty": "92141578736.00000000",
-                "stepSize": "0.00000000",
-            },
-            {
-                "filterType": "NOTIONAL",
-                "minNotional": "5.00000000",
-                "applyMinToMarket": True,
-                "maxNotional": "9000000.00000000",
-                "applyMaxToMarket": False,
-                "avgPriceMins": 5,
-            },
+            {"filterType": "MARKET_LOT_SIZE", "minQty": "0.00000000",
+             "maxQty": "92141578736.00000000", "stepSize": "0.00000000"},
+            {"filterType": "NOTIONAL", "minNotional": "5.00000000",
+             "applyMinToMarket": True, "maxNotional": "9000000.00000000",
+             "applyMaxToMarket": False, "avgPriceMins": 5},
             {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200},
         ],
         "permissions": [],
@@ -399,16 +372,12 @@ def _catalog_entry(info: SymbolInfo, *, with_sets: bool) -> dict[str, Any]:
         "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
         "allowedSelfTradePreventionModes": ["EXPIRE_TAKER", "EXPIRE_MAKER"],
     }
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method.
-
-    Attributes:
-        weight: What a request costs, which may depend on its parameters.
-        answer: Makes the result; times are divided by the last argument.
-    """
+    """A method: its weight, and its result with times in a unit."""
 
     weight: Callable[[Mapping[str, Any]], int]
     answer: Callable[[Api, Parameters, int], Any]

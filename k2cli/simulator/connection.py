@@ -42,15 +42,8 @@ _quiet.setLevel(logging.CRITICAL + 1)
 class Connection(asyncio.Protocol):
     """A client's connection, on the sans-I/O protocol of ``websockets``.
 
-    Outgoing bytes wait in the transport's buffer, in order; how much may wait, and
-    what happens beyond, is ``Rules.outgoing_bytes``.
-
-    Args:
-        router: Answers handshakes.
-        rules: Limits and timing.
-        response_headers: Added to each handshake response.
-        patient: Whether a reader may be as slow as it likes, because the source waits
-            for it.
+    A ``patient`` one lets its reader be as slow as it likes, because the source waits
+    for it; else ``Rules.outgoing_bytes`` is the most that may wait for it.
 
     Attributes:
         session: What it speaks, once it is open.
@@ -147,13 +140,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def close(self, code: int, reason: str = "", *, patiently: bool = False) -> None:
-        """Begin the closing handshake.
-
-        Args:
-            code: E.g. 1000.
-            reason: Shown to the client.
-            patiently: Wait for ever until the client has read everything.
-        """
+        """Begin the closing handshake, and wait for ever for its end if patient."""
         if self.is_open:
             self._protocol.send_close(code, reason)
             self._flush(patiently=patiently)
@@ -404,10 +391,7 @@ class Connection(asyncio.Protocol):
 class _StalledLink:
     """Keeps what both sides send until the link works again, as TCP would.
 
-    Args:
-        output_limit_bytes: Most that is kept of the server's bytes; once there is
-            more, nothing is, and the connection has to be reset.
-        for_ever: Keep nothing, for the link will not work again.
+    Once there is more than the limit, the connection has to be reset.
     """
 
     def __init__(self, output_limit_bytes: int, for_ever: bool) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import insort
 from contextlib import suppress
+from operator import attrgetter
 from typing import TYPE_CHECKING, Self
 
 import structlog
@@ -12,7 +14,7 @@ import structlog
 from k2cli.errors import K2Error, SettingsError
 from k2cli.simulator.api import Api
 from k2cli.simulator.connection import Connection
-from k2cli.simulator.faults import FaultInjector, FaultSchedule, parse_fault
+from k2cli.simulator.faults import Fault, FaultInjector, parse_fault
 from k2cli.simulator.limits import Rules
 from k2cli.simulator.listings import LISTINGS
 from k2cli.simulator.market import Market
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from k2cli.simulator.faults import Fault
     from k2cli.simulator.trades import SymbolInfo, Trade, TradeSource
 
 log: FilteringBoundLogger = structlog.get_logger()
@@ -35,6 +36,7 @@ log: FilteringBoundLogger = structlog.get_logger()
 EXCHANGE_HEADER = "X-K2-Exchange"
 """Response header of every handshake: ``SIM``, or the exchange of a recording."""
 
+_HOST = "127.0.0.1"
 _GOODBYE_SECONDS = 0.3
 # Between two batches everything else gets its turn.
 _BATCH_TRADES = 500
@@ -53,8 +55,7 @@ class SimulatedExchange:
         source: A ``Market`` or a ``Recording``. With neither a source nor a seed, only
             ``publish`` makes trades, and the catalog is that of the made-up market.
         seed: Play the made-up market of this seed.
-        host: Where to listen.
-        port: Where to listen; 0 takes a free one.
+        port: Of 127.0.0.1, where to listen; 0 takes a free one.
         faults: What goes wrong, e.g. ``"drop@1000"``; ``k2 simulate --faults`` lists
             all there are.
         close_when_finished: Close the stream connections with 1000 when the source has
@@ -80,7 +81,6 @@ class SimulatedExchange:
         source: TradeSource | None = None,
         *,
         seed: int | None = None,
-        host: str = "127.0.0.1",
         port: int = 0,
         faults: Sequence[Fault | str] = (),
         close_when_finished: bool = False,
@@ -93,7 +93,6 @@ class SimulatedExchange:
                 raise ValueError("give a source or a seed, not both")
             source = Market(seed)
         self._source = source
-        self._host = host
         self._port = port
         self._close_when_finished = close_when_finished
         self._start_when_subscribed = start_when_subscribed
@@ -109,9 +108,9 @@ class SimulatedExchange:
         self._api = Api(self.log, self._catalog, self._rules, wall_clock_us)
         self._router = Router(self._broadcast, self._api, self._rules)
         self._injector = FaultInjector(self._broadcast, self._api, self._router)
-        self._schedule = FaultSchedule()
+        self._faults: list[Fault] = []
         for fault in faults:
-            self._schedule.add(parse_fault(fault) if isinstance(fault, str) else fault)
+            self._schedule(fault)
         self._published_count = 0
         self._published = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -137,16 +136,14 @@ class SimulatedExchange:
         """Listen, and let the source play.
 
         Raises:
-            SettingsError: The port is taken, or the host is not this machine's.
+            SettingsError: The port is taken.
         """
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(
-                self._connection, self._host, self._port
-            )
+            self._server = await loop.create_server(self._connection, _HOST, self._port)
         except OSError as error:
             raise SettingsError(
-                f"cannot listen on {self._authority}: {error.strerror or error}",
+                f"cannot listen on {_HOST}:{self._port}: {error.strerror or error}",
                 "Choose another port, or 0 for any that is free",
             ) from None
         self._port = self._server.sockets[0].getsockname()[1]
@@ -203,22 +200,17 @@ class SimulatedExchange:
     @property
     def url(self) -> str:
         """Address of the combined streams, ``ws://HOST:PORT/stream``."""
-        return f"ws://{self._authority}/stream"
+        return f"ws://{_HOST}:{self._port}/stream"
 
     @property
     def api_url(self) -> str:
         """Address of the WebSocket API, ``ws://HOST:PORT/ws-api/v3``."""
-        return f"ws://{self._authority}/ws-api/v3"
+        return f"ws://{_HOST}:{self._port}/ws-api/v3"
 
     @property
     def rest_url(self) -> str:
         """Address of REST, ``http://HOST:PORT``."""
-        return f"http://{self._authority}"
-
-    @property
-    def _authority(self) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{host}:{self._port}"
+        return f"http://{_HOST}:{self._port}"
 
     @property
     def symbols(self) -> Mapping[str, SymbolInfo]:
@@ -269,7 +261,7 @@ class SimulatedExchange:
 
     def add_fault(self, fault: Fault | str) -> None:
         """Add a fault; one whose position has been reached strikes at once."""
-        self._schedule.add(parse_fault(fault) if isinstance(fault, str) else fault)
+        self._schedule(fault)
         self._strike()
 
     async def disconnect(self, code: int | None = None, reason: str = "") -> None:
@@ -299,9 +291,10 @@ class SimulatedExchange:
 
     def _publish(self, trades: Sequence[Trade]) -> None:
         while trades:
-            room = self._schedule.room(self._published_count)
-            part = trades if room is None or room >= len(trades) else trades[:room]
-            if part:
+            end = len(trades)
+            if self._faults:
+                end = max(0, self._faults[0].position - self._published_count)
+            if part := trades[:end]:
                 self.log.extend(part, time.monotonic())
                 self._broadcast.deliver(part)
                 self._published_count += len(part)
@@ -310,9 +303,13 @@ class SimulatedExchange:
         self._published.set()
         self._published = asyncio.Event()
 
+    def _schedule(self, fault: Fault | str) -> None:
+        added = parse_fault(fault) if isinstance(fault, str) else fault
+        insort(self._faults, added, key=attrgetter("position"))
+
     def _strike(self) -> None:
-        for fault in self._schedule.due(self._published_count):
-            fault.strike(self._injector)
+        while self._faults and self._faults[0].position <= self._published_count:
+            self._faults.pop(0).strike(self._injector)
 
     # Playing the source
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from k2cli.errors import SettingsError
@@ -30,13 +29,7 @@ _MAX_COUNT = 1_000_000
 
 
 class FaultInjector:
-    """Does to the exchange what faults are made of.
-
-    Args:
-        broadcast: The streams.
-        api: The API, and the trade log behind it.
-        router: The handshakes.
-    """
+    """Does to the exchange what faults are made of."""
 
     def __init__(self, broadcast: Broadcast, api: Api, router: Router) -> None:
         self.broadcast = broadcast
@@ -55,11 +48,7 @@ class FaultInjector:
             act(connection)
 
     def announce_shutdown(self, lead_seconds: float | None) -> None:
-        """Announce a shutdown on all connections, and close those of now with 1001.
-
-        Args:
-            lead_seconds: Time between the two; ``None``: they are not closed.
-        """
+        """Announce a shutdown, and close the connections of now, if ever, later."""
         sessions: list[StreamSession | ApiSession] = [
             *self.broadcast.sessions,
             *self.api.sessions,
@@ -118,14 +107,9 @@ class FaultInjector:
 
 
 class Arguments:
-    """What follows the position in ``NAME@POSITION:ARGUMENT:ARGUMENT``.
+    """The arguments of a fault.
 
     Each reader takes the first argument that it can read, so their order is free.
-
-    Args:
-        fault: The fault as written, for messages.
-        syntax: How it should be written, for messages.
-        texts: The arguments.
     """
 
     def __init__(self, fault: str, syntax: str, texts: Sequence[str]) -> None:
@@ -214,11 +198,9 @@ class FaultKind:
     """A row of the table.
 
     Attributes:
-        name: How it is called.
         arguments: How its arguments are written.
         effect: What it does, for the help.
         read: Reads the arguments into those of ``strike``.
-        strike: Lets it happen.
     """
 
     name: str
@@ -384,27 +366,3 @@ def parse_fault(text: str) -> Fault:
 def fault_help() -> list[tuple[str, str]]:
     """Return the syntax of each fault and what it does."""
     return [(kind.syntax, kind.effect) for kind in FAULTS]
-
-
-class FaultSchedule:
-    """Faults by position, the next one first; equal ones as they were added."""
-
-    def __init__(self) -> None:
-        self._added = 0
-        self._queue: list[tuple[int, int, Fault]] = []
-
-    def add(self, fault: Fault) -> None:
-        """Add a fault; one whose position has passed strikes at the next chance."""
-        heappush(self._queue, (fault.position, self._added, fault))
-        self._added += 1
-
-    def room(self, published: int) -> int | None:
-        """Return how many trades may be published before the next fault, if any."""
-        return max(0, self._queue[0][0] - published) if self._queue else None
-
-    def due(self, published: int) -> list[Fault]:
-        """Take the faults whose position is reached."""
-        due = []
-        while self._queue and self._queue[0][0] <= published:
-            due.append(heappop(self._queue)[2])
-        return due

@@ -57,22 +57,14 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class OverLimit:
-    """A request that the weight limit does not allow.
-
-    Attributes:
-        status: 429, or 418 for a banned client.
-        retry_at_us: When to try again, Unix microseconds UTC.
-    """
+    """A request that is not allowed: 429, or 418 for a banned client."""
 
     status: int
     retry_at_us: int
 
 
 class RequestWeight:
-    """The weight used in this calendar minute.
-
-    There is one for all clients: they come from the same address.
-    """
+    """The weight used in this minute by all clients: they share an address."""
 
     def __init__(self, rules: Rules) -> None:
         self.limit = rules.request_weight_per_minute

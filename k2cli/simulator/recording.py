@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 1_048_576
 """Longest line; a record has a few hundred bytes."""
 
+_any = re.compile(r".+", re.DOTALL)
 _name = re.compile(r"[A-Z0-9_-]{1,32}")
-_digits = re.compile(r"[0-9]+(\.[0-9]+)?")
+_decimal = re.compile(r"[0-9]+(\.[0-9]+)?")
+_whole = re.compile(r"[0-9]{1,19}")
 # Milliseconds stay below this until the year 5138; microseconds are above since 1973.
 _MICROSECONDS_FROM = 10**14
 # Quote assets, to split a symbol of which a recording says no more than its name.
@@ -211,31 +213,28 @@ def _record(record: dict[str, Any]) -> RecordedTrade:
     if not isinstance(vendor, dict):
         raise NotRecorded("no TradeV2 record: it has no vendor_data")
     trade_time_us = _integer(record, "timestamp")
-    event_time = vendor.get("event_time", vendor.get("E"))
+    event_key = "event_time" if "event_time" in vendor else "E"
     buyer_is_maker = vendor.get("is_buyer_maker")
     if buyer_is_maker not in ("true", "false"):
         raise NotRecorded("is_buyer_maker is neither true nor false")
     best_match = vendor.get("is_best_match")
-    exchange = _text(record, "exchange")
-    if not _name.fullmatch(exchange):
-        raise NotRecorded("exchange is no name of an exchange")
     return RecordedTrade(
         received_us=_integer(record, "ingestion_timestamp"),
         trade=Trade(
             symbol=_text(record, "symbol"),
             id=_integer(record, "source_sequence"),
-            price=_decimal(record, "price"),
-            quantity=_decimal(record, "quantity"),
+            price=_text(record, "price", _decimal),
+            quantity=_text(record, "quantity", _decimal),
             trade_time_us=trade_time_us,
             event_time_us=trade_time_us
-            if event_time is None
-            else _microseconds(_number(event_time, "event_time")),
+            if vendor.get(event_key) is None
+            else _microseconds(int(_text(vendor, event_key, _whole))),
             buyer_is_maker=buyer_is_maker == "true",
             best_match=None if best_match is None else best_match == "true",
         ),
         base=vendor.get("base_asset"),
         quote=vendor.get("quote_asset"),
-        exchange=exchange,
+        exchange=_text(record, "exchange", _name),
     )
 
 
@@ -249,8 +248,8 @@ def _frame(received_us: int, message: dict[str, Any]) -> RecordedTrade | None:
     trade = Trade(
         symbol=_text(event, "s"),
         id=_integer(event, "t"),
-        price=_decimal(event, "p"),
-        quantity=_decimal(event, "q"),
+        price=_text(event, "p", _decimal),
+        quantity=_text(event, "q", _decimal),
         trade_time_us=_microseconds(_integer(event, "T")),
         event_time_us=_microseconds(_integer(event, "E")),
         buyer_is_maker=buyer_is_maker,
@@ -270,23 +269,10 @@ def _integer(values: dict[str, Any], key: str) -> int:
     return value
 
 
-def _number(text: object, key: str) -> int:
-    if not isinstance(text, str) or not (text.isascii() and text.isdigit()):
-        raise NotRecorded(f"{key} is no whole number")
-    return int(text[:19])
-
-
-def _text(values: dict[str, Any], key: str) -> str:
+def _text(values: dict[str, Any], key: str, syntax: re.Pattern[str] = _any) -> str:
     value = values.get(key)
-    if not isinstance(value, str) or not value:
-        raise NotRecorded(f"{key} is missing")
-    return value
-
-
-def _decimal(values: dict[str, Any], key: str) -> str:
-    value = values.get(key)
-    if not isinstance(value, str) or not _digits.fullmatch(value):
-        raise NotRecorded(f"{key} is no decimal number in quotes")
+    if not isinstance(value, str) or not syntax.fullmatch(value):
+        raise NotRecorded(f"{key} is missing, or not what it should be")
     return value
 
 

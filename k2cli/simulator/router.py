@@ -7,6 +7,7 @@ import math
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, unquote
 
@@ -30,13 +31,7 @@ Service = Literal["streams", "api"]
 SERVICES: tuple[Service, ...] = ("streams", "api")
 
 _ATTEMPTS_WINDOW_SECONDS = 300.0
-_UNITS = {
-    "": False,
-    "MILLISECOND": False,
-    "millisecond": False,
-    "MICROSECOND": True,
-    "microsecond": True,
-}
+_UNITS = ("", "MILLISECOND", "millisecond", "MICROSECOND", "microsecond")
 _REST_METHODS: Mapping[str, str] = {
     "/api/v3/ping": "ping",
     "/api/v3/time": "time",
@@ -47,18 +42,6 @@ _REST_METHODS: Mapping[str, str] = {
     "/api/v3/ticker/24hr": "ticker.24hr",
 }
 _REST_NUMBERS = frozenset({"limit", "fromId", "startTime", "endTime"})
-_REASONS: Mapping[int, str] = {
-    200: "OK",
-    400: "Bad Request",
-    403: "Forbidden",
-    404: "Not Found",
-    418: "I'm a teapot",
-    429: "Too Many Requests",
-    451: "Unavailable For Legal Reasons",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
 REFUSAL_STATUSES = (403, 404, 418, 429, 451, 500, 503, 504)
 """The HTTP statuses that a handshake can be refused with."""
 _RESTRICTED = (
@@ -75,13 +58,9 @@ Request blocked.</BODY></HTML>
 
 @dataclass(slots=True)
 class Refusal:
-    """Handshakes that are refused.
+    """Handshakes that are refused: so many, or until a time of the event loop.
 
-    Attributes:
-        status: One of ``REFUSAL_STATUSES``; ``None``: no answer at all, ever.
-        services: Of which services.
-        remaining: How many handshakes; ``None``: no limit.
-        until_seconds: When it ends, on the clock of the event loop.
+    Without a status they are never answered.
     """
 
     status: int | None
@@ -91,18 +70,7 @@ class Refusal:
 
 
 class Router:
-    """Answers handshakes and REST requests.
-
-    Args:
-        broadcast: Where stream sessions subscribe.
-        api: Answers API sessions and REST.
-        rules: The limits.
-
-    Attributes:
-        connections: Every TCP connection, oldest first.
-        attempts: WebSocket handshakes asked for.
-        refusals: Those in force, and those that have ended lately.
-    """
+    """Answers handshakes and REST requests."""
 
     def __init__(self, broadcast: Broadcast, api: Api, rules: Rules) -> None:
         self.connections: dict[Connection, None] = {}
@@ -158,10 +126,10 @@ class Router:
         if service == "api":
             return ApiSession(
                 self._api,
-                microseconds=_UNITS[unit],
+                microseconds=unit.upper() == "MICROSECOND",
                 with_rate_limits=values.get("returnRateLimits") != "false",
             )
-        form = Form.MICROSECONDS if _UNITS[unit] else Form(0)
+        form = Form.MICROSECONDS if unit.upper() == "MICROSECOND" else Form(0)
         names = path.removeprefix("/ws").removeprefix("/")
         if not is_raw:
             form |= Form.COMBINED
@@ -278,4 +246,4 @@ def _http(
     fields["Content-Type"] = content_type
     for name, value in (headers or {}).items():
         fields[name] = value
-    return Response(status, _REASONS[status], fields, body)
+    return Response(status, HTTPStatus(status).phrase, fields, body)

@@ -29,18 +29,7 @@ MAX_REPEATED_TRADES = 10_000
 
 
 class StreamSession:
-    """One open stream connection.
-
-    Args:
-        broadcast: Sends what it is subscribed to.
-        rules: Limits.
-        streams: Subscriptions of the address it connected to.
-        form: The ``Form`` of its events; the client can change ``COMBINED``.
-
-    Attributes:
-        streams: Its subscriptions, each once.
-        outbox: Messages of the batch under way, in order.
-    """
+    """One open stream connection, its subscriptions and the form of its events."""
 
     limits_frames = True
 
@@ -115,7 +104,6 @@ class Broadcast:
     """The way of trades to the subscribers, and the faults on it.
 
     Attributes:
-        sessions: The open stream connections, oldest first.
         accepted: Stream connections accepted so far.
         silent: Symbols of which nothing is sent any more.
         skew_us: How far the times of events are wrong.
@@ -169,13 +157,7 @@ class Broadcast:
     async def subscribed(
         self, symbols: Iterable[str], listeners: int = 1, *, any_of: bool = False
     ) -> None:
-        """Wait until so many connections that are not stalled listen to each symbol.
-
-        Args:
-            symbols: Upper case.
-            listeners: How many.
-            any_of: Whether one of the symbols is enough.
-        """
+        """Wait for live connections that listen to each symbol, or to any of them."""
         enough = any if any_of else all
         while not enough(self._listeners(symbol) >= listeners for symbol in symbols):
             await self._changed.wait()
