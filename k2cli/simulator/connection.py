@@ -105,11 +105,6 @@ class Connection(asyncio.Protocol):
         """Whether TCP is up and nothing moves."""
         return self._stalled is not None
 
-    @property
-    def is_dead(self) -> bool:
-        """Whether it is stalled for ever."""
-        return self._stalled is not None and self._stalled.for_ever
-
     def send(self, message: bytes, *, binary: bool = False) -> None:
         """Send a message, unless the connection is closing."""
         if self.is_open:
@@ -139,11 +134,11 @@ class Connection(asyncio.Protocol):
             self._write(b'\x81\x7e\x00\xa8{"stream":"btcusdt@tr')
             self._transport.close()
 
-    def close(self, code: int, reason: str = "", *, patiently: bool = False) -> None:
-        """Begin the closing handshake, and wait for ever for its end if patient."""
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake."""
         if self.is_open:
             self._protocol.send_close(code, reason)
-            self._flush(patiently=patiently)
+            self._flush()
 
     def reset(self) -> None:
         """End TCP at once with RST: what is under way is lost, as in an outage."""
@@ -330,13 +325,13 @@ class Connection(asyncio.Protocol):
 
     # Writing
 
-    def _flush(self, *, patiently: bool = False) -> None:
+    def _flush(self) -> None:
         for data in self._protocol.data_to_send():
             if data:
                 self._write(data)
             elif not self.is_stalled and self._transport.can_write_eof():
                 self._transport.write_eof()
-        if self._protocol.close_expected() and not patiently:
+        if self._protocol.close_expected():
             self._await_end()
 
     def _write(self, data: bytes) -> None:

@@ -58,8 +58,6 @@ class SimulatedExchange:
         port: Of 127.0.0.1, where to listen; 0 takes a free one.
         faults: What goes wrong, e.g. ``"drop@1000"``; ``k2 simulate --faults`` lists
             all there are.
-        close_when_finished: Close the stream connections with 1000 when the source has
-            come to its end and everything was sent.
         start_when_subscribed: Whether the source waits for the first subscriber; by
             default a recording does and a market does not.
         rules: The limits.
@@ -67,9 +65,12 @@ class SimulatedExchange:
 
     Attributes:
         log: The trade log: what the history of the API is made from.
-        finished: Set when the source has come to its end and, if asked for, the stream
-            connections have been closed.
-        failure: Why the source ended early, if it did.
+        finished: Set when the source has come to its end.
+        port: The port it listens on.
+        symbols: The catalog.
+        exchange_name: ``"SIM"``, or the exchange of the recording.
+        published_count: Trades published so far, over all symbols: the position of
+            faults.
 
     Raises:
         SettingsError: A fault cannot be read.
@@ -83,7 +84,6 @@ class SimulatedExchange:
         seed: int | None = None,
         port: int = 0,
         faults: Sequence[Fault | str] = (),
-        close_when_finished: bool = False,
         start_when_subscribed: bool | None = None,
         rules: Rules | None = None,
         wall_clock_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
@@ -93,30 +93,29 @@ class SimulatedExchange:
                 raise ValueError("give a source or a seed, not both")
             source = Market(seed)
         self._source = source
-        self._port = port
-        self._close_when_finished = close_when_finished
+        self.exchange_name = source.exchange_name if source is not None else "SIM"
+        self.port = port
         self._start_when_subscribed = start_when_subscribed
         self._rules = rules or Rules()
         self._wall_clock_us = wall_clock_us
-        self._catalog: dict[str, SymbolInfo] = (
+        self.symbols: Mapping[str, SymbolInfo] = (
             dict(source.symbols)
             if source is not None
             else {each.symbol: each.info() for each in LISTINGS}
         )
         self._broadcast = Broadcast()
         self.log = TradeLog(self._rules.history_limit)
-        self._api = Api(self.log, self._catalog, self._rules, wall_clock_us)
+        self._api = Api(self.log, self.symbols, self._rules, wall_clock_us)
         self._router = Router(self._broadcast, self._api, self._rules)
         self._injector = FaultInjector(self._broadcast, self._api, self._router)
         self._faults: list[Fault] = []
         for fault in faults:
             self._schedule(fault)
-        self._published_count = 0
+        self.published_count = 0
         self._published = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._playing: asyncio.Task[None] | None = None
         self.finished = asyncio.Event()
-        self.failure: K2Error | None = None
 
     # Start and stop
 
@@ -140,13 +139,13 @@ class SimulatedExchange:
         """
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(self._connection, _HOST, self._port)
+            self._server = await loop.create_server(self._connection, _HOST, self.port)
         except OSError as error:
             raise SettingsError(
-                f"cannot listen on {_HOST}:{self._port}: {error.strerror or error}",
+                f"cannot listen on {_HOST}:{self.port}: {error.strerror or error}",
                 "Choose another port, or 0 for any that is free",
             ) from None
-        self._port = self._server.sockets[0].getsockname()[1]
+        self.port = self._server.sockets[0].getsockname()[1]
         self._strike()
         if self._source is not None:
             self._playing = loop.create_task(self._play(self._source))
@@ -188,34 +187,19 @@ class SimulatedExchange:
     # Addresses and counts
 
     @property
-    def exchange_name(self) -> str:
-        """``"SIM"``, or the exchange of the recording."""
-        return self._source.exchange_name if self._source is not None else "SIM"
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return self._port
-
-    @property
     def url(self) -> str:
         """Address of the combined streams, ``ws://HOST:PORT/stream``."""
-        return f"ws://{_HOST}:{self._port}/stream"
+        return f"ws://{_HOST}:{self.port}/stream"
 
     @property
     def api_url(self) -> str:
         """Address of the WebSocket API, ``ws://HOST:PORT/ws-api/v3``."""
-        return f"ws://{_HOST}:{self._port}/ws-api/v3"
+        return f"ws://{_HOST}:{self.port}/ws-api/v3"
 
     @property
     def rest_url(self) -> str:
         """Address of REST, ``http://HOST:PORT``."""
-        return f"http://{_HOST}:{self._port}"
-
-    @property
-    def symbols(self) -> Mapping[str, SymbolInfo]:
-        """The catalog."""
-        return self._catalog
+        return f"http://{_HOST}:{self.port}"
 
     @property
     def connection_attempts(self) -> int:
@@ -241,11 +225,6 @@ class SimulatedExchange:
     def api_connections(self) -> list[Connection]:
         """The open API connections, oldest first."""
         return [session.connection for session in self._api.sessions]
-
-    @property
-    def published_count(self) -> int:
-        """Trades published so far, over all symbols: the position of faults."""
-        return self._published_count
 
     # Trades and faults
 
@@ -286,18 +265,18 @@ class SimulatedExchange:
 
     async def wait_published(self, count: int) -> None:
         """Wait until so many trades have been published."""
-        while self._published_count < count:
+        while self.published_count < count:
             await self._published.wait()
 
     def _publish(self, trades: Sequence[Trade]) -> None:
         while trades:
             end = len(trades)
             if self._faults:
-                end = max(0, self._faults[0].position - self._published_count)
+                end = max(0, self._faults[0].position - self.published_count)
             if part := trades[:end]:
                 self.log.extend(part, time.monotonic())
                 self._broadcast.deliver(part)
-                self._published_count += len(part)
+                self.published_count += len(part)
             trades = trades[len(part) :]
             self._strike()
         self._published.set()
@@ -308,7 +287,7 @@ class SimulatedExchange:
         insort(self._faults, added, key=attrgetter("position"))
 
     def _strike(self) -> None:
-        while self._faults and self._faults[0].position <= self._published_count:
+        while self._faults and self._faults[0].position <= self.published_count:
             self._faults.pop(0).strike(self._injector)
 
     # Playing the source
@@ -317,20 +296,11 @@ class SimulatedExchange:
         try:
             await self._play_trades(source)
         except K2Error as error:
-            self.failure = error
             log.warning("The replay has ended early", reason=str(error))
         if isinstance(source, Recording) and source.damage:
             log.warning(
                 "The recording is not complete", file=source.name, reason=source.damage
             )
-        if self._close_when_finished:
-            await self._broadcast.readable()
-            connections = self.stream_connections
-            for connection in connections:
-                connection.close(1000, patiently=True)
-            for connection in connections:
-                if not connection.is_dead:
-                    await connection.ended.wait()
         self.finished.set()
 
     async def _play_trades(self, source: TradeSource) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from k2cli.simulator.trades import SymbolInfo
 
@@ -18,18 +18,13 @@ UNITS = 10**8
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A symbol of the made-up market.
+    """A symbol of the made-up market; its steps are counted in ``UNITS``.
 
     Attributes:
-        base: Base asset.
-        quote: Quote asset.
-        price_units: Where its price starts, in units of 1e-8.
-        tick_units: Smallest price step, in units of 1e-8.
-        step_units: Smallest quantity step, in units of 1e-8.
+        price_units: Where its price starts.
         usual_steps: A usual quantity, in steps.
         weight: Its share of the market's trades, relative to the others.
         price_decimals: Digits after the point that prices are padded to.
-        quantity_decimals: Digits after the point that quantities are padded to.
         status: As in the catalog; only ``"TRADING"`` symbols trade.
     """
 
@@ -62,41 +57,21 @@ class Listing:
 
 
 def decimal_digits(units: int, decimals: int) -> str:
-    """Write a number of 1e-8 units as digits, padded to so many decimals.
-
-    Args:
-        units: The number times 10^8; what ``decimals`` cannot show must be zero.
-        decimals: Digits after the point, at least 1 and at most 8.
-    """
+    """Write a number of 1e-8 units as digits, padded to 1 to 8 decimals."""
     whole, fraction = divmod(units, UNITS)
     return f"{whole}.{fraction:08d}"[: decimals - 8 or None]
 
 
 def _listing(
-    pair: str,
-    price: float,
-    tick: float,
-    step: float,
-    usual_steps: int,
-    weight: float,
-    *,
-    price_decimals: int = 8,
-    quantity_decimals: int = 8,
-    status: str = "TRADING",
-) -> Listing:
+    pair: str, price: float, tick: float, step: float, usual: int, weight: float,
+    **other: Any,
+) -> Listing:  # fmt: skip
     base, quote = pair.split("/")
     tick_units = round(tick * UNITS)
+    price_units = round(price * UNITS) // tick_units * tick_units
+    step_units = round(step * UNITS)
     return Listing(
-        base=base,
-        quote=quote,
-        price_units=round(price * UNITS) // tick_units * tick_units,
-        tick_units=tick_units,
-        step_units=round(step * UNITS),
-        usual_steps=usual_steps,
-        weight=weight,
-        price_decimals=price_decimals,
-        quantity_decimals=quantity_decimals,
-        status=status,
+        base, quote, price_units, tick_units, step_units, usual, weight, **other
     )
 
 
@@ -162,12 +137,7 @@ _MOST_USUAL_STEPS = 2_000_000
 
 
 def listings(count: int) -> tuple[Listing, ...]:
-    """Return so many listings; fewer are the beginning of more.
-
-    Args:
-        count: At least 1. Up to as many as there are, they are the market's own; those
-            after them are made up, busy ones first on the whole.
-    """
+    """Return so many listings; fewer are the beginning of more."""
     made_up = _made_up()
     missing = max(count - len(LISTINGS), 0)
     return (*LISTINGS[:count], *(next(made_up) for _ in range(missing)))

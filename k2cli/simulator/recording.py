@@ -13,10 +13,10 @@ import orjson
 from k2cli.capture.reader import CaptureSource
 from k2cli.capture.verify import BrokenOff
 from k2cli.errors import SettingsError, printable
-from k2cli.simulator.trades import SymbolInfo, Trade
+from k2cli.simulator.trades import SymbolInfo, Trade, TradeSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 MAX_LINE_BYTES = 1_048_576
 """Longest line; a record has a few hundred bytes."""
@@ -38,7 +38,7 @@ _QUOTES = sorted(
 )
 
 
-class Recording:
+class Recording(TradeSource):
     """A recorded file, played to whoever subscribes.
 
     It plays captures of k2 (TradeV2 lines) and lines of a receive time in
@@ -57,8 +57,6 @@ class Recording:
 
     Attributes:
         name: The file, as it can be shown.
-        exchange_name: ``"BINANCE"``, or what the records say instead.
-        symbols: The catalog made from the recording.
         trade_count: Trades in the file.
         skipped_count: Frames that are no trades, such as replies.
         damage: Why the recording is not complete; ``None`` if its end is whole.
@@ -82,7 +80,7 @@ class Recording:
         self.trade_count = 0
         self.skipped_count = 0
         self.exchange_name = "BINANCE"
-        self.symbols: Mapping[str, SymbolInfo] = self._survey()
+        self.symbols = self._survey()
 
     def timeline(self, origin_us: int) -> Iterator[tuple[int, Trade]]:
         """Yield the trades in the order of the file; see ``TradeSource``.
@@ -164,15 +162,7 @@ class NotRecorded(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RecordedTrade:
-    """A trade and what its line says beside it.
-
-    Attributes:
-        received_us: When it was received, Unix microseconds UTC.
-        trade: The trade.
-        base: Base asset, if the line says so.
-        quote: Quote asset, if the line says so.
-        exchange: E.g. ``"BINANCE"``.
-    """
+    """A trade, when it was received, and what else its line says."""
 
     received_us: int
     trade: Trade

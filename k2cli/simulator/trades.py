@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -63,29 +64,25 @@ class SymbolInfo:
     step_size: str = "0.00000001"
 
 
-class TradeSource(Protocol):
-    """A source of trades that the exchange plays in order."""
+class TradeSource(ABC):
+    """A source of trades that the exchange plays in order.
 
-    @property
-    def exchange_name(self) -> str:
-        """``"SIM"`` for a made-up market, else the exchange of the recording."""
+    Attributes:
+        exchange_name: ``"SIM"`` for a made-up market, else that of the recording.
+        symbols: The catalog, by symbol.
+        waits_for_subscriber: Whether playing starts when the first client subscribes.
+        waits_for_readers: Whether a slow reader slows the playing, instead of being
+            disconnected.
+        pauses_when_alone: Whether playing pauses while nobody is subscribed.
+    """
 
-    @property
-    def symbols(self) -> Mapping[str, SymbolInfo]:
-        """The catalog, by symbol."""
+    exchange_name = "SIM"
+    symbols: Mapping[str, SymbolInfo]
+    waits_for_subscriber = False
+    waits_for_readers = False
+    pauses_when_alone = False
 
-    @property
-    def waits_for_subscriber(self) -> bool:
-        """Whether playing starts only when the first client subscribes."""
-
-    @property
-    def waits_for_readers(self) -> bool:
-        """Whether a slow reader slows the playing, instead of being disconnected."""
-
-    @property
-    def pauses_when_alone(self) -> bool:
-        """Whether playing pauses while nobody is subscribed to anything."""
-
+    @abstractmethod
     def timeline(self, origin_us: int) -> Iterator[tuple[int, Trade]]:
         """Yield each trade with the time it is due, in microseconds after the start.
 

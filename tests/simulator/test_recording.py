@@ -253,15 +253,16 @@ def test_an_impossible_speed_is_refused(tmp_path: Path, speed: float) -> None:
 
 
 @pytest.mark.skipif(not RECORDING.exists(), reason="the recording is not here")
-async def test_the_real_recording_arrives_as_it_was_received(listen: Any) -> None:
+async def test_the_real_recording_arrives_as_it_was_received(
+    listen: Any, all_of: Any
+) -> None:
     with gzip.open(RECORDING) as file:
         recorded = [line.split(b" ", 1)[1].strip() for line in file]
     recording = Recording(RECORDING, speed=0)
     assert recording.trade_count == len(recorded) == 15_863
-    async with SimulatedExchange(recording, close_when_finished=True) as exchange:
+    async with SimulatedExchange(recording) as exchange:
         client = await listen(exchange, "BTCUSDT", "ETHUSDT")
-        received = [message.encode() async for message in client]
-        await exchange.finished.wait()
+        received = [message.encode() for message in await all_of(exchange, client)]
         assert client.response.headers["X-K2-Exchange"] == "BINANCE"
         assert client.close_code == 1000
         assert received == recorded
@@ -282,9 +283,7 @@ async def test_a_slow_reader_of_a_recording_loses_nothing(
     )
     narrow = socket.socket()
     narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-    async with SimulatedExchange(
-        Recording(path, 0), close_when_finished=True
-    ) as exchange:
+    async with SimulatedExchange(Recording(path, 0)) as exchange:
         narrow.connect(("127.0.0.1", exchange.port))
         client = await listen(exchange, "BTCUSDT", max_queue=4, sock=narrow)
         # The reader does not read; the recording must wait for it rather than be over.
@@ -299,7 +298,6 @@ async def test_a_slow_reader_of_a_recording_loses_nothing(
             await asyncio.sleep(0)
         assert exchange.published_count == published_count < count
         assert await ids(client, count) == list(range(count))
-        await client.wait_closed()
         await exchange.finished.wait()
 
 

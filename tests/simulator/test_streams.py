@@ -215,15 +215,14 @@ async def test_a_reader_far_behind_a_live_market_is_disconnected(
 
 
 async def test_a_live_market_streams_what_is_in_its_history(
-    listen: Any, ids: Any
+    listen: Any, all_of: Any
 ) -> None:
     market = Market(rate=20_000, trade_limit=3_000)
-    async with SimulatedExchange(
-        market, start_when_subscribed=True, close_when_finished=True
-    ) as exchange:
+    async with SimulatedExchange(market, start_when_subscribed=True) as exchange:
         client = await listen(exchange, "BTCUSDT", "ETHUSDT")
-        received = [orjson.loads(message)["data"] async for message in client]
-        await exchange.finished.wait()
+        received = [
+            orjson.loads(message)["data"] for message in await all_of(exchange, client)
+        ]
         for symbol in ("BTCUSDT", "ETHUSDT"):
             streamed = [each["t"] for each in received if each["s"] == symbol]
             assert streamed == exchange.log.ids(symbol)
