@@ -239,42 +239,34 @@ def _ticker(api: Api, parameters: Parameters, unit: int) -> Any:
     ]
 
 
+# fmt: off
 def _day(api: Api, symbol: str, unit: int, *, full: bool) -> dict[str, Any]:
     totals = api.log.totals(symbol)
     first, last = totals.first, totals.last
     opened = Decimal(first.price) if first else Decimal(0)
     closed = Decimal(last.price) if last else Decimal(0)
-    now = api.now_us() // unit
-    change = closed - opened
-    mean = (
-        _exact.divide(totals.quote_volume, totals.volume) if totals.volume else closed
-    )
+    change, mean, now = closed - opened, closed, api.now_us() // unit
+    if totals.volume:
+        mean = _exact.divide(totals.quote_volume, totals.volume)
     extra = {
         "priceChange": _eight(change),
         "priceChangePercent": f"{change / opened * 100 if opened else 0:.3f}",
-        "weightedAvgPrice": _eight(mean),
-        "prevClosePrice": _eight(opened),
+        "weightedAvgPrice": _eight(mean), "prevClosePrice": _eight(opened),
         "lastQty": last.quantity if last else "0.00000000",
-        "bidPrice": _eight(closed),
-        "bidQty": "0.00000000",
-        "askPrice": _eight(closed),
-        "askQty": "0.00000000",
+        "bidPrice": _eight(closed), "bidQty": "0.00000000",
+        "askPrice": _eight(closed), "askQty": "0.00000000",
     }
     return {
         "symbol": symbol,
         **(extra if full else {}),
-        "openPrice": _eight(opened),
-        "highPrice": _eight(totals.high),
-        "lowPrice": _eight(totals.low),
-        "lastPrice": _eight(closed),
-        "volume": _eight(totals.volume),
-        "quoteVolume": _eight(totals.quote_volume),
-        "openTime": now - _DAY_US // unit,
-        "closeTime": now,
-        "firstId": first.id if first else -1,
-        "lastId": last.id if last else -1,
+        "openPrice": _eight(opened), "highPrice": _eight(totals.high),
+        "lowPrice": _eight(totals.low), "lastPrice": _eight(closed),
+        "volume": _eight(totals.volume), "quoteVolume": _eight(totals.quote_volume),
+        "openTime": now - _DAY_US // unit, "closeTime": now,
+        "firstId": first.id if first else -1, "lastId": last.id if last else -1,
         "count": totals.count,
     }
+# fmt: on
 
 
 def _ticker_weight(parameters: Mapping[str, Any]) -> int:
@@ -293,12 +285,8 @@ def rate_limit(
     kind: str, limit: int, interval: str = "MINUTE", number: int = 1
 ) -> dict[str, Any]:
     """Describe a limit as replies do."""
-    return {
-        "rateLimitType": kind,
-        "interval": interval,
-        "intervalNum": number,
-        "limit": limit,
-    }
+    fields = ("rateLimitType", "interval", "intervalNum", "limit")
+    return dict(zip(fields, (kind, interval, number, limit), strict=True))
 
 
 def _exchange_info(api: Api, parameters: Parameters, unit: int) -> dict[str, Any]:

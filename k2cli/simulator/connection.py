@@ -244,11 +244,10 @@ class Connection(asyncio.Protocol):
             self._start_timer("lifetime", self._rules.lifetime_seconds, self._expire)
 
     def _expire(self) -> None:
-        code = self._rules.lifetime_close_code
-        if code is None:
+        if self._rules.lifetime_close_code is None:
             self._transport.close()
         else:
-            self.close(code)
+            self.close(self._rules.lifetime_close_code)
 
     # Frames
 
@@ -293,7 +292,7 @@ class Connection(asyncio.Protocol):
         if self._rules.ping_interval_seconds is not None:
             self._start_timer("ping", self._rules.ping_interval_seconds, self._ping)
         if "pong" not in self._timers:
-            self._await_pong(self._rules.pong_timeout_seconds)
+            self._start_timer("pong", self._rules.pong_timeout_seconds, self._miss_pong)
 
     def _pong(self, payload: bytes) -> None:
         if payload not in self._pings_sent_at:
@@ -303,18 +302,17 @@ class Connection(asyncio.Protocol):
             del self._pings_sent_at[earlier]
             if earlier == payload:
                 break
-        self._cancel_timer("pong")
+        self._cancel_timers("pong")
         if self._pings_sent_at:
             waited = self._loop.time() - next(iter(self._pings_sent_at.values()))
-            self._await_pong(self._rules.pong_timeout_seconds - waited)
-
-    def _await_pong(self, seconds: float) -> None:
-        self._start_timer("pong", seconds, self._miss_pong)
+            self._start_timer(
+                "pong", self._rules.pong_timeout_seconds - waited, self._miss_pong
+            )
 
     def _miss_pong(self) -> None:
         # The ping waits behind what a slow reader has yet to read.
         if self._patient and not self.readable.is_set():
-            self._await_pong(self._rules.pong_timeout_seconds)
+            self._start_timer("pong", self._rules.pong_timeout_seconds, self._miss_pong)
         else:
             self._fail("Pong timeout")
 
@@ -370,17 +368,13 @@ class Connection(asyncio.Protocol):
             del self._timers[name]
             call()
 
-        self._cancel_timer(name)
+        self._cancel_timers(name)
         self._timers[name] = self._loop.call_later(max(0.0, seconds), run)
 
-    def _cancel_timer(self, name: str) -> None:
-        handle = self._timers.pop(name, None)
-        if handle is not None:
-            handle.cancel()
-
-    def _cancel_timers(self) -> None:
-        for name in list(self._timers):
-            self._cancel_timer(name)
+    def _cancel_timers(self, *names: str) -> None:
+        for name in names or list(self._timers):
+            if name in self._timers:
+                self._timers.pop(name).cancel()
 
 
 class _StalledLink:

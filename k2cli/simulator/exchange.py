@@ -25,7 +25,6 @@ from k2cli.simulator.trades import TradeLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
     from structlog.typing import FilteringBoundLogger
 
@@ -123,12 +122,7 @@ class SimulatedExchange:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def start(self) -> None:
@@ -244,12 +238,7 @@ class SimulatedExchange:
         self._strike()
 
     async def disconnect(self, code: int | None = None, reason: str = "") -> None:
-        """End all stream connections, and wait until they are gone.
-
-        Args:
-            code: Of a close frame, e.g. 1000; ``None``: a TCP reset.
-            reason: Of the close frame.
-        """
+        """End all stream connections, by a close code or a TCP reset, and wait."""
         connections = self.stream_connections
         for connection in connections:
             if code is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import closing
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -282,26 +283,16 @@ class _Found:
         symbol = self.first.trade.symbol
         base, quote = self.first.base, self.first.quote
         if not base or not quote:
-            quote = next(
-                (each for each in _QUOTES if symbol.endswith(each) and symbol != each),
-                "",
-            )
+            known = (each for each in _QUOTES if symbol.endswith(each))
+            quote = next((each for each in known if each != symbol), "")
             base = symbol.removesuffix(quote)
-        return SymbolInfo(
-            symbol=symbol,
-            base=base,
-            quote=quote,
-            tick_size=_step(self.price_decimals),
-            step_size=_step(self.quantity_decimals),
+        tick_size, step_size = (
+            f"{Decimal(1).scaleb(-decimals):.{max(8, decimals)}f}"
+            for decimals in (self.price_decimals, self.quantity_decimals)
         )
+        return SymbolInfo(symbol, base, quote, "TRADING", tick_size, step_size)
 
 
 def _decimals(digits: str) -> int:
     _, _, fraction = digits.partition(".")
     return len(fraction.rstrip("0"))
-
-
-def _step(decimals: int) -> str:
-    if not decimals:
-        return "1.00000000"
-    return f"0.{'1'.rjust(decimals, '0').ljust(8, '0')}"

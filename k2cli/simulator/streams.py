@@ -70,11 +70,6 @@ class StreamSession:
                 del self.streams[name]
                 self._broadcast.unsubscribe(name, self)
 
-    def flush(self) -> None:
-        """Send the outbox."""
-        self.connection.send_many(self.outbox)
-        self.outbox.clear()
-
     def announce_shutdown(self, event_time_us: int) -> None:
         """Send the notice that the connection is about to be ended."""
         self.connection.send(shutdown_message(event_time_us, self.form))
@@ -215,7 +210,8 @@ class Broadcast:
                 session.outbox.append(message)
         for session in list(self.sessions):
             if session.outbox:
-                session.flush()
+                session.connection.send_many(session.outbox)
+                session.outbox.clear()
 
     def _stream(self, symbol: str) -> str:
         name = self._stream_names.get(symbol)
