@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +38,9 @@ def trade_stream(symbol: str) -> str:
 
 
 def trade_message(trade: Trade, stream: str, form: int) -> bytes:
-    """Encode a trade's event, keys in the order in which Binance has them.
+    """Encode a trade's event in a ``Form``, keys in Binance's order.
 
-    Args:
-        trade: The trade.
-        stream: Name of the stream it is sent on.
-        form: A combination of ``Form``.
-
-    Returns:
-        A whole text frame, or the bare text if ``Form.UNFRAMED`` is in the form.
+    It is a whole text frame, or the bare text with ``Form.UNFRAMED``.
     """
     event_time, trade_time = trade.event_time_us, trade.trade_time_us
     # Plain numbers here: an enum's operators cost more than the encoding.
@@ -94,6 +87,15 @@ def text_frame(text: bytes) -> bytes:
 _stream_syntax = re.compile(r"![^\s@]+(@[^\s@]+)*|[^\s@!]+@\S+")
 
 
+_METHODS = (
+    "SUBSCRIBE",
+    "UNSUBSCRIBE",
+    "LIST_SUBSCRIPTIONS",
+    "SET_PROPERTY",
+    "GET_PROPERTY",
+)
+
+
 class _Refusal(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -107,17 +109,14 @@ def _invalid(why: str) -> _Refusal:
 def answer_control(text: bytes, session: StreamSession, *, flat: bool) -> bytes:
     """Do what a control message asks for, and return the reply.
 
-    Args:
-        text: The message as received.
-        session: Its subscriptions and properties are changed.
-        flat: Whether errors have ``code`` and ``msg`` at the top of the reply.
+    Errors have ``code`` and ``msg`` at the top of the reply if ``flat``.
     """
     reply: dict[str, Any] = {}
     try:
         request = _Request(text)
-        act = request.action()
+        method = request.method()
         reply["id"] = request.id()
-        result = act(request, session)
+        result = request.act(method, session)
     except _Refusal as refusal:
         error = refusal.error if flat else {"error": refusal.error}
         return orjson.dumps({**error, **reply})
@@ -134,25 +133,25 @@ class _Request:
         except orjson.JSONDecodeError as error:
             where = f"line {error.lineno} column {error.colno}"
             raise _Refusal(3, f"Invalid JSON: expected value at {where}") from None
-        self.values = values if isinstance(values, dict) else {}
+        self._values = values if isinstance(values, dict) else {}
 
     def _value(self, field: str) -> Any:
-        if field not in self.values:
+        if field not in self._values:
             raise _invalid(f"missing field `{field}` at line 1 column {self._size}")
-        return self.values[field]
+        return self._values[field]
 
-    def action(self) -> _Action:
+    def method(self) -> str:
         method = self._value("method")
-        if not isinstance(method, str) or method not in _ACTIONS:
-            expected = ", ".join(f"`{name}`" for name in _ACTIONS)
+        if method not in _METHODS:
+            expected = ", ".join(f"`{name}`" for name in _METHODS)
             raise _invalid(
                 f"unknown variant {method}, expected one of {expected} "
                 "at line 1 column 28"
             )
-        return _ACTIONS[method]
+        return str(method)
 
     def id(self) -> int | str | None:
-        value = self.values.get("id", False)
+        value = self._values.get("id", False)
         if value is None or (type(value) is int and -(2**63) <= value < 2**63):
             return value
         # Whether "alphanumeric" has room for the dashes of a UUID is not known; the
@@ -161,66 +160,50 @@ class _Request:
             return value
         raise _invalid("request ID must be an unsigned integer")
 
-    def parameters(self, most: int | None = None) -> list[Any]:
+    def act(self, method: str, session: StreamSession) -> list[str] | bool | None:
+        match method:
+            case "SUBSCRIBE":
+                if not session.subscribe(self._streams()):
+                    raise _Refusal(4, "Too many subscriptions")
+            case "UNSUBSCRIBE":
+                session.unsubscribe(self._streams())
+            case "LIST_SUBSCRIPTIONS":
+                if self._values.get("params"):
+                    raise _invalid("too many parameters")
+                return list(session.streams)
+            case "SET_PROPERTY":
+                parameters = self._combined_property(most=2)
+                if len(parameters) < 2 or not isinstance(parameters[1], bool):
+                    raise _Refusal(1, "Invalid value type: expected Boolean")
+                session.combined = parameters[1]
+            case "GET_PROPERTY":
+                self._combined_property(most=1)
+                return session.combined
+        return None
+
+    def _parameters(self) -> list[Any]:
         value = self._value("params")
         if not isinstance(value, list):
             raise _invalid("invalid type: expected a sequence")
-        if most is not None and len(value) > most:
-            raise _invalid("too many parameters")
         return value
 
-    def streams(self) -> list[str]:
-        names = self.parameters()
+    def _streams(self) -> list[str]:
+        names = self._parameters()
         for name in names:
             if not isinstance(name, str) or not _stream_syntax.fullmatch(name):
                 raise _invalid("invalid stream")
         return names
 
-    def combined_property(self, most: int) -> list[Any]:
-        """Return the parameters of a request about the one property there is."""
-        parameters = self.parameters(most)
+    def _combined_property(self, most: int) -> list[Any]:
+        parameters = self._parameters()
+        if len(parameters) > most:
+            raise _invalid("too many parameters")
         if not parameters or not isinstance(parameters[0], str):
             raise _invalid("property name must be a string")
         if parameters[0] != "combined":
             raise _Refusal(0, "Unknown property")
         return parameters
 
-
-def _subscribe(request: _Request, session: StreamSession) -> None:
-    if not session.subscribe(request.streams()):
-        raise _Refusal(4, "Too many subscriptions")
-
-
-def _unsubscribe(request: _Request, session: StreamSession) -> None:
-    session.unsubscribe(request.streams())
-
-
-def _list(request: _Request, session: StreamSession) -> list[str]:
-    if request.values.get("params"):
-        raise _invalid("too many parameters")
-    return list(session.streams)
-
-
-def _set_property(request: _Request, session: StreamSession) -> None:
-    parameters = request.combined_property(most=2)
-    if len(parameters) < 2 or not isinstance(parameters[1], bool):
-        raise _Refusal(1, "Invalid value type: expected Boolean")
-    session.combined = parameters[1]
-
-
-def _get_property(request: _Request, session: StreamSession) -> bool:
-    request.combined_property(most=1)
-    return session.combined
-
-
-_Action = Callable[[_Request, "StreamSession"], Any]
-_ACTIONS: Mapping[str, _Action] = {
-    "SUBSCRIBE": _subscribe,
-    "UNSUBSCRIBE": _unsubscribe,
-    "LIST_SUBSCRIPTIONS": _list,
-    "SET_PROPERTY": _set_property,
-    "GET_PROPERTY": _get_property,
-}
 
 # Junk: what no exchange should send, for clients that must survive it
 
@@ -259,15 +242,7 @@ _JUNK: tuple[str | bytes, ...] = (
 
 
 def junk_message(number: int, *, combined: bool) -> str | bytes:
-    """Return a malformed message.
-
-    Args:
-        number: Which; the same number gives the same message.
-        combined: Whether the connection wraps its events.
-
-    Returns:
-        A text, or bytes for a binary message.
-    """
+    """Return a malformed message by its number: a text, or bytes for a binary one."""
     message = _JUNK[number % len(_JUNK)]
     if isinstance(message, bytes) or not combined or not message.startswith('{"e":'):
         return message

@@ -45,16 +45,7 @@ class Trade:
 
 @dataclass(frozen=True, slots=True)
 class SymbolInfo:
-    """What the catalog says about a symbol.
-
-    Attributes:
-        symbol: Upper case, e.g. ``"BTCUSDT"``.
-        base: Base asset, e.g. ``"BTC"``.
-        quote: Quote asset, e.g. ``"USDT"``.
-        status: ``"TRADING"``, ``"BREAK"`` or ``"HALT"``.
-        tick_size: Smallest price step, decimal digits.
-        step_size: Smallest quantity step, decimal digits.
-    """
+    """What the catalog says about a symbol; its steps are decimal digits."""
 
     symbol: str
     base: str
@@ -84,11 +75,7 @@ class TradeSource(ABC):
 
     @abstractmethod
     def timeline(self, origin_us: int) -> Iterator[tuple[int, Trade]]:
-        """Yield each trade with the time it is due, in microseconds after the start.
-
-        Args:
-            origin_us: When playing starts, Unix microseconds UTC.
-        """
+        """Yield each trade with its time in microseconds after the start."""
 
 
 class Totals:
