@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         TooManyRequests,
         UnknownSymbol,
     )
-    from k2cli.simulator import SimulatedExchange
+    from k2cli.simulator.exchange import SimulatedExchange
     from k2cli.trade import Instrument, TradeBatch, TradeV2
 
 __version__ = "0.1.0"
@@ -80,7 +80,7 @@ _HOMES = {
     "Session": "engine.session",
     "SessionSnapshot": "engine.session",
     "SettingsError": "errors",
-    "SimulatedExchange": "simulator",
+    "SimulatedExchange": "simulator.exchange",
     "Sink": "engine.protocols",
     "SymbolInfo": "binance.catalog",
     "SymbolSelection": "binance.venue",

@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "binance": {"trade", "errors"},
     "capture": {"trade", "errors"},
     "display": {"trade", "errors"},
-    "simulator": {"errors"},
+    "simulator": {"trade", "errors", "capture"},
     "cli": {
         "k2cli",
         "trade",
@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
         "simulator",
     },
     "__main__": {"cli"},
-    "__init__": {"trade", "errors", "config", "binance"},
+    "__init__": {"trade", "errors", "config", "binance", "simulator"},
 }
 # Rules that take clocks and randomness as arguments, and do no input or output.
 PURE = [

@@ -75,7 +75,7 @@ def environment(folder: Path, exchange: SimulatedExchange) -> dict[str, str]:
         "HOME": str(folder),
         "XDG_CONFIG_HOME": str(folder),
         "XDG_CACHE_HOME": str(folder),
-        "K2_BINANCE_WEBSOCKET_URL": exchange.stream_url,
+        "K2_BINANCE_WEBSOCKET_URL": exchange.url,
         "K2_BINANCE_API_URL": exchange.api_url,
     }
 

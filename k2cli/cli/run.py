@@ -153,6 +153,7 @@ class _Run:
         self._capture = capture
         self._displays = displays
         self._session: Session | None = None
+        self._venue: OpenVenue | None = None
 
     async def run(self, sinks: list[Sink]) -> ExitStatus:
         options = self._options
@@ -160,6 +161,7 @@ class _Run:
         self._print_ledger_on_signal()
         try:
             async with open_venue(options) as venue:
+                self._venue = venue
                 session = self._session = Session(
                     venue=venue.venue,
                     sinks=sinks,
@@ -267,14 +269,18 @@ class _Run:
         session = self._session
         if session is None or session.symbols is None:
             return None
-        account = session.ledger.to_dict()
+        ledger = session.ledger
+        account = ledger.to_dict()
         if self._capture is not None:
             account["file"] = self._capture.name
             account["files"] = self._capture.files
             account["size_bytes"] = self._capture.size_bytes
             account["trades_written"] = self._capture.trades_written
             account["platform_sequence"] = self._capture.platform_sequence
-        error = session.error
+        venue, error = self._venue, session.error
+        played = venue is not None and venue.finished and venue.finished.is_set()
+        if venue is not None and played and venue.damage and not ledger.missing:
+            account["verdict"] = "damaged"
         if isinstance(error, OutputError) and not isinstance(error, ReaderGone):
             account["verdict"] = "unwritten"
         snapshot = session.snapshot()

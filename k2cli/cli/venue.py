@@ -33,6 +33,7 @@ class OpenVenue:
         is_simulated: Whether the market is known to be made up.
         is_replay: Whether a recording is played.
         finished: Set when a replay has been played to its end.
+        damage: Why the end of a recording is not whole, if it is not.
     """
 
     venue: BinanceVenue
@@ -40,6 +41,7 @@ class OpenVenue:
     is_simulated: bool = False
     is_replay: bool = False
     finished: asyncio.Event | None = None
+    damage: str | None = None
 
 
 def settings(
@@ -94,12 +96,14 @@ async def open_venue(options: TailOptions) -> AsyncIterator[OpenVenue]:
         )
         return
 
-    from k2cli.simulator import Market, Replay, SimulatedExchange
+    from k2cli.simulator import Market, Recording, SimulatedExchange
 
-    trades: Market | Replay
+    trades: Market | Recording
+    damage = None
     if options.replay:
         speed = 1.0 if options.speed is None else options.speed
-        trades = Replay(options.replay, speed=speed)
+        trades = Recording(options.replay, speed=speed)
+        damage = trades.damage
         name, symbols = printable(options.replay.name), list(trades.symbols)
     else:
         trades = Market()
@@ -124,6 +128,7 @@ async def open_venue(options: TailOptions) -> AsyncIterator[OpenVenue]:
             is_simulated=options.demo,
             is_replay=options.replay is not None,
             finished=exchange.finished if options.replay else None,
+            damage=damage,
         )
 
 

@@ -218,6 +218,8 @@ def _result(account: Mapping[str, Any]) -> Text:
         text += f", {account['repaired']:,} of them repaired"
     if account["verdict"] == "unwritten":
         return Text(f"not all written: {text} received", ERROR_STYLE)
+    if account["verdict"] == "damaged":
+        return Text(f"the recording's end is damaged: {text} before it", ERROR_STYLE)
     if account["missing"]:
         return Text(f"incomplete: {text}, {account['missing']:,} missing", ERROR_STYLE)
     return Text(f"complete: {text}, nothing missing", "bold green")

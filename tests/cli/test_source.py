@@ -24,7 +24,7 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
 
 def source_of(exchange: SimulatedExchange) -> Source:
     return binance_source(
-        BinanceConfig(websocket_url=exchange.stream_url, api_url=exchange.api_url)
+        BinanceConfig(websocket_url=exchange.url, api_url=exchange.api_url)
     )
 
 

@@ -39,7 +39,7 @@ async def screen(
 
 def urls(exchange: SimulatedExchange) -> dict[str, str]:
     return {
-        "K2_BINANCE_WEBSOCKET_URL": exchange.stream_url,
+        "K2_BINANCE_WEBSOCKET_URL": exchange.url,
         "K2_BINANCE_API_URL": exchange.api_url,
     }
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from k2cli.simulator.events import (
+from k2cli.simulator.messages import (
     Form,
-    lower_ascii,
     shutdown_message,
     text_frame,
     trade_message,
@@ -42,7 +41,7 @@ def test_a_raw_event_in_microseconds() -> None:
 
 def test_a_name_that_is_not_ascii_goes_out_as_it_is() -> None:
     assert trade_stream("币安人生USDT") == "币安人生usdt@trade"
-    assert lower_ascii("İIÄ") == "İiÄ"
+    assert trade_stream("İIÄ") == "İiÄ@trade"
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])

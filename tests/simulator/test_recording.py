@@ -1,4 +1,4 @@
-"""Tapes: both kinds of recordings, exactly, and clear words for what is none."""
+"""Recordings: both kinds of recordings, exactly, and clear words for what is none."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from k2cli.errors import SettingsError
-from k2cli.simulator import SimulatedExchange, SymbolInfo, Tape
+from k2cli.simulator import Recording, SimulatedExchange, SymbolInfo
+from k2cli.simulator.recording import MAX_LINE_BYTES
 
 RECORDING = (
     Path(__file__).parents[3]
@@ -93,8 +95,8 @@ def test_a_capture_is_played_digit_for_digit(tmp_path: Path) -> None:
             record(source_sequence=6, vendor={"event_time": None}),
         )
     )
-    tape = Tape(path, speed=2)
-    first, second, third = tape.timeline(0)
+    recording = Recording(path, speed=2)
+    first, second, third = recording.timeline(0)
     assert [due for due, _ in (first, second, third)] == [0, 500_000, 0]
     assert first[1].price == "61685.99000000"
     assert first[1].event_time_us == 1723161601438456
@@ -103,56 +105,105 @@ def test_a_capture_is_played_digit_for_digit(tmp_path: Path) -> None:
     assert second[1].event_time_us == 1723161601438000
     assert second[1].best_match is None
     assert third[1].event_time_us == third[1].trade_time_us == 1723161601437123
-    assert tape.symbols["X2YZ"].base == "X2Y"
-    assert tape.symbols["BTCUSDT"] == SymbolInfo(
+    assert recording.symbols["X2YZ"].base == "X2Y"
+    assert recording.symbols["BTCUSDT"] == SymbolInfo(
         "BTCUSDT", "BTC", "USDT", "TRADING", "0.01000000", "0.00001000"
     )
-    assert (tape.trade_count, tape.exchange_name, tape.notes) == (3, "BINANCE", [])
+    assert (recording.trade_count, recording.exchange_name, recording.damage) == (
+        3,
+        "BINANCE",
+        None,
+    )
 
 
 def test_a_capture_of_the_made_up_market_stays_made_up(tmp_path: Path) -> None:
     path = tmp_path / "trades.jsonl"
     path.write_bytes(lines(record(exchange="SIM")))
-    assert Tape(path).exchange_name == "SIM"
+    assert Recording(path).exchange_name == "SIM"
 
 
 def test_frames_are_played_and_what_is_no_trade_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "frames.txt"
     reply = '1723161600000000200 {"result":null,"id":1}'
     path.write_bytes(lines(FRAME, reply, "", RAW_FRAME))
-    tape = Tape(path)
-    (_, first), (due_us, second) = tape.timeline(0)
+    recording = Recording(path)
+    (_, first), (due_us, second) = recording.timeline(0)
     assert first.trade_time_us == 1723161601437000
     assert second.trade_time_us == 1723161601437123
     assert second.best_match is None
     assert due_us == 500_000
-    assert tape.skipped_count == 1
-    assert tape.symbols["ETHFDUSD"].quote == "FDUSD"
+    assert recording.skipped_count == 1
+    assert recording.symbols["ETHFDUSD"].quote == "FDUSD"
 
 
 @pytest.mark.parametrize("name", ["trades.jsonl.gz", "trades.jsonl"])
 def test_gzip_is_known_by_its_first_bytes(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(gzip.compress(lines(record())))
-    assert Tape(path).trade_count == 1
+    assert Recording(path).trade_count == 1
 
 
-def test_a_torn_last_line_is_left_out_with_a_note(tmp_path: Path) -> None:
+def test_a_torn_last_line_is_left_out_and_said_so(tmp_path: Path) -> None:
     path = tmp_path / "trades.jsonl"
     path.write_bytes(lines(record()) + orjson.dumps(record())[:-20])
-    tape = Tape(path)
-    assert len(list(tape.timeline(0))) == tape.trade_count == 1
-    assert tape.notes == ["line 2 is torn and was left out"]
+    recording = Recording(path)
+    assert len(list(recording.timeline(0))) == recording.trade_count == 1
+    assert recording.damage == "line 2 is torn and was left out"
 
 
 def test_a_torn_gzip_file_is_played_as_far_as_it_goes(tmp_path: Path) -> None:
     path = tmp_path / "trades.jsonl.gz"
     many = [record(source_sequence=number) for number in range(2_000)]
     path.write_bytes(gzip.compress(lines(*many))[:-2_000])
-    tape = Tape(path)
-    assert 0 < tape.trade_count < 2_000
-    assert "torn" in tape.notes[0]
-    assert len(list(tape.timeline(0))) == tape.trade_count
+    recording = Recording(path)
+    assert 0 < recording.trade_count < 2_000
+    assert recording.damage is not None
+    assert recording.damage.startswith(
+        "the compressed data end before they are complete"
+    )
+    assert len(list(recording.timeline(0))) == recording.trade_count
+
+
+def test_zstandard_is_read_as_k2_writes_it(tmp_path: Path) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    many = [record(source_sequence=number) for number in range(2_000)]
+    packed = zstandard.ZstdCompressor().compress(lines(*many))
+    path = tmp_path / "trades.jsonl.zst"
+    path.write_bytes(packed)
+    assert Recording(path).damage is None
+    assert Recording(path).trade_count == 2_000
+    path.write_bytes(packed + packed[: len(packed) // 2])
+    torn = Recording(path)
+    assert torn.damage is not None
+    assert 2_000 <= torn.trade_count < 4_000
+    assert len(list(torn.timeline(0))) == torn.trade_count
+
+
+def test_a_line_without_an_end_is_not_read_into_memory(tmp_path: Path) -> None:
+    path = tmp_path / "endless.gz"
+    path.write_bytes(gzip.compress(lines(record()) + b"x" * (MAX_LINE_BYTES * 8)))
+    with pytest.raises(SettingsError, match="line 2: longer than 1048576 bytes"):
+        Recording(path)
+
+
+async def test_a_damaged_end_is_said_once_when_all_was_played(
+    tmp_path: Path, listen: Any, ids: Any
+) -> None:
+    path = tmp_path / "trades.jsonl"
+    path.write_bytes(lines(record(), record(source_sequence=8)) + b'{"broken')
+    with capture_logs() as logs:
+        async with SimulatedExchange(Recording(path, 0)) as exchange:
+            client = await listen(exchange, "BTCUSDT")
+            assert await ids(client, 2) == [7, 8]
+            await exchange.finished.wait()
+    assert logs == [
+        {
+            "log_level": "warning",
+            "event": "The recording is not complete",
+            "file": str(path),
+            "reason": "line 3 is torn and was left out",
+        }
+    ]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +227,7 @@ def test_a_line_that_is_no_recording_is_named(tmp_path: Path, bad: str) -> None:
     path = tmp_path / "trades.jsonl"
     path.write_bytes(lines(record(), bad, record()))
     with pytest.raises(SettingsError, match=r"trades\.jsonl, line 2: "):
-        Tape(path)
+        Recording(path)
 
 
 def test_what_is_no_recording_at_all_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -190,7 +241,7 @@ def test_what_is_no_recording_at_all_is_refused_in_one_line(tmp_path: Path) -> N
     packed.write_bytes(b"\x28\xb5\x2f\xfd0123")
     for path in (tmp_path / "none", tmp_path, empty, broken, silent, packed):
         with pytest.raises(SettingsError) as caught:
-            Tape(path)
+            Recording(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -198,19 +249,20 @@ def test_what_is_no_recording_at_all_is_refused_in_one_line(tmp_path: Path) -> N
 @pytest.mark.parametrize("speed", [-1.0, float("nan"), float("inf")])
 def test_an_impossible_speed_is_refused(tmp_path: Path, speed: float) -> None:
     with pytest.raises(SettingsError, match="speed"):
-        Tape(tmp_path / "none", speed)
+        Recording(tmp_path / "none", speed)
 
 
 @pytest.mark.skipif(not RECORDING.exists(), reason="the recording is not here")
-async def test_the_real_recording_arrives_as_it_was_received(listen: Any) -> None:
+async def test_the_real_recording_arrives_as_it_was_received(
+    listen: Any, all_of: Any
+) -> None:
     with gzip.open(RECORDING) as file:
         recorded = [line.split(b" ", 1)[1].strip() for line in file]
-    tape = Tape(RECORDING, speed=0)
-    assert tape.trade_count == len(recorded) == 15_863
-    async with SimulatedExchange(tape, close_when_finished=True) as exchange:
+    recording = Recording(RECORDING, speed=0)
+    assert recording.trade_count == len(recorded) == 15_863
+    async with SimulatedExchange(recording) as exchange:
         client = await listen(exchange, "BTCUSDT", "ETHUSDT")
-        received = [message.encode() async for message in client]
-        await exchange.finished.wait()
+        received = [message.encode() for message in await all_of(exchange, client)]
         assert client.response.headers["X-K2-Exchange"] == "BINANCE"
         assert client.close_code == 1000
         assert received == recorded
@@ -219,7 +271,7 @@ async def test_the_real_recording_arrives_as_it_was_received(listen: Any) -> Non
         assert btc == list(range(btc[0], btc[0] + len(btc)))
 
 
-async def test_a_slow_reader_of_a_tape_loses_nothing(
+async def test_a_slow_reader_of_a_recording_loses_nothing(
     tmp_path: Path, listen: Any, ids: Any
 ) -> None:
     path = tmp_path / "frames.txt"
@@ -231,11 +283,11 @@ async def test_a_slow_reader_of_a_tape_loses_nothing(
     )
     narrow = socket.socket()
     narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-    async with SimulatedExchange(Tape(path, 0), close_when_finished=True) as exchange:
+    async with SimulatedExchange(Recording(path, 0)) as exchange:
         narrow.connect(("127.0.0.1", exchange.port))
         client = await listen(exchange, "BTCUSDT", max_queue=4, sock=narrow)
-        # The reader does not read; the tape must wait for it rather than be over.
-        connection = exchange.levers.stream_connections[0]
+        # The reader does not read; the recording must wait for it rather than be over.
+        connection = exchange.stream_connections[0]
         turns = 0
         while connection.readable.is_set():
             await asyncio.sleep(0)
@@ -246,16 +298,15 @@ async def test_a_slow_reader_of_a_tape_loses_nothing(
             await asyncio.sleep(0)
         assert exchange.published_count == published_count < count
         assert await ids(client, count) == list(range(count))
-        await client.wait_closed()
         await exchange.finished.wait()
 
 
-async def test_a_tape_begins_with_the_first_listener(
+async def test_a_recording_begins_with_the_first_listener(
     tmp_path: Path, listen: Any, ids: Any
 ) -> None:
     path = tmp_path / "trades.jsonl"
     path.write_bytes(lines(record(), record(source_sequence=8)))
-    async with SimulatedExchange(Tape(path, 0)) as exchange:
+    async with SimulatedExchange(Recording(path, 0)) as exchange:
         other = await listen(exchange, path="/stream?streams=xrpusdt@miniTicker")
         await (await other.ping())
         assert exchange.published_count == 0
