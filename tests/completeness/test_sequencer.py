@@ -13,12 +13,12 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-
-from k2cli.binance.budget import WeightBudget
-from k2cli.capture import delivery as delivery_module
 from k2cli.capture.delivery import HOLD_SECONDS, Delivery
 from k2cli.capture.ledger import Ledger
 from k2cli.capture.sequence import IdRange
+
+from k2cli.binance.budget import WeightBudget
+from k2cli.capture import delivery as delivery_module
 from k2cli.cli import repairer as repairer_module
 from k2cli.cli.repairer import Repairer
 from k2cli.errors import (
