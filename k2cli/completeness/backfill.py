@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from k2cli.completeness.id_ranges import IdRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 # The most trades that one request of the history gives.
@@ -139,7 +139,7 @@ class BackfillPlan:
         self,
         request: BackfillRequest,
         page: list[int],
-        missing: list[IdRange],
+        missing: Sequence[tuple[int, int]],
         now_seconds: float,
     ) -> list[IdRange]:
         """Work out what an answer leaves to be done.

@@ -1,34 +1,33 @@
 from __future__ import annotations
 
-from k2cli.capture.repair import (
-    LOOK_AGAIN_SECONDS,
+from k2cli.completeness.backfill import (
     PAGE_TRADES,
+    RETRY_SECONDS,
     SETTLE_SECONDS,
-    Piece,
-    RepairPlan,
+    BackfillPlan,
+    BackfillRequest,
 )
-from k2cli.capture.sequence import IdRange
 
 NOW = 1000.0
 SETTLED = NOW + SETTLE_SECONDS
 LATER = NOW + 100
 
 
-def planned(*gaps: IdRange, symbol: str = "BTCUSDT") -> RepairPlan:
-    plan = RepairPlan()
+def planned(*gaps: tuple[int, int], symbol: str = "BTCUSDT") -> BackfillPlan:
+    plan = BackfillPlan()
     for gap in gaps:
         plan.add(symbol, *gap, NOW)
     return plan
 
 
-def taken(plan: RepairPlan, now_seconds: float = SETTLED) -> Piece:
-    piece = plan.take(now_seconds)
-    assert piece is not None
-    return piece
+def taken(plan: BackfillPlan, now_seconds: float = SETTLED) -> BackfillRequest:
+    request = plan.take(now_seconds)
+    assert request is not None
+    return request
 
 
 def test_nothing_is_to_be_done_at_first() -> None:
-    plan = RepairPlan()
+    plan = BackfillPlan()
     assert not plan
     assert plan.take(NOW) is None
     assert plan.due_in_seconds(NOW) is None
@@ -40,13 +39,13 @@ def test_a_gap_is_asked_for_when_its_trades_have_not_come_by_themselves() -> Non
     assert plan.take(NOW) is None
     assert plan.due_in_seconds(NOW) == SETTLED - NOW
     assert plan.due_in_seconds(LATER) == 0
-    piece = taken(plan)
-    assert (piece.symbol, piece.first_id, piece.last_id) == ("BTCUSDT", 5, 9)
+    request = taken(plan)
+    assert (request.symbol, request.first_id, request.last_id) == ("BTCUSDT", 5, 9)
     assert not plan
 
 
 def test_what_is_due_first_is_asked_for_first() -> None:
-    plan = RepairPlan()
+    plan = BackfillPlan()
     plan.add("AUSDT", 1, 1, NOW + 2)
     plan.add("BUSDT", 1, 1, NOW)
     plan.add("CUSDT", 1, 1, NOW + 1)
@@ -54,21 +53,21 @@ def test_what_is_due_first_is_asked_for_first() -> None:
 
 
 def test_of_what_is_due_the_busiest_symbol_is_asked_for_first() -> None:
-    plan = RepairPlan()
+    plan = BackfillPlan()
     plan.add("QUIETUSDT", 1, 1, NOW)
     plan.add("BUSYUSDT", 1, 1, NOW + 1)
     plan.add("NOTYETUSDT", 1, 1, LATER)
     trades = {"QUIETUSDT": 1, "BUSYUSDT": 500, "NOTYETUSDT": 9_000}
     order = [plan.take(NOW + 9, trades.__getitem__) for _ in range(3)]
-    symbols = [piece.symbol if piece else None for piece in order]
+    symbols = [request.symbol if request else None for request in order]
     assert symbols == ["BUSYUSDT", "QUIETUSDT", None]
 
 
 def test_small_gaps_of_a_symbol_are_asked_for_together() -> None:
     plan = planned(*((i, i) for i in range(10, 500, 2)))
     plan.add("ETHUSDT", 1, 1, NOW)
-    piece = taken(plan)
-    assert piece.ranges == [(i, i) for i in range(10, 500, 2)]
+    request = taken(plan)
+    assert request.ranges == [(i, i) for i in range(10, 500, 2)]
     assert taken(plan).symbol == "ETHUSDT"
     assert not plan
 
@@ -80,7 +79,7 @@ def test_a_gap_that_has_not_settled_is_not_asked_for_with_others() -> None:
     assert plan.take(SETTLED) is None
 
 
-def test_gaps_looked_for_before_keep_their_own_schedule() -> None:
+def test_gaps_asked_for_before_keep_their_own_schedule() -> None:
     plan = planned((5, 9))
     assert plan.answered(taken(plan), [], [(5, 9)], NOW) == []
     plan.add("BTCUSDT", 20, 29, NOW)
@@ -100,47 +99,47 @@ def test_a_long_gap_is_asked_for_page_by_page() -> None:
     asked = []
     missing = [(1, last)]
     while plan:
-        piece = taken(plan)
-        asked.append((piece.first_id, piece.last_id))
-        end = min(piece.first_id + PAGE_TRADES - 1, last)
-        page = list(range(piece.first_id, end + 1))
+        request = taken(plan)
+        asked.append((request.first_id, request.last_id))
+        end = min(request.first_id + PAGE_TRADES - 1, last)
+        page = list(range(request.first_id, end + 1))
         missing = [(end + 1, last)] if end < last else []
-        assert plan.answered(piece, page, missing, SETTLED) == []
+        assert plan.answered(request, page, missing, SETTLED) == []
     assert asked == [(1, last), (PAGE_TRADES + 1, last), (2 * PAGE_TRADES + 1, last)]
 
 
 def test_small_gaps_far_apart_cost_a_page_each_and_no_more() -> None:
     plan = planned((1, 1), (900, 900), (500_000, 500_000))
-    piece = taken(plan)
+    request = taken(plan)
     page = [1, *range(2, 1001)]
-    assert plan.answered(piece, page, [(500_000, 500_000)], SETTLED) == []
+    assert plan.answered(request, page, [(500_000, 500_000)], SETTLED) == []
     assert taken(plan).ranges == [(500_000, 500_000)]
     assert not plan
 
 
-def test_a_page_that_ends_early_is_gone_on_with_where_it_ended() -> None:
+def test_a_page_that_ends_early_is_continued_where_it_ended() -> None:
     # The exchange gives fewer than asked for, or an entry of it could not be read.
     plan = planned((1, 5000))
-    piece = taken(plan)
-    assert plan.answered(piece, [1, 2, 4], [(3, 3), (5, 5000)], SETTLED) == []
+    request = taken(plan)
+    assert plan.answered(request, [1, 2, 4], [(3, 3), (5, 5000)], SETTLED) == []
     assert taken(plan).ranges == [(5, 5000)]
     assert plan.take(SETTLED) is None
     again = taken(plan, LATER)
-    assert (again.ranges, again.looks) == ([(3, 3)], 1)
+    assert (again.ranges, again.misses) == ([(3, 3)], 1)
 
 
-def test_what_the_history_lacks_is_looked_for_again_and_then_given_up() -> None:
+def test_what_the_history_lacks_is_asked_for_again_and_then_given_up() -> None:
     plan = planned((5, 9))
     now = SETTLED
     waits = []
-    for _ in LOOK_AGAIN_SECONDS:
+    for _ in RETRY_SECONDS:
         assert plan.answered(taken(plan, now), [], [(5, 9)], now) == []
         wait = plan.due_in_seconds(now)
         assert wait is not None
         waits.append(wait)
         assert plan.take(now + wait - 0.01) is None
         now += wait
-    assert waits == [*LOOK_AGAIN_SECONDS]
+    assert waits == [*RETRY_SECONDS]
     # A history may be late by a second or two.
     assert sum(waits) > 5
     assert plan.answered(taken(plan, now), [], [(5, 9)], now) == [(5, 9)]
@@ -149,55 +148,55 @@ def test_what_the_history_lacks_is_looked_for_again_and_then_given_up() -> None:
 
 def test_only_what_is_still_missing_is_given_up() -> None:
     plan = planned((1, 10))
-    piece = taken(plan)
-    piece.looks = len(LOOK_AGAIN_SECONDS)
-    assert plan.answered(piece, [*range(1, 11)], [(2, 3), (7, 7)], NOW) == [
+    request = taken(plan)
+    request.misses = len(RETRY_SECONDS)
+    assert plan.answered(request, [*range(1, 11)], [(2, 3), (7, 7)], NOW) == [
         (2, 3),
         (7, 7),
     ]
     assert not plan
 
 
-def test_a_part_that_was_not_looked_for_is_not_given_up_with_the_rest() -> None:
+def test_a_part_that_was_not_asked_for_is_not_given_up_with_the_rest() -> None:
     plan = planned((1, 10))
-    piece = taken(plan)
-    piece.looks = len(LOOK_AGAIN_SECONDS)
-    assert plan.answered(piece, [2, 4], [(1, 1), (3, 3), (5, 10)], NOW) == [
+    request = taken(plan)
+    request.misses = len(RETRY_SECONDS)
+    assert plan.answered(request, [2, 4], [(1, 1), (3, 3), (5, 10)], NOW) == [
         (1, 1),
         (3, 3),
     ]
     rest = taken(plan)
-    assert (rest.ranges, rest.looks) == ([(5, 10)], piece.looks)
+    assert (rest.ranges, rest.misses) == ([(5, 10)], request.misses)
 
 
 def test_a_page_of_earlier_trades_only_counts_as_an_empty_one() -> None:
-    # Else the same question would be asked for ever.
+    # Else the same question would be asked forever.
     plan = planned((100, 109))
     now = SETTLED
-    for _ in LOOK_AGAIN_SECONDS:
+    for _ in RETRY_SECONDS:
         assert plan.answered(taken(plan, now), [1, 2, 3], [(100, 109)], now) == []
         now += plan.due_in_seconds(now) or 0
-    piece = taken(plan, now)
-    assert plan.answered(piece, [1, 2, 3], [(100, 109)], now) == [(100, 109)]
+    request = taken(plan, now)
+    assert plan.answered(request, [1, 2, 3], [(100, 109)], now) == [(100, 109)]
     assert not plan
 
 
 def test_a_page_of_later_trades_only_shows_that_the_ids_are_not_there() -> None:
     plan = planned((5, 9))
-    piece = taken(plan)
-    piece.looks = len(LOOK_AGAIN_SECONDS)
-    assert plan.answered(piece, [20, 21], [(5, 9)], NOW) == [(5, 9)]
+    request = taken(plan)
+    request.misses = len(RETRY_SECONDS)
+    assert plan.answered(request, [20, 21], [(5, 9)], NOW) == [(5, 9)]
 
 
-def test_a_piece_without_an_answer_is_asked_for_again_as_it_was() -> None:
+def test_a_request_without_an_answer_is_asked_for_again_as_it_was() -> None:
     plan = planned((5, 9))
-    piece = taken(plan)
-    plan.put_back(piece)
+    request = taken(plan)
+    plan.put_back(request)
     plan.not_before(SETTLED + 10)
     assert plan.take(SETTLED + 9) is None
     assert plan.due_in_seconds(SETTLED) == 10
     again = taken(plan, SETTLED + 10)
-    assert (again.ranges, again.looks) == ([(5, 9)], 0)
+    assert (again.ranges, again.misses) == ([(5, 9)], 0)
 
 
 def test_all_wait_as_long_as_the_exchange_asks_for() -> None:

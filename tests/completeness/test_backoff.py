@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.binance.backoff import AttemptWindow, Backoff
+from k2cli.completeness.backoff import AttemptWindow, Backoff
 
 EVERY_DELAY = [5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0]
 

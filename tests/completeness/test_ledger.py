@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import pytest
-
-from k2cli.capture.ledger import Ledger
-from k2cli.capture.sequence import Verdict, pass_over
-from k2cli.trade import PlainTrade
+from k2cli.completeness.ledger import Ledger
+from k2cli.completeness.sequence import accept_contiguous
+from tests.batches import BTC, trade_batch
 
 
 def filled(**ids: list[int]) -> Ledger:
     ledger = Ledger(ids)
     for symbol, each in ids.items():
         for trade_id in each:
-            ledger.observe(symbol, trade_id, 1000 + trade_id)
+            ledger.trackers[symbol].observe(trade_id, 1000 + trade_id)
     return ledger
 
 
@@ -21,18 +19,6 @@ def test_it_sums_up_all_symbols() -> None:
     assert ledger.gaps == 2
     assert ledger.missing == 3
     assert ledger.duplicates == 1
-
-
-def test_it_follows_each_symbol_on_its_own() -> None:
-    ledger = Ledger(["BTCUSDT", "ETHUSDT"])
-    assert ledger.observe("BTCUSDT", 5, 1) is Verdict.FIRST
-    assert ledger.observe("ETHUSDT", 6, 1) is Verdict.FIRST
-    assert ledger.observe("BTCUSDT", 6, 1) is Verdict.NEXT
-
-
-def test_a_symbol_that_is_not_accounted_for_is_a_mistake() -> None:
-    with pytest.raises(KeyError):
-        Ledger(["BTCUSDT"]).observe("ETHUSDT", 1, 1)
 
 
 def test_it_says_what_may_still_come_and_what_is_lost() -> None:
@@ -56,8 +42,8 @@ def test_a_repaired_trade_may_be_the_first_of_the_account() -> None:
     ledger = Ledger(["BTCUSDT"])
     tracker = ledger.trackers["BTCUSDT"]
     tracker.resume(5, 1005)
-    ledger.observe("BTCUSDT", 8, 1008)
-    ledger.observe("BTCUSDT", 6, 1006)
+    tracker.observe(8, 1008)
+    tracker.observe(6, 1006)
     assert (tracker.first_time_us, tracker.last_time_us) == (1006, 1008)
 
 
@@ -68,14 +54,12 @@ def test_without_a_trade_of_its_own_a_run_has_no_span_of_time() -> None:
     assert (account["first_trade_us"], account["last_trade_us"]) == (None, None)
 
 
-def test_trades_that_are_passed_over_count_for_the_span_of_time() -> None:
-    ledger = Ledger(["BTCUSDT"])
-    ledger.observe("BTCUSDT", 1, 1_723_161_255_342_000)
-    rest: list[PlainTrade] = [
-        ("", "", "BTCUSDT", str(n), "1", "1", f"172316125534200{n}", "", "")
-        for n in (2, 3)
-    ]
-    assert pass_over(ledger.trackers, rest, 0, 2) == 2
+def test_contiguous_trades_count_for_the_span_of_time() -> None:
+    ledger = Ledger([BTC])
+    first_us = 1_723_161_255_342_000
+    ledger.trackers[BTC].observe(1, first_us)
+    rest = trade_batch([2, 3], times_us=[first_us + 2, first_us + 3])
+    assert accept_contiguous(ledger.trackers, rest, 0, 2) == 2
     account = ledger.to_dict()
-    assert account["first_trade_us"] == 1_723_161_255_342_000
-    assert account["last_trade_us"] == 1_723_161_255_342_003
+    assert account["first_trade_us"] == first_us
+    assert account["last_trade_us"] == first_us + 3

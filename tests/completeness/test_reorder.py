@@ -1,102 +1,77 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.capture.hold import Hold
-from k2cli.trade import TradeV2
-
-if TYPE_CHECKING:
-    from tests.capture.conftest import MakeTrade
+from k2cli.completeness.reorder import ReorderBuffer
+from tests.batches import BTC, ETH, ids_of, trade_batch
 
 
 def popped(
-    hold: Hold, symbol: str, before_id: int | None = None, count: int = 0
-) -> list[int | None]:
-    """Let everything go that may."""
+    buffer: ReorderBuffer, symbol: str, before_id: int | None = None, resets: int = 0
+) -> list[int]:
+    """Take out everything that may go."""
     ids = []
-    while (trade := hold.pop(symbol, before_id, count)) is not None:
-        ids.append(trade.source_sequence)
+    while (trade := buffer.pop(symbol, before_id, resets)) is not None:
+        ids += ids_of(trade)
     return ids
 
 
 def test_it_is_empty_at_first() -> None:
-    hold = Hold()
-    assert hold.trades == 0
-    assert "BTCUSDT" not in hold
-    assert hold.pop("BTCUSDT", None) is None
-    assert hold.fullest() is None
+    buffer = ReorderBuffer()
+    assert buffer.trades == 0
+    assert BTC not in buffer
+    assert buffer.pop(BTC, None) is None
+    assert buffer.fullest() is None
 
 
-def test_the_lowest_id_goes_first(make_trade: MakeTrade) -> None:
-    hold = Hold()
+def test_the_lowest_id_goes_first() -> None:
+    buffer = ReorderBuffer()
     for trade_id in (9, 7, 8, 0, 12):
-        hold.push(make_trade(trade_id))
-    assert popped(hold, "BTCUSDT") == [0, 7, 8, 9, 12]
-    assert hold.trades == 0
-    assert "BTCUSDT" not in hold
+        buffer.push(trade_batch([trade_id]))
+    assert popped(buffer, BTC) == [0, 7, 8, 9, 12]
+    assert buffer.trades == 0
+    assert BTC not in buffer
 
 
-def test_nothing_goes_that_something_is_missing_before(make_trade: MakeTrade) -> None:
-    hold = Hold()
+def test_nothing_goes_that_something_is_missing_before() -> None:
+    buffer = ReorderBuffer()
     for trade_id in (5, 6, 9):
-        hold.push(make_trade(trade_id))
-    assert hold.pop("BTCUSDT", 4) is None
-    assert hold.pop("BTCUSDT", 5) is None
-    assert popped(hold, "BTCUSDT", 8) == [5, 6]
-    assert "BTCUSDT" in hold
-    assert hold.trades == 1
+        buffer.push(trade_batch([trade_id]))
+    assert buffer.pop(BTC, 4) is None
+    assert buffer.pop(BTC, 5) is None
+    assert popped(buffer, BTC, 8) == [5, 6]
+    assert BTC in buffer
+    assert buffer.trades == 1
 
 
-def test_each_symbol_is_held_on_its_own(make_trade: MakeTrade) -> None:
-    hold = Hold()
-    hold.push(make_trade(1))
+def test_each_symbol_waits_on_its_own() -> None:
+    buffer = ReorderBuffer()
+    buffer.push(trade_batch([1]))
     for trade_id in (1, 2):
-        hold.push(make_trade(trade_id, "ETHUSDT"))
-    assert hold.trades == 3
-    assert hold.fullest() == "ETHUSDT"
-    assert popped(hold, "ETHUSDT") == [1, 2]
-    assert hold.fullest() == "BTCUSDT"
-    assert hold.trades == 1
+        buffer.push(trade_batch([trade_id], ETH))
+    assert buffer.trades == 3
+    assert buffer.fullest() == ETH
+    assert popped(buffer, ETH) == [1, 2]
+    assert buffer.fullest() == BTC
+    assert buffer.trades == 1
 
 
-def test_an_earlier_count_goes_before_a_later_one(make_trade: MakeTrade) -> None:
-    hold = Hold()
-    for trade_id, count in ((5, 1), (1000, 0), (1, 1), (5, 0)):
-        hold.push(make_trade(trade_id), count)
-    assert popped(hold, "BTCUSDT", 5, 1) == [5, 1000, 1]
-    assert popped(hold, "BTCUSDT") == [5]
+def test_trades_from_before_a_reset_go_first() -> None:
+    buffer = ReorderBuffer()
+    for trade_id, resets in ((5, 1), (1000, 0), (1, 1), (5, 0)):
+        buffer.push(trade_batch([trade_id]), resets)
+    assert popped(buffer, BTC, 5, 1) == [5, 1000, 1]
+    assert popped(buffer, BTC) == [5]
 
 
 @given(ids=st.lists(st.integers(0, 10**12), unique=True), bound=st.integers(0, 10**12))
 def test_what_goes_is_ascending_and_nothing_is_forgotten(
     ids: list[int], bound: int
 ) -> None:
-    hold = Hold()
+    buffer = ReorderBuffer()
     for trade_id in ids:
-        hold.push(bare_trade(trade_id))
-    assert hold.trades == len(ids)
-    assert popped(hold, "BTCUSDT", bound) == sorted(i for i in ids if i < bound)
-    assert popped(hold, "BTCUSDT") == sorted(i for i in ids if i >= bound)
-
-
-def bare_trade(trade_id: int) -> TradeV2:
-    return TradeV2(
-        message_id="",
-        trade_id=f"BINANCE-{trade_id}",
-        symbol="BTCUSDT",
-        exchange="BINANCE",
-        asset_class="crypto",
-        timestamp=1,
-        price="1",
-        quantity="1",
-        currency="USDT",
-        side="BUY",
-        trade_conditions=[],
-        source_sequence=trade_id,
-        ingestion_timestamp=1,
-        platform_sequence=None,
-        vendor_data={},
-    )
+        buffer.push(trade_batch([trade_id]))
+    assert buffer.trades == len(ids)
+    assert popped(buffer, BTC, bound) == sorted(i for i in ids if i < bound)
+    assert popped(buffer, BTC) == sorted(i for i in ids if i >= bound)

@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.capture.sequence import SequenceTracker, Verdict, pass_over
-from k2cli.trade import PlainTrade
+from k2cli.completeness.sequence import (
+    SequenceTracker,
+    Verdict,
+    accept_contiguous,
+)
+from tests.batches import BTC, ETH, trade_batch
 
 FIRST, NEXT, GAP = Verdict.FIRST, Verdict.NEXT, Verdict.GAP
 LATE, DUPLICATE, RESET = Verdict.LATE, Verdict.DUPLICATE, Verdict.RESET
@@ -19,7 +23,7 @@ def observed(tracker: SequenceTracker, *ids: int) -> list[Verdict]:
 
 
 def adds_up(tracker: SequenceTracker) -> bool:
-    """Tell whether each id of the account came or is missing."""
+    """Return whether each id of the account came or is missing."""
     if tracker.first_id is None or tracker.last_id is None:
         return tracker.trades == tracker.missing == 0
     return tracker.trades + tracker.missing == tracker.last_id - tracker.first_id + 1
@@ -129,7 +133,7 @@ def test_ascending_ids_have_a_gap_for_each_jump(ids: list[int]) -> None:
     assert tracker.trades == len(ids)
 
 
-def test_a_capture_is_gone_on_with_where_it_ended() -> None:
+def test_a_capture_is_resumed_where_it_ended() -> None:
     tracker = SequenceTracker()
     tracker.resume(100, 5000)
     assert tracker.observe(101, 5001) is NEXT
@@ -158,7 +162,7 @@ def test_a_trade_that_the_capture_has_is_a_duplicate() -> None:
     assert adds_up(tracker)
 
 
-def test_a_new_count_while_the_capture_was_not_going_on_is_accounted_for() -> None:
+def test_a_reset_between_two_runs_is_accounted_for() -> None:
     tracker = SequenceTracker()
     tracker.resume(100, 5000)
     assert tracker.observe(7, 6000) is RESET
@@ -166,7 +170,7 @@ def test_a_new_count_while_the_capture_was_not_going_on_is_accounted_for() -> No
     assert adds_up(tracker)
 
 
-def test_a_lower_id_made_later_begins_a_new_count() -> None:
+def test_a_lower_id_made_later_is_a_reset() -> None:
     tracker = SequenceTracker()
     observed(tracker, 1000, 1001)
     assert tracker.observe(1, 2_000_000) is RESET
@@ -175,22 +179,22 @@ def test_a_lower_id_made_later_begins_a_new_count() -> None:
     assert (tracker.resets, tracker.trades, tracker.last_id) == (1, 4, 2)
 
 
-def test_a_duplicate_of_the_same_time_is_no_new_count() -> None:
+def test_a_duplicate_of_the_same_time_is_no_reset() -> None:
     tracker = SequenceTracker()
     assert [tracker.observe(i, 1000) for i in (5, 6, 5)] == [FIRST, NEXT, DUPLICATE]
 
 
-def test_what_was_missing_before_a_new_count_stays_missing() -> None:
+def test_what_was_missing_before_a_reset_stays_missing() -> None:
     tracker = SequenceTracker()
     observed(tracker, 1, 5)
     tracker.observe(0, 9000)
     assert tracker.observe(3, 9003) is GAP
-    # The new count's 2, not the old one's.
+    # The 2 of after the reset.
     assert tracker.observe(2, 9002) is LATE
     assert tracker.missing_ranges == [(2, 4), (1, 1)]
 
 
-def test_late_trades_fill_gaps_after_a_new_count_began() -> None:
+def test_late_trades_fill_gaps_after_a_reset() -> None:
     tracker = SequenceTracker()
     observed(tracker, 1000, 1005, 1100, 1105, 1200, 1205)
     lost = tracker.missing_ranges
@@ -204,7 +208,9 @@ def test_late_trades_fill_gaps_after_a_new_count_began() -> None:
     st.lists(st.integers(50, 70), min_size=1, max_size=30),
     st.lists(st.integers(0, 40), min_size=1, max_size=30),
 )
-def test_each_count_is_partitioned_on_its_own(old: list[int], new: list[int]) -> None:
+def test_ids_before_and_after_a_reset_are_partitioned(
+    old: list[int], new: list[int]
+) -> None:
     tracker = SequenceTracker()
     for trade_id in old:
         tracker.observe(trade_id, trade_id)
@@ -227,15 +233,15 @@ def test_each_count_is_partitioned_on_its_own(old: list[int], new: list[int]) ->
 def test_ids_that_were_jumped_over_are_open_until_they_come() -> None:
     tracker = SequenceTracker()
     observed(tracker, 1)
-    assert tracker.first_open_id is None
+    assert tracker.open.first_id is None
     observed(tracker, 5, 9)
-    assert tracker.first_open_id == 2
+    assert tracker.open.first_id == 2
     observed(tracker, 2, 4)
-    assert tracker.first_open_id == 3
+    assert tracker.open.first_id == 3
     observed(tracker, 3)
-    assert tracker.first_open_id == 6
+    assert tracker.open.first_id == 6
     observed(tracker, 8, 7, 6)
-    assert tracker.first_open_id is None
+    assert tracker.open.first_id is None
 
 
 @pytest.mark.parametrize(
@@ -256,9 +262,9 @@ def test_a_part_of_what_is_open_can_be_asked_for_and_given_up(
 ) -> None:
     tracker = SequenceTracker()
     observed(tracker, 1, 5, 7, 10)
-    assert tracker.open_ranges(first, last) == ranges
-    tracker.give_up(first, last)
-    assert tracker.open_ranges(first, last) == []
+    assert tracker.open.within(first, last) == ranges
+    assert tracker.give_up(first, last) == ranges
+    assert tracker.open.within(first, last) == []
     # Missing all the same.
     assert tracker.missing_ranges == [(2, 4), (6, 6), (8, 9)]
     assert tracker.missing == 6
@@ -297,15 +303,14 @@ def test_what_came_is_open_or_is_lost_always_adds_up(
     lost: set[int] = set()
     for gives_up, trade_id, more in steps:
         if gives_up:
-            for first, last in tracker.open_ranges(trade_id, trade_id + more):
+            for first, last in tracker.give_up(trade_id, trade_id + more):
                 lost |= set(range(first, last + 1))
-            tracker.give_up(trade_id, trade_id + more)
         elif tracker.observe(trade_id, trade_id) is not DUPLICATE:
             assert trade_id not in came | lost
             came.add(trade_id)
         assert adds_up(tracker)
     ids = [i for a, b in tracker.missing_ranges for i in range(a, b + 1)]
-    still_open = [i for a, b in tracker.open_ranges(0, 99) for i in range(a, b + 1)]
+    still_open = [i for a, b in tracker.open for i in range(a, b + 1)]
     assert lost == set(ids) - set(still_open)
     assert len(came) == tracker.trades
 
@@ -334,7 +339,7 @@ def test_trades_known_from_elsewhere_count_from_the_end_of_the_capture_on() -> N
     assert adds_up(tracker)
 
 
-def test_no_repeated_trade_is_taken_for_a_new_count() -> None:
+def test_no_repeated_trade_is_taken_for_a_reset() -> None:
     # Of the trades known from elsewhere, the times are not known.
     tracker = SequenceTracker()
     observed(tracker, 5)
@@ -355,7 +360,7 @@ def test_no_repeated_trade_is_taken_for_a_new_count() -> None:
     assert tracker.observe(1, 2_000_000) is RESET
 
 
-def test_the_newest_trade_tells_a_new_count_again_when_it_has_come() -> None:
+def test_a_reset_is_noticed_again_when_the_newest_trade_has_come() -> None:
     tracker = SequenceTracker()
     observed(tracker, 5)
     tracker.expect(9)
@@ -371,7 +376,7 @@ def test_an_account_can_end_before_what_is_open() -> None:
     tracker.forget_open()
     assert (tracker.first_id, tracker.last_id, tracker.trades) == (1, 5, 4)
     assert tracker.missing_ranges == [(3, 3)]
-    assert tracker.first_open_id is None
+    assert tracker.open.first_id is None
     assert adds_up(tracker)
 
 
@@ -394,7 +399,7 @@ def test_without_anything_open_an_account_ends_where_it_is() -> None:
 def test_of_very_many_lost_ranges_the_oldest_are_only_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("k2cli.capture.sequence.MOST_LOST_RANGES", 2)
+    monkeypatch.setattr("k2cli.completeness.sequence.MOST_LOST_RANGES", 2)
     tracker = SequenceTracker()
     for trade_id in (1, 3, 6, 8, 10):
         observed(tracker, trade_id)
@@ -407,7 +412,7 @@ def test_of_very_many_lost_ranges_the_oldest_are_only_counted(
 def test_lost_ranges_behind_an_open_one_stay_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("k2cli.capture.sequence.MOST_LOST_RANGES", 1)
+    monkeypatch.setattr("k2cli.completeness.sequence.MOST_LOST_RANGES", 1)
     tracker = SequenceTracker()
     observed(tracker, 1, 3, 5, 7)
     tracker.give_up(4, 6)
@@ -417,8 +422,15 @@ def test_lost_ranges_behind_an_open_one_stay_named(
     assert adds_up(tracker)
 
 
-def plain(symbol: str, trade_id: int, time_us: int) -> PlainTrade:
-    return ("\xac", "", symbol, str(trade_id), "1.0", "1.0", str(time_us), "", "")
+def test_what_an_earlier_run_lost_stays_missing() -> None:
+    tracker = SequenceTracker()
+    tracker.resume(100, 5000)
+    # The last range is behind the end of the capture: it will be noticed again.
+    tracker.remember_lost([(20, 29), (5, 5), (101, 103)])
+    assert tracker.missing_ranges == [(5, 5), (20, 29)]
+    assert tracker.missing == 11
+    assert tracker.observe(104, 5001) is GAP
+    assert tracker.missing_ranges == [(5, 5), (20, 29), (101, 103)]
 
 
 def account(tracker: SequenceTracker) -> tuple[object, ...]:
@@ -438,32 +450,55 @@ def account(tracker: SequenceTracker) -> tuple[object, ...]:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["BTCUSDT", "ETHUSDT"]),
+            st.sampled_from([BTC, ETH]),
             st.sampled_from([1, 1, 1, 1, 2, 0, -1, -5]),
             st.sampled_from([0, 0, 1, 5, -3]),
         ),
         max_size=40,
-    )
+    ),
+    st.booleans(),
 )
-def test_many_trades_passed_over_are_accounted_for_as_one_by_one(
-    steps: list[tuple[str, int, int]],
+def test_contiguous_trades_are_accounted_for_as_one_by_one(
+    steps: list[tuple[str, int, int]], resumed: bool
 ) -> None:
-    trades, ids, time_us = [], {"BTCUSDT": 10, "ETHUSDT": 10}, 2 * 10**15
+    symbols, ids, times_us = [], [], []
+    last, time_us = {BTC: 10, ETH: 10}, 2 * 10**15
     for symbol, step, later in steps:
-        ids[symbol] = max(ids[symbol] + step, 1)
+        last[symbol] = max(last[symbol] + step, 1)
         time_us += later
-        trades.append(plain(symbol, ids[symbol], time_us))
-    singly = {symbol: SequenceTracker() for symbol in ids}
-    verdicts = [singly[t[2]].observe(int(t[3]), int(t[6])) for t in trades]
+        symbols.append(symbol)
+        ids.append(last[symbol])
+        times_us.append(time_us)
 
-    together = {symbol: SequenceTracker() for symbol in ids}
-    at = 0
-    while at < len(trades):
-        end = pass_over(together, trades, at, len(trades))
-        assert set(verdicts[at:end]) <= {NEXT}
-        if end < len(trades):
-            _, _, symbol, trade_id, _, _, made, _, _ = trades[end]
-            assert together[symbol].observe(int(trade_id), int(made)) is verdicts[end]
-        at = end + 1
-    for symbol in ids:
+    def trackers() -> dict[str, SequenceTracker]:
+        made = {symbol: SequenceTracker() for symbol in last}
+        if resumed:
+            made[BTC].resume(10, 2 * 10**15)
+        return made
+
+    singly, together = trackers(), trackers()
+    verdicts = [
+        singly[symbol].observe(trade_id, made_us)
+        for symbol, trade_id, made_us in zip(symbols, ids, times_us, strict=True)
+    ]
+    batch = trade_batch(ids, symbols, times_us=times_us)
+    start = 0
+    while start < len(batch):
+        stop = accept_contiguous(together, batch, start, len(batch))
+        assert set(verdicts[start:stop]) <= {NEXT}
+        if stop < len(batch):
+            verdict = together[symbols[stop]].observe(ids[stop], times_us[stop])
+            assert verdict is verdicts[stop]
+        start = stop + 1
+    for symbol in last:
         assert account(together[symbol]) == account(singly[symbol])
+
+
+def test_trades_behind_the_stop_are_not_accepted() -> None:
+    trackers = {BTC: SequenceTracker()}
+    observed(trackers[BTC], 1)
+    batch = trade_batch(range(2, 9))
+    assert accept_contiguous(trackers, batch, 0, 3) == 3
+    assert trackers[BTC].last_id == 4
+    assert accept_contiguous(trackers, batch, 3, 7) == 7
+    assert trackers[BTC].last_id == 8

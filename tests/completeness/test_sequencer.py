@@ -5,56 +5,36 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Coroutine
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
+from functools import partial
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from k2cli.binance.budget import WeightBudget
-from k2cli.capture import delivery as delivery_module
-from k2cli.capture.delivery import HOLD_SECONDS, Delivery
-from k2cli.capture.ledger import Ledger
-from k2cli.capture.sequence import IdRange
-from k2cli.cli import repairer as repairer_module
-from k2cli.cli.repairer import Repairer
-from k2cli.errors import (
-    AccessBlocked,
-    AddressBanned,
-    ConnectFailed,
-    ExchangeRefused,
-    RestrictedLocation,
-    TooManyRequests,
-)
-from k2cli.trade import TradeV2
-
-if TYPE_CHECKING:
-    from k2cli.capture.repair import Piece
-
-BTC, ETH = "BTCUSDT", "ETHUSDT"
+from k2cli.completeness.backfill import PAGE_TRADES, BackfillPlan, BackfillRequest
+from k2cli.completeness.id_ranges import IdRange
+from k2cli.completeness.ledger import Ledger
+from k2cli.completeness.sequencer import MOST_WAITING_SECONDS, Sequencer
+from k2cli.trade import TradeBatch
+from tests.batches import BTC, ETH, FIRST_TIME_US, ids_of, trade_batch
 
 
-def trade(trade_id: int, symbol: str = BTC, time_us: int | None = None) -> TradeV2:
-    return TradeV2(
-        message_id="f3b0c4ce-5d0a-4a7e-9f0e-0d5c2f9f2b11",
-        trade_id=f"SIM-{trade_id}",
-        symbol=symbol,
-        exchange="SIM",
-        asset_class="crypto",
-        # Trades of one order share a time.
-        timestamp=1000 + trade_id // 3 if time_us is None else time_us,
-        price="1",
-        quantity="1",
-        currency="USDT",
-        side="SELL",
-        trade_conditions=[],
-        source_sequence=trade_id,
-        ingestion_timestamp=1,
-        platform_sequence=None,
-        vendor_data={},
+def arriving(
+    ids: list[int],
+    symbols: str | list[str] = BTC,
+    *,
+    is_backfill: bool = False,
+    is_plain: bool = True,
+) -> TradeBatch:
+    """Make trades; those of one order share a time."""
+    return trade_batch(
+        ids,
+        symbols,
+        times_us=[FIRST_TIME_US + trade_id // 3 for trade_id in ids],
+        is_backfill=is_backfill,
+        is_plain=is_plain,
     )
 
 
@@ -66,26 +46,23 @@ class Receiver:
         self._read = asyncio.Event()
         self._read.set()
 
-    def take(self, trade: TradeV2) -> Awaitable[None] | None:
-        self.ids[trade.symbol].append(trade.source_sequence or 0)
+    def take(self, batch: TradeBatch) -> Awaitable[None] | None:
+        for symbol, trade_id in zip(batch.symbols, ids_of(batch), strict=True):
+            self.ids[symbol].append(trade_id)
         return None if self._read.is_set() else asyncio.ensure_future(self._wait())
 
     def stop_reading(self) -> None:
         self._read.clear()
 
-    def read_on(self) -> None:
+    def resume_reading(self) -> None:
         self._read.set()
-
-    @property
-    def is_slow(self) -> bool:
-        return not self._read.is_set()
 
     async def _wait(self) -> None:
         await self._read.wait()
 
 
-class Capture:
-    """A delivery with a receiver of each kind, and a note of what it reports."""
+class Sequenced:
+    """A sequencer with a receiver of each kind, and a note of what it reports."""
 
     def __init__(self, *, repairing: bool = True, at_once: bool = True) -> None:
         self.ledger = Ledger([BTC, ETH])
@@ -93,7 +70,7 @@ class Capture:
         self.gaps: list[tuple[str, IdRange]] = []
         self.lost: list[tuple[str, IdRange]] = []
         self._repairing = repairing
-        self.delivery = Delivery(
+        self.sequencer = Sequencer(
             self.ledger,
             at_once=self.at_once.take if at_once else None,
             in_order=self.in_order.take,
@@ -106,289 +83,410 @@ class Capture:
         return self._repairing
 
     def arrive(self, *ids: int, symbol: str = BTC, now_seconds: float = 0.0) -> None:
-        for trade_id in ids:
-            assert self.delivery.arrived(trade(trade_id, symbol), now_seconds) is None
+        assert self.receive(*ids, symbol=symbol, now_seconds=now_seconds) is None
+
+    def backfill(self, *ids: int, symbol: str = BTC, now_seconds: float = 0.0) -> None:
+        page = arriving([*ids], symbol, is_backfill=True)
+        assert self.sequencer.receive(page, now_seconds) is None
+
+    def receive(
+        self, *ids: int, symbol: str = BTC, now_seconds: float = 0.0
+    ) -> Awaitable[None] | None:
+        return self.sequencer.receive(arriving([*ids], symbol), now_seconds)
 
 
 @pytest.fixture
-def capture() -> Capture:
-    return Capture()
+def sequenced() -> Sequenced:
+    return Sequenced()
 
 
-def test_trades_in_sequence_pass_at_once(capture: Capture) -> None:
-    capture.arrive(7, 8, 9)
-    assert capture.at_once.ids[BTC] == capture.in_order.ids[BTC] == [7, 8, 9]
-    assert capture.delivery.held == 0
-    assert capture.gaps == capture.lost == []
+def test_trades_in_sequence_pass_at_once(sequenced: Sequenced) -> None:
+    sequenced.arrive(7, 8, 9)
+    assert sequenced.at_once.ids[BTC] == sequenced.in_order.ids[BTC] == [7, 8, 9]
+    assert sequenced.sequencer.waiting_trades == 0
+    assert sequenced.gaps == sequenced.lost == []
 
 
-def test_a_trade_that_came_before_is_left_out(capture: Capture) -> None:
-    capture.arrive(7, 8, 8, 7, 9)
-    assert capture.at_once.ids[BTC] == capture.in_order.ids[BTC] == [7, 8, 9]
-    assert capture.ledger.duplicates == 2
+def test_a_trade_that_came_before_is_left_out(sequenced: Sequenced) -> None:
+    sequenced.arrive(7, 8, 8, 7, 9)
+    assert sequenced.at_once.ids[BTC] == sequenced.in_order.ids[BTC] == [7, 8, 9]
+    assert sequenced.ledger.duplicates == 2
 
 
 def test_later_trades_wait_until_the_gap_before_them_is_filled(
-    capture: Capture,
+    sequenced: Sequenced,
 ) -> None:
-    capture.arrive(1, 4, 5)
-    assert capture.gaps == [(BTC, (2, 3))]
-    assert capture.in_order.ids[BTC] == [1]
-    assert capture.delivery.held == 2
-    capture.arrive(3)
-    assert capture.in_order.ids[BTC] == [1]
-    capture.arrive(2)
-    assert capture.in_order.ids[BTC] == [1, 2, 3, 4, 5]
-    assert capture.at_once.ids[BTC] == [1, 4, 5, 3, 2]
-    assert capture.delivery.held == 0
+    sequenced.arrive(1, 4, 5)
+    assert sequenced.gaps == [(BTC, (2, 3))]
+    assert sequenced.in_order.ids[BTC] == [1]
+    assert sequenced.sequencer.waiting_trades == 2
+    sequenced.arrive(3)
+    assert sequenced.in_order.ids[BTC] == [1]
+    sequenced.arrive(2)
+    assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4, 5]
+    assert sequenced.at_once.ids[BTC] == [1, 4, 5, 3, 2]
+    assert sequenced.sequencer.waiting_trades == 0
 
 
-def test_only_what_nothing_is_missing_before_goes_on(capture: Capture) -> None:
-    capture.arrive(1, 3, 5, 2)
-    assert capture.in_order.ids[BTC] == [1, 2, 3]
-    assert capture.delivery.held == 1
+def test_only_what_nothing_is_missing_before_goes_on(sequenced: Sequenced) -> None:
+    sequenced.arrive(1, 3, 5, 2)
+    assert sequenced.in_order.ids[BTC] == [1, 2, 3]
+    assert sequenced.sequencer.waiting_trades == 1
 
 
-def test_a_gap_of_one_symbol_holds_no_other(capture: Capture) -> None:
-    capture.arrive(1, 5)
-    capture.arrive(1, 2, symbol=ETH)
-    assert capture.in_order.ids[ETH] == [1, 2]
-    assert capture.in_order.ids[BTC] == [1]
+def test_a_gap_of_one_symbol_holds_up_no_other(sequenced: Sequenced) -> None:
+    sequenced.arrive(1, 5)
+    sequenced.arrive(1, 2, symbol=ETH)
+    assert sequenced.in_order.ids[ETH] == [1, 2]
+    assert sequenced.in_order.ids[BTC] == [1]
 
 
-def test_a_gap_that_nobody_repairs_is_lost_and_holds_nothing() -> None:
-    capture = Capture(repairing=False)
-    capture.arrive(1, 4, 3, 5)
-    assert capture.lost == [(BTC, (2, 3))]
-    assert capture.in_order.ids[BTC] == capture.at_once.ids[BTC] == [1, 4, 5]
-    assert capture.ledger.trackers[BTC].missing_ranges == [(2, 3)]
+def test_a_gap_that_nobody_repairs_is_lost_and_holds_up_nothing() -> None:
+    sequenced = Sequenced(repairing=False)
+    sequenced.arrive(1, 4, 3, 5)
+    assert sequenced.lost == [(BTC, (2, 3))]
+    assert sequenced.in_order.ids[BTC] == sequenced.at_once.ids[BTC] == [1, 4, 5]
+    assert sequenced.ledger.trackers[BTC].missing_ranges == [(2, 3)]
 
 
 def test_ids_given_up_are_reported_and_what_waited_for_them_goes_on(
-    capture: Capture,
+    sequenced: Sequenced,
 ) -> None:
-    capture.arrive(1, 9, 5)
-    assert capture.delivery.lost(BTC, (3, 7)) is None
-    assert capture.lost == [(BTC, (3, 4)), (BTC, (6, 7))]
-    assert capture.in_order.ids[BTC] == [1]
-    capture.arrive(2, 8)
-    assert capture.in_order.ids[BTC] == [1, 2, 5, 8, 9]
-    assert capture.ledger.missing == 4
+    sequenced.arrive(1, 9, 5)
+    assert sequenced.sequencer.give_up(BTC, IdRange(3, 7)) is None
+    assert sequenced.lost == [(BTC, (3, 4)), (BTC, (6, 7))]
+    assert sequenced.in_order.ids[BTC] == [1]
+    sequenced.arrive(2, 8)
+    assert sequenced.in_order.ids[BTC] == [1, 2, 5, 8, 9]
+    assert sequenced.ledger.missing == 4
 
 
-def test_repaired_trades_are_counted_once(capture: Capture) -> None:
-    capture.arrive(1, 4)
-    for trade_id in (2, 3, 2):
-        capture.delivery.arrived(trade(trade_id), 0.0, repaired=True)
-    assert capture.ledger.repaired == 2
-    assert capture.ledger.duplicates == 1
+def test_repaired_trades_are_counted_once(sequenced: Sequenced) -> None:
+    sequenced.arrive(1, 4)
+    sequenced.backfill(2, 3, 2)
+    assert sequenced.ledger.repaired == 2
+    assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4]
 
 
-def test_a_gap_known_from_elsewhere_is_filled_in_order(capture: Capture) -> None:
-    capture.arrive(1)
-    assert capture.delivery.unseen(BTC, 4, 0.0) == (2, 4)
-    assert capture.delivery.unseen(BTC, 4, 0.0) is None
-    assert capture.delivery.unseen(ETH, 4, 0.0) is None
-    capture.arrive(5, 3, 4)
-    assert capture.in_order.ids[BTC] == [1]
-    capture.arrive(2)
-    assert capture.in_order.ids[BTC] == [1, 2, 3, 4, 5]
-    assert capture.gaps == [(BTC, (2, 4))]
+def test_a_gap_known_from_elsewhere_is_filled_in_order(sequenced: Sequenced) -> None:
+    sequenced.arrive(1)
+    for each in (BTC, BTC, ETH):
+        sequenced.sequencer.expect(each, 4, 0.0)
+    assert sequenced.gaps == [(BTC, (2, 4))]
+    sequenced.arrive(5, 3, 4)
+    assert sequenced.in_order.ids[BTC] == [1]
+    sequenced.arrive(2)
+    assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4, 5]
+    assert sequenced.gaps == [(BTC, (2, 4))]
 
 
-def test_a_gap_is_given_up_when_nothing_of_it_comes_for_long(capture: Capture) -> None:
-    capture.arrive(1, 5)
-    capture.delivery.give_up_stale(HOLD_SECONDS)
-    assert capture.lost == []
-    capture.delivery.arrived(trade(2), HOLD_SECONDS, repaired=True)
-    capture.delivery.give_up_stale(2 * HOLD_SECONDS)
-    assert capture.lost == []
-    capture.delivery.give_up_stale(2 * HOLD_SECONDS + 1)
-    assert capture.lost == [(BTC, (3, 4))]
-    assert capture.in_order.ids[BTC] == [1, 2, 5]
+def test_a_gap_is_given_up_when_nothing_of_it_comes(
+    sequenced: Sequenced,
+) -> None:
+    sequenced.arrive(1, 5)
+    sequenced.sequencer.give_up_stale(MOST_WAITING_SECONDS)
+    assert sequenced.lost == []
+    sequenced.backfill(2, now_seconds=MOST_WAITING_SECONDS)
+    sequenced.sequencer.give_up_stale(2 * MOST_WAITING_SECONDS)
+    assert sequenced.lost == []
+    sequenced.sequencer.give_up_stale(2 * MOST_WAITING_SECONDS + 1)
+    assert sequenced.lost == [(BTC, (3, 4))]
+    assert sequenced.in_order.ids[BTC] == [1, 2, 5]
 
 
-def test_a_gap_waits_for_its_turn_while_others_are_repaired(capture: Capture) -> None:
+def test_a_gap_waits_while_others_are_repaired(
+    sequenced: Sequenced,
+) -> None:
     for each in (BTC, ETH):
-        for trade_id in (1, 5):
-            capture.delivery.arrived(trade(trade_id, each), 0.0)
-    capture.delivery.arrived(trade(2, ETH), HOLD_SECONDS, repaired=True)
-    capture.delivery.give_up_stale(2 * HOLD_SECONDS)
-    assert capture.lost == []
-    capture.delivery.give_up_stale(2 * HOLD_SECONDS + 1)
-    assert capture.lost == [(BTC, (2, 4)), (ETH, (3, 4))]
+        sequenced.arrive(1, 5, symbol=each)
+    sequenced.backfill(2, symbol=ETH, now_seconds=MOST_WAITING_SECONDS)
+    sequenced.sequencer.give_up_stale(2 * MOST_WAITING_SECONDS)
+    assert sequenced.lost == []
+    sequenced.sequencer.give_up_stale(2 * MOST_WAITING_SECONDS + 1)
+    assert sequenced.lost == [(BTC, (2, 4)), (ETH, (3, 4))]
 
 
 def test_no_more_gaps_are_open_than_can_be_followed(
-    capture: Capture, monkeypatch: pytest.MonkeyPatch
+    sequenced: Sequenced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("k2cli.capture.delivery.MOST_OPEN_GAPS", 2)
-    capture.arrive(1, 3, 5)
-    assert capture.lost == []
-    capture.arrive(7)
-    assert capture.lost == [(BTC, (2, 2))]
-    assert capture.in_order.ids[BTC] == [1, 3]
+    monkeypatch.setattr("k2cli.completeness.sequencer.MOST_OPEN_GAPS", 2)
+    sequenced.arrive(1, 3, 5)
+    assert sequenced.lost == []
+    sequenced.arrive(7)
+    assert sequenced.lost == [(BTC, (2, 2))]
+    assert sequenced.in_order.ids[BTC] == [1, 3]
 
 
-def test_a_gap_that_was_filled_is_forgotten(capture: Capture) -> None:
-    capture.arrive(1, 3, 2)
-    capture.delivery.give_up_stale(1.0)
-    capture.arrive(5, now_seconds=HOLD_SECONDS)
-    capture.delivery.give_up_stale(HOLD_SECONDS + 1)
-    assert capture.lost == []
+def test_a_gap_that_was_filled_is_forgotten(sequenced: Sequenced) -> None:
+    sequenced.arrive(1, 3, 2)
+    sequenced.sequencer.give_up_stale(1.0)
+    sequenced.arrive(5, now_seconds=MOST_WAITING_SECONDS)
+    sequenced.sequencer.give_up_stale(MOST_WAITING_SECONDS + 1)
+    assert sequenced.lost == []
 
 
-def test_no_more_is_held_than_may_be(
-    capture: Capture, monkeypatch: pytest.MonkeyPatch
+def test_no_more_trades_wait_than_may(
+    sequenced: Sequenced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery_module, "HOLD_TRADES", 5)
-    capture.arrive(1)
-    capture.arrive(1, 3, symbol=ETH)
-    capture.arrive(3, 4, 6, 7)
-    assert capture.delivery.held == 5
-    assert capture.lost == []
-    # The symbol that holds the most gives up its first gap.
-    capture.arrive(4, symbol=ETH)
-    assert capture.lost == [(BTC, (2, 2))]
-    assert capture.in_order.ids == {BTC: [1, 3, 4], ETH: [1]}
-    assert capture.delivery.held == 4
+    monkeypatch.setattr("k2cli.completeness.sequencer.MOST_WAITING_TRADES", 5)
+    sequenced.arrive(1)
+    sequenced.arrive(1, 3, symbol=ETH)
+    sequenced.arrive(3, 4, 6, 7)
+    assert sequenced.sequencer.waiting_trades == 5
+    assert sequenced.lost == []
+    # The symbol with the most trades waiting gives up its first gap.
+    sequenced.arrive(4, symbol=ETH)
+    assert sequenced.lost == [(BTC, (2, 2))]
+    assert sequenced.in_order.ids == {BTC: [1, 3, 4], ETH: [1]}
+    assert sequenced.sequencer.waiting_trades == 4
 
 
-async def test_a_slow_receiver_gets_what_was_held_in_order(capture: Capture) -> None:
-    capture.arrive(1, 3, 4, 5)
-    capture.in_order.stop_reading()
-    waiting = capture.delivery.arrived(trade(2), 0.0)
+async def test_a_slow_receiver_gets_what_waited_in_order(
+    sequenced: Sequenced,
+) -> None:
+    sequenced.arrive(1, 3, 4, 5)
+    sequenced.in_order.stop_reading()
+    waiting = sequenced.receive(2)
     assert waiting is not None
-    later = capture.delivery.arrived(trade(6), 0.0)
+    later = sequenced.receive(6)
     assert later is not None
-    assert capture.in_order.ids[BTC] == [1, 2]
-    capture.in_order.read_on()
+    assert sequenced.in_order.ids[BTC] == [1, 2]
+    sequenced.in_order.resume_reading()
     await waiting
     await later
-    assert capture.in_order.ids[BTC] == [1, 2, 3, 4, 5, 6]
+    assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4, 5, 6]
 
 
-async def test_a_slow_receiver_holds_back_all_rather_than_more_than_may_be_held(
-    capture: Capture, monkeypatch: pytest.MonkeyPatch
+async def test_a_slow_receiver_holds_back_all_rather_than_let_more_wait(
+    sequenced: Sequenced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery_module, "HOLD_TRADES", 4)
-    capture.arrive(1, symbol=ETH)
-    capture.arrive(1, 3, 4, 5)
-    capture.in_order.stop_reading()
-    draining = capture.delivery.arrived(trade(2), 0.0)
+    monkeypatch.setattr("k2cli.completeness.sequencer.MOST_WAITING_TRADES", 4)
+    sequenced.arrive(1, symbol=ETH)
+    sequenced.arrive(1, 3, 4, 5)
+    sequenced.in_order.stop_reading()
+    draining = sequenced.receive(2)
     assert draining is not None
-    capture.arrive(3, symbol=ETH)
-    held_back = capture.delivery.arrived(trade(4, ETH), 0.0)
+    sequenced.arrive(3, symbol=ETH)
+    held_back = sequenced.receive(4, symbol=ETH)
     assert held_back is not None
-    assert capture.lost == []
-    capture.in_order.read_on()
+    assert sequenced.lost == []
+    sequenced.in_order.resume_reading()
     await draining
     await held_back
-    assert capture.in_order.ids == {BTC: [1, 2, 3, 4, 5], ETH: [1]}
-    assert capture.delivery.held == 2
+    assert sequenced.in_order.ids == {BTC: [1, 2, 3, 4, 5], ETH: [1]}
+    assert sequenced.sequencer.waiting_trades == 2
 
 
-async def test_a_new_count_does_not_mix_with_what_is_held_of_the_old(
-    capture: Capture,
+async def test_trades_after_a_reset_do_not_mix_with_those_waiting_before_it(
+    sequenced: Sequenced,
 ) -> None:
-    capture.arrive(1, 50, 51, 52)
-    capture.in_order.stop_reading()
+    sequenced.arrive(1, 50, 51, 52)
+    sequenced.in_order.stop_reading()
     waiting = [
-        capture.delivery.arrived(trade(trade_id, time_us=9_000_000 + trade_id), 0.0)
-        for trade_id in (1, 3, 51, 2, 4)
+        sequenced.sequencer.receive(
+            trade_batch([each], times_us=[FIRST_TIME_US + 9_000_000 + each]), 0.0
+        )
+        for each in (1, 3, 51, 2, 4)
     ]
-    capture.in_order.read_on()
+    sequenced.in_order.resume_reading()
     for each in waiting:
         if each is not None:
             await each
-    assert capture.in_order.ids[BTC] == [1, 50, 51, 52, 1, 2, 3, 4]
-    assert capture.ledger.trackers[BTC].resets == 1
-    await capture.delivery.finish(whole=True)
-    assert capture.in_order.ids[BTC][4:] == [1, 2, 3, 4, 51]
-    assert capture.lost == [(BTC, (5, 50))]
+    assert sequenced.in_order.ids[BTC] == [1, 50, 51, 52, 1, 2, 3, 4]
+    assert sequenced.ledger.trackers[BTC].resets == 1
+    await sequenced.sequencer.finish(whole=True)
+    assert sequenced.in_order.ids[BTC][4:] == [1, 2, 3, 4, 51]
+    assert sequenced.lost == [(BTC, (5, 50))]
 
 
-async def test_at_the_end_what_is_open_is_lost_and_what_is_held_goes_on(
-    capture: Capture,
+async def test_at_the_end_what_is_open_is_lost_and_what_waits_goes_on(
+    sequenced: Sequenced,
 ) -> None:
-    capture.arrive(1, 4, 7)
-    capture.arrive(1, 2, symbol=ETH)
-    await capture.delivery.finish(whole=True)
-    assert capture.lost == [(BTC, (2, 3)), (BTC, (5, 6))]
-    assert capture.in_order.ids == {BTC: [1, 4, 7], ETH: [1, 2]}
-    assert capture.delivery.held == 0
-    assert (capture.ledger.trades, capture.ledger.missing) == (5, 4)
+    sequenced.arrive(1, 4, 7)
+    sequenced.arrive(1, 2, symbol=ETH)
+    await sequenced.sequencer.finish(whole=True)
+    assert sequenced.lost == [(BTC, (2, 3)), (BTC, (5, 6))]
+    assert sequenced.in_order.ids == {BTC: [1, 4, 7], ETH: [1, 2]}
+    assert sequenced.sequencer.waiting_trades == 0
+    assert (sequenced.ledger.trades, sequenced.ledger.missing) == (5, 4)
 
 
-async def test_the_end_waits_for_a_slow_receiver(capture: Capture) -> None:
-    capture.arrive(1, 3, 4)
-    capture.in_order.stop_reading()
-    ending = asyncio.ensure_future(capture.delivery.finish(whole=True))
+async def test_the_end_waits_for_a_slow_receiver(sequenced: Sequenced) -> None:
+    sequenced.arrive(1, 3, 4)
+    sequenced.in_order.stop_reading()
+    ending = asyncio.ensure_future(sequenced.sequencer.finish(whole=True))
     await asyncio.sleep(0)
-    assert capture.in_order.ids[BTC] == [1, 3]
-    capture.in_order.read_on()
+    assert sequenced.in_order.ids[BTC] == [1, 3]
+    sequenced.in_order.resume_reading()
     await ending
-    assert capture.in_order.ids[BTC] == [1, 3, 4]
+    assert sequenced.in_order.ids[BTC] == [1, 3, 4]
 
 
 async def test_gaps_behind_the_last_trade_wanted_are_no_part_of_the_account() -> None:
-    capture = Capture(at_once=False)
-    capture.arrive(1, 2, 5, 6)
-    await capture.delivery.finish(whole=False)
-    assert capture.lost == []
-    assert capture.in_order.ids[BTC] == [1, 2]
-    assert (capture.ledger.trades, capture.ledger.missing) == (2, 0)
+    sequenced = Sequenced(at_once=False)
+    sequenced.arrive(1, 2, 5, 6)
+    await sequenced.sequencer.finish(whole=False)
+    assert sequenced.lost == []
+    assert sequenced.in_order.ids[BTC] == [1, 2]
+    assert (sequenced.ledger.trades, sequenced.ledger.missing) == (2, 0)
 
 
-async def test_an_error_of_a_receiver_reaches_whoever_brought_the_trade(
-    capture: Capture,
-) -> None:
+async def test_an_error_of_a_receiver_reaches_whoever_brought_the_trade() -> None:
     async def refuse() -> None:
         raise BrokenPipeError
 
-    def fail(_: TradeV2) -> Awaitable[None]:
-        return refuse()
+    sequencer = Sequencer(
+        Ledger([BTC]),
+        at_once=None,
+        in_order=lambda batch: refuse() if 2 in ids_of(batch) else None,
+        on_gap=lambda _, __: True,
+        on_lost=lambda _, __: None,
+    )
+    assert sequencer.receive(arriving([1, 3]), 0.0) is None
+    waiting = sequencer.receive(arriving([2]), 0.0)
+    assert waiting is not None
+    with pytest.raises(BrokenPipeError):
+        await waiting
 
-    capture.arrive(1, 3)
-    with patch.object(capture.delivery, "_in_order", fail):
-        waiting = capture.delivery.arrived(trade(2), 0.0)
-        assert waiting is not None
-        with pytest.raises(BrokenPipeError):
-            await waiting
+
+async def test_a_slow_receiver_gets_the_rest_of_a_batch_when_it_has_read(
+    sequenced: Sequenced,
+) -> None:
+    sequenced.in_order.stop_reading()
+    waiting = sequenced.receive(1, 2, 2, 3, 4)
+    assert waiting is not None
+    assert sequenced.in_order.ids[BTC] == [1]
+    sequenced.in_order.resume_reading()
+    await waiting
+    assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4]
 
 
-# The whole machinery, with time and chance in the hands of hypothesis.
+def test_contiguous_trades_are_handed_on_together() -> None:
+    batches: list[list[int]] = []
+    sequencer = Sequencer(
+        Ledger([BTC]),
+        at_once=None,
+        in_order=lambda batch: batches.append(ids_of(batch)),
+        on_gap=lambda _, __: True,
+        on_lost=lambda _, __: None,
+    )
+    sequencer.receive(arriving([1, 2, 3, 4, 6, 7]), 0.0)
+    sequencer.receive(arriving([5]), 0.0)
+    sequencer.receive(arriving([8, 9, 10]), 0.0)
+    assert batches == [[1], [2, 3, 4], [5], [6], [7], [8, 9, 10]]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(
+                st.sampled_from(["stream", "stream", "stream", "history"]),
+                st.sampled_from([BTC, ETH]),
+                st.sampled_from([1, 1, 1, 1, 2, 4, 0, -1, -2, -5]),
+            ),
+            st.tuples(
+                st.sampled_from(["expect", "give up"]),
+                st.sampled_from([BTC, ETH]),
+                st.integers(1, 5),
+            ),
+        ),
+        max_size=60,
+    ),
+    st.sets(st.integers(0, 60)),
+    st.sampled_from([(True, False), (False, True), (True, True)]),
+    st.booleans(),
+)
+def test_batches_cut_anywhere_are_the_same_as_single_trades(
+    steps: list[tuple[str, str, int]],
+    cuts: set[int],
+    modes: tuple[bool, bool],
+    repairing: bool,
+) -> None:
+    def outcome(*, cut_at: set[int], is_plain: bool) -> tuple[object, ...]:
+        received: dict[str, list[tuple[str, int]]] = {"at once": [], "in order": []}
+        reported: list[tuple[str, str, IdRange]] = []
+
+        def receiver(name: str) -> Callable[[TradeBatch], None]:
+            return lambda batch: received[name].extend(
+                zip(batch.symbols, ids_of(batch), strict=True)
+            )
+
+        def gap(symbol: str, ids: IdRange) -> bool:
+            reported.append(("gap", symbol, ids))
+            return repairing
+
+        ledger = Ledger([BTC, ETH])
+        sequencer = Sequencer(
+            ledger,
+            at_once=receiver("at once") if modes[0] else None,
+            in_order=receiver("in order") if modes[1] else None,
+            on_gap=gap,
+            on_lost=lambda symbol, ids: reported.append(("lost", symbol, ids)),
+        )
+        newest = {BTC: 50, ETH: 50}
+        ids: list[int] = []
+        symbols: list[str] = []
+        kind = "stream"
+
+        def send() -> None:
+            if ids:
+                batch = arriving(
+                    [*ids],
+                    [*symbols],
+                    is_backfill=kind == "history",
+                    is_plain=is_plain,
+                )
+                assert sequencer.receive(batch, 0.0) is None
+            ids.clear()
+            symbols.clear()
+
+        for at, (what, symbol, step) in enumerate(steps):
+            if at in cut_at or what != kind:
+                send()
+            kind = what
+            if what == "expect":
+                newest[symbol] += step
+                sequencer.expect(symbol, newest[symbol], 0.0)
+            elif what == "give up":
+                until = IdRange(0, newest[symbol] - step)
+                assert sequencer.give_up(symbol, until) is None
+            else:
+                ids.append(max(newest[symbol] + step, 1))
+                symbols.append(symbol)
+                newest[symbol] = max(newest[symbol], ids[-1])
+        send()
+        return received, reported, ledger.to_dict(), sequencer.waiting_trades
+
+    singly = outcome(cut_at=set(range(len(steps))), is_plain=False)
+    assert outcome(cut_at=cuts, is_plain=True) == singly
+    assert outcome(cut_at=cuts, is_plain=False) == singly
+
+
+# All rules together, with time and chance in the hands of hypothesis.
 
 LAG_SECONDS = 2.0
 symbols = st.sampled_from([BTC, ETH])
-lines = st.sampled_from([0, 1])
+connections = st.sampled_from([0, 1])
 few = st.integers(1, 12)
 
 
-class Clock:
-    """Stands in for the module ``time``."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    time = monotonic
+class Unavailable(Exception):
+    """The history does not answer now."""
 
 
 class History:
     """What the exchange has published, and what it has kept of it."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self.published: dict[str, list[int]] = {BTC: [], ETH: []}
-        self._kept: dict[str, list[tuple[int, float]]] = {BTC: [], ETH: []}
         self.lacking: dict[str, set[int]] = {BTC: set(), ETH: set()}
-        self.longest_page = 1000
-        self.failures: list[Exception] = []
+        self.longest_page = PAGE_TRADES
+        self.failures = 0
+        self._kept: dict[str, list[tuple[int, float]]] = {BTC: [], ETH: []}
 
-    def publish(self, symbol: str, count: int, lacking: set[int]) -> list[int]:
+    def publish(
+        self, symbol: str, count: int, lacking: set[int], now_seconds: float
+    ) -> list[int]:
         ids = self.published[symbol]
         first = ids[-1] + 1 if ids else 100
         new = list(range(first, first + count))
@@ -397,87 +495,57 @@ class History:
             if position in lacking:
                 self.lacking[symbol].add(trade_id)
             else:
-                seen_from = self._clock.seconds + LAG_SECONDS
-                self._kept[symbol].append((trade_id, seen_from))
+                self._kept[symbol].append((trade_id, now_seconds + LAG_SECONDS))
         return new
 
-    def page(self, symbol: str, from_id: int, limit: int) -> list[int]:
+    def page(
+        self, symbol: str, from_id: int, most: int, now_seconds: float
+    ) -> list[int]:
         if self.failures:
-            raise self.failures.pop(0)
+            self.failures -= 1
+            raise Unavailable
         ids = [
             trade_id
             for trade_id, seen_from in self._kept[symbol]
-            if trade_id >= from_id and seen_from <= self._clock.seconds
+            if trade_id >= from_id and seen_from <= now_seconds
         ]
-        return ids[: min(limit, self.longest_page)]
-
-
-class Repairs(Repairer):
-    """The repairer with a history at hand instead of a connection to one."""
-
-    def __init__(self, history: History, clock: Clock, *arguments: Any) -> None:
-        lookup: Any = SimpleNamespace(symbols=[], pair=None)
-        source: Any = None
-        super().__init__(source, lookup, *arguments)
-        self._history = history
-        self._budget = WeightBudget(10**9)
-        self._clock = clock
-
-    async def _fetch(self, piece: Piece) -> list[TradeV2]:
-        limit = min(piece.last_id - piece.first_id + 1, 1000)
-        page = self._history.page(piece.symbol, piece.first_id, limit)
-        assert len(page) == len(set(page))
-        return [trade(trade_id, piece.symbol) for trade_id in page]
-
-    @property
-    def plan(self) -> Any:
-        return self._plan
-
-    async def look(self) -> None:
-        piece = self._plan.take(self._clock.seconds)
-        if piece is not None:
-            await self._look(piece)
+        return ids[: min(most, self.longest_page)]
 
 
 class Run:
     """One life of k2: killed, it leaves only what its in-order receiver got."""
 
-    def __init__(self, history: History, clock: Clock, in_order: Receiver) -> None:
+    def __init__(self, history: History, in_order: Receiver) -> None:
         self.history = history
-        self.clock = clock
         self.in_order = in_order
         self.at_once = Receiver()
         self.ledger = Ledger([BTC, ETH])
         self.lost: dict[str, set[int]] = {BTC: set(), ETH: set()}
         self.first: dict[str, int] = {}
+        self.plan = BackfillPlan()
+        self.now_seconds = 1000.0
         for symbol, ids in in_order.ids.items():
             if ids:
-                self.ledger.trackers[symbol].resume(ids[-1], trade(ids[-1]).timestamp)
+                time_us = arriving(ids[-1:]).timestamp_us(0)
+                self.ledger.trackers[symbol].resume(ids[-1], time_us)
         self.resumed = {symbol: list(ids) for symbol, ids in in_order.ids.items()}
-        self.delivery = Delivery(
+        self.sequencer = Sequencer(
             self.ledger,
             at_once=self.at_once.take,
             in_order=in_order.take,
             on_gap=self._gap,
             on_lost=self._lose,
         )
-        self.repairs = Repairs(
-            history,
-            clock,
-            self.ledger,
-            lambda each: self.delivery.arrived(each, clock.seconds, repaired=True),
-            self.delivery.lost,
-        )
         # What is on its way on each of two connections; None: not connected.
         self.wires: list[list[tuple[str, int]] | None] = [[], None]
         self.tasks: dict[object, asyncio.Task[None]] = {}
 
     def _gap(self, symbol: str, ids: IdRange) -> bool:
-        self.repairs.repair(symbol, ids)
+        self.plan.add(symbol, *ids, self.now_seconds)
         return True
 
     def _lose(self, symbol: str, ids: IdRange) -> None:
-        lost = set(range(ids[0], ids[1] + 1))
+        lost = set(range(ids.first_id, ids.last_id + 1))
         assert not lost & self.lost[symbol]
         self.lost[symbol] |= lost
 
@@ -489,13 +557,53 @@ class Run:
         task.result()
         return False
 
-    async def read(self, wire: list[tuple[str, int]], count: int) -> None:
-        for _ in range(min(count, len(wire))):
-            symbol, trade_id = wire.pop(0)
+    async def read(
+        self, wire: list[tuple[str, int]], count: int, *, is_plain: bool
+    ) -> None:
+        came, wire[:count] = wire[:count], []
+        if not came:
+            return
+        for symbol, trade_id in came:
             self.first.setdefault(symbol, trade_id)
-            arrived = self.delivery.arrived(trade(trade_id, symbol), self.clock.seconds)
-            if arrived is not None:
-                await arrived
+        batch = arriving(
+            [trade_id for _, trade_id in came],
+            [symbol for symbol, _ in came],
+            is_plain=is_plain,
+        )
+        held_back = self.sequencer.receive(batch, self.now_seconds)
+        if held_back is not None:
+            await held_back
+
+    async def repair(self) -> None:
+        """Ask the history for what is due, as the engine does."""
+        request = self.plan.take(self.now_seconds)
+        if request is None:
+            return
+        request.ranges = self._still_open(request)
+        if not request.ranges:
+            return
+        most = min(request.last_id - request.first_id + 1, PAGE_TRADES)
+        try:
+            page = self.history.page(
+                request.symbol, request.first_id, most, self.now_seconds
+            )
+        except Unavailable:
+            self.plan.put_back(request)
+            self.plan.not_before(self.now_seconds + 2.0)
+            return
+        batch = arriving(page, request.symbol, is_backfill=True)
+        held_back = self.sequencer.receive(batch, self.now_seconds)
+        if held_back is not None:
+            await held_back
+        missing = self._still_open(request)
+        for ids in self.plan.answered(request, page, missing, self.now_seconds):
+            held_back = self.sequencer.give_up(request.symbol, ids)
+            if held_back is not None:
+                await held_back
+
+    def _still_open(self, request: BackfillRequest) -> list[IdRange]:
+        open_ids = self.ledger.trackers[request.symbol].open
+        return [part for ids in request.ranges for part in open_ids.within(*ids)]
 
     def check(self) -> None:
         """Check what is true at every moment."""
@@ -512,11 +620,11 @@ class Run:
 
     def check_end(self) -> None:
         """Check what is true when everything has come to rest."""
-        assert self.delivery.held == 0
+        assert self.sequencer.waiting_trades == 0
         for symbol, tracker in self.ledger.trackers.items():
             before = self.resumed[symbol]
             lost = self.lost[symbol]
-            assert tracker.first_open_id is None
+            assert not tracker.open
             assert tracker.missing == len(lost)
             assert {
                 trade_id
@@ -539,72 +647,15 @@ class Run:
             assert sorted(self.at_once.ids[symbol]) == expected
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    clock = Clock()
-    monkeypatch.setattr(repairer_module, "time", clock)
-    return Run(History(clock), clock, Receiver())
-
-
-async def test_what_a_page_has_between_the_gaps_is_no_duplicate(run: Run) -> None:
-    ids = run.history.publish(BTC, 9, set())
-    await run.read([(BTC, each) for each in ids[::2]], 9)
-    run.clock.seconds += LAG_SECONDS
-    await run.repairs.look()
+async def test_what_a_page_has_between_the_gaps_is_no_duplicate() -> None:
+    run = Run(History(), Receiver())
+    ids = run.history.publish(BTC, 9, set(), run.now_seconds)
+    await run.read([(BTC, each) for each in ids[::2]], 9, is_plain=True)
+    run.now_seconds += LAG_SECONDS
+    await run.repair()
     assert run.in_order.ids[BTC] == ids
     assert run.ledger.repaired == 4
     assert run.ledger.duplicates == 0
-
-
-@pytest.mark.parametrize(
-    "refusal",
-    [
-        TooManyRequests("slow down", retry_after_seconds=60.0),
-        AddressBanned("banned", retry_after_seconds=60.0),
-        AccessBlocked("blocked", retry_after_seconds=60.0),
-    ],
-)
-async def test_nothing_is_asked_for_while_the_exchange_wants_to_be_left_alone(
-    run: Run, refusal: ExchangeRefused
-) -> None:
-    ids = run.history.publish(BTC, 9, set())
-    await run.read([(BTC, each) for each in ids[:8:3]], 9)
-    run.clock.seconds += LAG_SECONDS
-    run.history.failures = [refusal, AssertionError("it was asked all the same")]
-    await run.repairs.look()
-    await run.read([(BTC, ids[8])], 1)
-    run.clock.seconds += 59
-    await run.repairs.look()
-    assert await run.repairs.newest_id(BTC) is None
-    run.history.failures.clear()
-    run.clock.seconds += 2
-    await run.repairs.look()
-    assert run.in_order.ids[BTC] == ids
-
-
-async def test_ids_out_of_reach_for_good_are_lost_at_once(run: Run) -> None:
-    ids = run.history.publish(BTC, 5, set())
-    await run.read([(BTC, ids[0]), (BTC, ids[4])], 2)
-    run.clock.seconds += LAG_SECONDS
-    run.history.failures = [RestrictedLocation("not from here")]
-    await run.repairs.look()
-    assert run.lost[BTC] == set(ids[1:4])
-    assert run.in_order.ids[BTC] == [ids[0], ids[4]]
-
-
-async def test_nobody_waits_for_repairs_that_have_ended(run: Run) -> None:
-    async def fail(_: Piece) -> None:
-        raise OSError("disk full")
-
-    run.repairs.repair(BTC, (1, 2))
-    run.clock.seconds += 1
-    with (
-        patch.object(run.repairs, "_look", fail),
-        pytest.raises(OSError, match="disk full"),
-    ):
-        await run.repairs.run()
-    async with asyncio.timeout(5):
-        await run.repairs.until_idle(60)
 
 
 class Promise(RuleBasedStateMachine):
@@ -612,21 +663,18 @@ class Promise(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock = Clock()
         self.loop = asyncio.new_event_loop()
-        self.clock_patch = patch.object(repairer_module, "time", self.clock)
-        self.clock_patch.start()
-        self.history = History(self.clock)
-        self.run_now = Run(self.history, self.clock, Receiver())
+        self.history = History()
+        self.current = Run(self.history, Receiver())
 
     def turn(self) -> None:
-        """Let everything go on that can."""
+        """Let every task continue that can."""
         for _ in range(4):
             self.loop.run_until_complete(asyncio.sleep(0))
 
     def begin(self, who: object, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        if not self.run_now.busy(who):
-            self.run_now.tasks[who] = self.loop.create_task(work())
+        if not self.current.busy(who):
+            self.current.tasks[who] = self.loop.create_task(work())
         self.turn()
 
     @rule(
@@ -639,91 +687,85 @@ class Promise(RuleBasedStateMachine):
         self, symbol: str, count: int, lacking: set[int], dropped: set[int]
     ) -> None:
         places = itertools.count()
-        new = self.history.publish(symbol, count, lacking)
-        for wire in self.run_now.wires:
+        new = self.history.publish(symbol, count, lacking, self.current.now_seconds)
+        for wire in self.current.wires:
             if wire is not None:
                 wire += [(symbol, each) for each in new if next(places) not in dropped]
 
-    @rule(line=lines)
-    def connect(self, line: int) -> None:
-        if self.run_now.wires[line] is None and not self.run_now.busy(line):
-            self.run_now.wires[line] = []
+    @rule(connection=connections)
+    def connect(self, connection: int) -> None:
+        if self.current.wires[connection] is None and not self.current.busy(connection):
+            self.current.wires[connection] = []
 
-    @rule(line=lines)
-    def drop(self, line: int) -> None:
-        if not self.run_now.busy(line):
-            self.run_now.wires[line] = None
+    @rule(connection=connections)
+    def drop(self, connection: int) -> None:
+        if not self.current.busy(connection):
+            self.current.wires[connection] = None
 
-    @rule(line=lines, at=st.integers(0, 20), shift=st.integers(1, 5))
-    def repeat(self, line: int, at: int, shift: int) -> None:
-        wire = self.run_now.wires[line]
+    @rule(connection=connections, at=st.integers(0, 20), shift=st.integers(1, 5))
+    def repeat(self, connection: int, at: int, shift: int) -> None:
+        wire = self.current.wires[connection]
         if wire is not None and at < len(wire):
             wire.insert(at + shift, wire[at])
 
-    @rule(line=lines, at=st.integers(0, 20), shift=st.integers(1, 5))
-    def reorder(self, line: int, at: int, shift: int) -> None:
-        wire = self.run_now.wires[line]
+    @rule(connection=connections, at=st.integers(0, 20), shift=st.integers(1, 5))
+    def reorder(self, connection: int, at: int, shift: int) -> None:
+        wire = self.current.wires[connection]
         if wire is not None and at < len(wire):
             wire.insert(at + shift, wire.pop(at))
 
-    @rule(line=lines, count=few)
-    def read(self, line: int, count: int) -> None:
-        wire = self.run_now.wires[line]
+    @rule(connection=connections, count=few, is_plain=st.booleans())
+    def read(self, connection: int, count: int, is_plain: bool) -> None:
+        wire = self.current.wires[connection]
         if wire is not None:
-            run = self.run_now
-            self.begin(line, lambda: run.read(wire, count))
+            run = self.current
+            self.begin(connection, lambda: run.read(wire, count, is_plain=is_plain))
 
     @rule(seconds=st.sampled_from([0.1, 0.4, 1.0, 3.0]))
     def wait(self, seconds: float) -> None:
-        self.clock.seconds += seconds
-        self.run_now.delivery.give_up_stale(self.clock.seconds)
+        self.current.now_seconds += seconds
+        self.current.sequencer.give_up_stale(self.current.now_seconds)
 
     @rule()
     def repair(self) -> None:
-        self.begin("repair", self.run_now.repairs.look)
+        self.begin("repair", self.current.repair)
 
-    @rule(
-        failure=st.sampled_from(
-            [
-                ConnectFailed("lost", permanent=False),
-                TooManyRequests("slow down", retry_after_seconds=2.0),
-            ]
-        )
-    )
-    def api_fails(self, failure: Exception) -> None:
-        if len(self.history.failures) < 3:
-            self.history.failures.append(failure)
+    @rule()
+    def history_fails(self) -> None:
+        self.history.failures = min(self.history.failures + 1, 3)
 
-    @rule(longest=st.sampled_from([1, 2, 1000]))
+    @rule(longest=st.sampled_from([1, 2, PAGE_TRADES]))
     def pages_get_short(self, longest: int) -> None:
         self.history.longest_page = longest
 
     @rule(symbol=symbols)
     def learn_of_newer_trades(self, symbol: str) -> None:
         published = self.history.published[symbol]
-        run = self.run_now
+        run = self.current
         if published and run.ledger.trackers[symbol].last_id is not None:
-            run.delivery.unseen(symbol, published[-1], self.clock.seconds)
+            run.sequencer.expect(symbol, published[-1], self.current.now_seconds)
 
     @rule()
     def reader_gets_slow(self) -> None:
-        self.run_now.in_order.stop_reading()
+        self.current.in_order.stop_reading()
 
     @rule()
-    def reader_reads_on(self) -> None:
-        self.run_now.in_order.read_on()
+    def reader_resumes(self) -> None:
+        self.current.in_order.resume_reading()
         self.turn()
 
     @rule()
     def kill(self) -> None:
         self._cancel()
         in_order = Receiver()
-        in_order.ids = {s: list(ids) for s, ids in self.run_now.in_order.ids.items()}
-        self.run_now = Run(self.history, self.clock, in_order)
+        in_order.ids = {s: list(ids) for s, ids in self.current.in_order.ids.items()}
+        now_seconds = self.current.now_seconds
+        self.current = Run(self.history, in_order)
+        self.current.now_seconds = now_seconds
 
     @invariant()
     def holds(self) -> None:
-        self.run_now.check()
+        self.current.check()
 
     def teardown(self) -> None:
         try:
@@ -731,27 +773,27 @@ class Promise(RuleBasedStateMachine):
         finally:
             self._cancel()
             self.loop.close()
-            self.clock_patch.stop()
 
     def _come_to_rest(self) -> None:
-        run = self.run_now
-        self.reader_reads_on()
-        for line, wire in enumerate(run.wires):
+        run = self.current
+        self.reader_resumes()
+        for connection, wire in enumerate(run.wires):
             if wire is not None:
-                self.begin(line, lambda wire=wire: run.read(wire, len(wire)))  # type: ignore[misc]
-                assert not run.busy(line)
+                rest = partial(run.read, wire, len(wire), is_plain=True)
+                self.begin(connection, rest)
+                assert not run.busy(connection)
         for _ in range(2000):
-            if not run.repairs.plan:
+            if not run.plan:
                 break
             self.repair()
-            due = run.repairs.plan.due_in_seconds(self.clock.seconds)
-            self.clock.seconds += due or 0.0
-        # It is not asked for ever for what the history does not have.
-        assert not run.repairs.plan
+            due = run.plan.due_in_seconds(self.current.now_seconds)
+            self.current.now_seconds += due or 0.0
+        # It is not asked forever for what the history does not have.
+        assert not run.plan
         assert not run.busy("repair")
         run.check()
-        assert all(t.first_open_id is None for t in run.ledger.trackers.values())
-        self.loop.run_until_complete(run.delivery.finish(whole=True))
+        assert all(not each.open for each in run.ledger.trackers.values())
+        self.loop.run_until_complete(run.sequencer.finish(whole=True))
         run.check_end()
 
     def _cancel(self) -> None:

@@ -19,6 +19,34 @@ PATIENCE_SECONDS = 50
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 
 
+class NewestIds:
+    """The last id of each symbol in a file that grows; -1 before the first.
+
+    Only what has come since the last time is read: the recorder needs the processor.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._read_bytes = 0
+        self._newest: dict[str, int] = {}
+
+    def __getitem__(self, symbol: str) -> int:
+        return self._newest.get(symbol, -1)
+
+    def read(self) -> None:
+        """Read the whole lines that have been added."""
+        if not self._file.exists():
+            return
+        with self._file.open("rb") as file:
+            file.seek(self._read_bytes)
+            added = file.read()
+        whole = added[: added.rfind(b"\n") + 1]
+        self._read_bytes += len(whole)
+        for line in whole.splitlines():
+            record = json.loads(line)
+            self._newest[record["symbol"]] = record["source_sequence"]
+
+
 class Siege:
     """An exchange that misbehaves, and a recorder that is killed now and then.
 
@@ -75,19 +103,19 @@ class Siege:
 
     async def caught_up(self) -> None:
         """Publish a last trade now and then, until the file has got that far."""
-        first_last = {symbol: self._next_id(symbol) for symbol in SYMBOLS}
+        awaited = {symbol: self._next_id(symbol) for symbol in SYMBOLS}
+        newest = NewestIds(self.file)
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while any(
-                self.ids(symbol)[-1:] < [first_last[symbol]] for symbol in SYMBOLS
-            ):
+            while any(newest[symbol] < awaited[symbol] for symbol in SYMBOLS):
                 assert self._process is not None
                 assert self._process.returncode is None, self.errors.decode()
                 await self.exchange.publish([self._trade(symbol) for symbol in SYMBOLS])
                 # The file has no event that could be waited for.
                 await asyncio.sleep(0.1)
+                newest.read()
 
     def ids(self, symbol: str) -> list[int]:
-        """Give the ids on disk, in their order."""
+        """Return the ids on disk, in their order."""
         lines = self.file.read_bytes().split(b"\n")[:-1] if self.file.exists() else []
         records = map(json.loads, lines)
         return [r["source_sequence"] for r in records if r["symbol"] == symbol]

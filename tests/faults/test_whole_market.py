@@ -13,7 +13,7 @@ import pytest
 
 from k2cli.simulator import Market, Rules, SimulatedExchange, parse_fault
 
-from .conftest import PATIENCE_SECONDS, Siege
+from .conftest import PATIENCE_SECONDS, NewestIds, Siege
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="SIGTERM is not to be had there"
@@ -66,9 +66,10 @@ async def test_connections_that_fail_and_rotate_leave_the_capture_whole(
                     [replace(trade, id=trade.id + 1) for [trade] in last]
                 )
                 awaited = {trade.symbol: trade.id + 1 for [trade] in last}
+                newest = NewestIds(siege.file)
                 while awaited:
-                    so_far = ids_by_symbol(siege.file)
-                    awaited = {n: i for n, i in awaited.items() if so_far[n][-1] != i}
+                    newest.read()
+                    awaited = {n: i for n, i in awaited.items() if newest[n] != i}
                     # The file has no event that could be waited for.
                     await asyncio.sleep(0.1)
                 status = await siege.stop()

@@ -1,0 +1,15 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import signal
+
+
+def pytest_configure() -> None:
+    """Let signals end the processes that tests start, even under ``nohup … &``.
+
+    There, SIGINT is ignored, and whatever is started inherits that. A handler is not
+    inherited; this one does as little as ignoring it.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
