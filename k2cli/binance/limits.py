@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import TypeAdapter
+
+from k2cli.binance.wire import Lenient, RateLimit
 
 # The limit is on the address, shared with everything else the user runs there.
 SHARE = 0.5
 WINDOW_SECONDS = 60.0
+
+_RATE_LIMITS: TypeAdapter[list[RateLimit | None] | None] = TypeAdapter(
+    Lenient[list[Lenient[RateLimit]]]
+)
 
 
 class WeightBudget:
@@ -27,19 +33,17 @@ class WeightBudget:
         """Take note of the ``rateLimits`` of a reply.
 
         Args:
-            rate_limits: As received; what does not make sense is passed over.
+            rate_limits: As received; what does not make sense is skipped.
             now_seconds: The time now, Unix seconds.
         """
-        if not isinstance(rate_limits, list):
-            return
-        for entry in rate_limits:
-            if isinstance(entry, dict) and _is_weight_per_minute(entry):
-                limit, count = entry.get("limit"), entry.get("count")
-                if not (isinstance(limit, int) and isinstance(count, int)):
-                    continue
-                if limit > 0 and count >= 0:
-                    self._limit, self._used = limit, count
-                    self._minute = int(now_seconds // WINDOW_SECONDS)
+        for each in _RATE_LIMITS.validate_python(rate_limits) or ():
+            if each is not None and (each.kind, each.interval, each.interval_count) == (
+                "REQUEST_WEIGHT",
+                "MINUTE",
+                1,
+            ):
+                self._limit, self._used = each.limit, each.count
+                self._minute = int(now_seconds // WINDOW_SECONDS)
 
     def reserve(self, weight: int, now_seconds: float) -> float:
         """Take the weight of a request.
@@ -59,11 +63,3 @@ class WeightBudget:
             return (minute + 1) * WINDOW_SECONDS - now_seconds
         self._used += weight
         return 0.0
-
-
-def _is_weight_per_minute(entry: dict[str, Any]) -> bool:
-    return (
-        entry.get("rateLimitType") == "REQUEST_WEIGHT"
-        and entry.get("interval") == "MINUTE"
-        and entry.get("intervalNum") == 1
-    )
