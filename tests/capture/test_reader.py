@@ -11,17 +11,16 @@ from typing import Any
 import orjson
 import pytest
 
-from k2cli.capture import reader
-from k2cli.capture.reader import CHUNK_BYTES, CaptureSource, in_order
-from k2cli.capture.verify import BrokenOff
+from k2cli.capture import compression, reader
+from k2cli.capture.reader import CHUNK_BYTES, BrokenOff, CaptureSource, in_order
 from k2cli.errors import ExitStatus, SettingsError
 
 LINES = [orjson.dumps({"platform_sequence": n}) + b"\n" for n in range(1, 200)]
 TEXT = b"".join(LINES)
 
 
-def read(path: Path) -> tuple[bytes, BrokenOff | None]:
-    """Give what can be read of a file, and why it broke off if it did."""
+def content_of(path: Path) -> tuple[bytes, BrokenOff | None]:
+    """Return what can be read of a file, and why it broke off if it did."""
     content = b""
     try:
         for chunk in CaptureSource(path).chunks():
@@ -59,13 +58,13 @@ def test_compression_is_told_by_content(path: Path, packed: bytes) -> None:
 def test_what_unpacks_to_much_comes_in_pieces(path: Path) -> None:
     content = b"\n" * (CHUNK_BYTES * 20 + 7)
     path.write_bytes(gzip.compress(content))
-    assert read(path) == (content, None)
+    assert content_of(path) == (content, None)
 
 
 def test_members_across_chunks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "CHUNK_BYTES", 5)
     path.write_bytes(gzip.compress(TEXT) + bytes(11) + gzip.compress(TEXT) + bytes(5))
-    assert read(path) == (TEXT * 2, None)
+    assert content_of(path) == (TEXT * 2, None)
 
 
 def test_gzip_that_is_cut_gives_what_is_before_the_cut(path: Path) -> None:
@@ -73,7 +72,7 @@ def test_gzip_that_is_cut_gives_what_is_before_the_cut(path: Path) -> None:
     packed = first + second
     for cut in range(2, len(packed)):
         path.write_bytes(packed[:cut])
-        content, broken_off = read(path)
+        content, broken_off = content_of(path)
         assert TEXT.startswith(content)
         if cut >= len(first):
             assert content.startswith(TEXT[:500])
@@ -88,7 +87,7 @@ def test_gzip_is_readable_up_to_its_last_flush(path: Path) -> None:
     deflate = zlib.compressobj(wbits=31)
     flushed = deflate.compress(TEXT) + deflate.flush(zlib.Z_SYNC_FLUSH)
     path.write_bytes(flushed)
-    content, broken_off = read(path)
+    content, broken_off = content_of(path)
     assert content == TEXT
     assert broken_off is not None
 
@@ -97,12 +96,12 @@ def test_gzip_that_is_damaged_is_told_apart(path: Path) -> None:
     packed = bytearray(gzip.compress(TEXT))
     packed[-6] ^= 1  # in the checksum
     path.write_bytes(packed)
-    content, broken_off = read(path)
+    content, broken_off = content_of(path)
     assert TEXT.startswith(content)
     assert broken_off is not None
     assert broken_off.damaged
     path.write_bytes(gzip.compress(TEXT) + b"garbage")
-    _, broken_off = read(path)
+    _, broken_off = content_of(path)
     assert broken_off is not None
     assert broken_off.damaged
 
@@ -111,10 +110,10 @@ def test_zstandard_needs_a_package(path: Path, monkeypatch: pytest.MonkeyPatch) 
     def nothing(name: str) -> ModuleType:
         raise ImportError(name)
 
-    monkeypatch.setattr(reader, "import_module", nothing)
+    monkeypatch.setattr(compression, "import_module", nothing)
     path.write_bytes(b"\x28\xb5\x2f\xfdrest")
     with pytest.raises(SettingsError, match="needs a package"):
-        read(path)
+        content_of(path)
 
 
 def test_zstandard_frames_whole_and_cut(path: Path) -> None:
@@ -122,10 +121,10 @@ def test_zstandard_frames_whole_and_cut(path: Path) -> None:
     first = zstandard.compress(TEXT[:500])
     packed = first + zstandard.compress(TEXT[500:])
     path.write_bytes(packed)
-    assert read(path) == (TEXT, None)
+    assert content_of(path) == (TEXT, None)
     for cut in range(4, len(packed)):
         path.write_bytes(packed[:cut])
-        content, broken_off = read(path)
+        content, broken_off = content_of(path)
         assert TEXT.startswith(content)
         assert (broken_off is None) is (cut == len(first))
 
