@@ -223,6 +223,17 @@ def test_no_file_gets_larger_than_its_limit(plain: Path) -> None:
         assert file.stat().st_size <= 3 * LINE_BYTES + 20
 
 
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_a_batch_is_spread_over_files(plain: Path, is_plain: bool) -> None:
+    with CaptureFile(plain, rotation=THREE_LINES) as capture:
+        capture.begin()
+        capture.write(batch(*range(10), is_plain=is_plain))
+        assert capture.finished_files == 3
+    assert ids_of(plain) == list(range(10))
+    for file in files_of(plain):
+        assert file.stat().st_size <= 3 * LINE_BYTES + 20
+
+
 def test_a_line_larger_than_the_limit_has_a_file_of_its_own(plain: Path) -> None:
     record(plain, 1, 2, 3, rotation=Rotation(size_bytes=1))
     assert ids_of(plain) == [1, 2, 3]

@@ -58,6 +58,30 @@ def test_trades_are_written_as_numbered_records(path: Path) -> None:
     assert [*records[0]][:2] == ["message_id", "trade_id"]
 
 
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_trades_in_a_batch_are_written_as_those_that_come_alone(
+    path: Path, is_plain: bool
+) -> None:
+    ids = range(10, 260)
+    with CaptureFile(path) as capture:
+        capture.begin()
+        capture.write(batch(9, is_plain=is_plain))
+        capture.write(batch(*ids, is_plain=is_plain))
+        capture.write(batch(1).part(0, 0))
+        assert capture.platform_sequence == capture.trades_written == 251
+    alone = path.with_name("alone.jsonl")
+    with CaptureFile(alone) as capture:
+        capture.begin()
+        for trade_id in (9, *ids):
+            capture.write(batch(trade_id))
+    records = records_in(path)
+    for record, expected in zip(records, records_in(alone), strict=True):
+        # Those of a batch were received together.
+        assert record.pop("ingestion_timestamp") <= expected.pop("ingestion_timestamp")
+        assert record == expected
+    assert numbers_in(path) == list(range(1, 252))
+
+
 def test_what_was_flushed_is_in_the_file(path: Path) -> None:
     with CaptureFile(path) as capture:
         capture.begin()
