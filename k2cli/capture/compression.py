@@ -34,37 +34,6 @@ class BrokenBlock(ValueError):
     """Compressed data are not what was written."""
 
 
-class Unpacker(Protocol):
-    """Unpacks one gzip member or one Zstandard frame.
-
-    Attributes:
-        padding: Bytes that may stand behind it, before the next one.
-    """
-
-    padding: bytes
-
-    @property
-    def eof(self) -> bool:
-        """Whether its end was reached."""
-
-    def unpack(self, packed: bytes, most_bytes: int) -> tuple[bytes, bytes]:
-        """Unpack some data.
-
-        Args:
-            packed: The next data.
-            most_bytes: How much to unpack; Zstandard may return a little more.
-
-        Returns:
-            Unpacked data, and the input that is not used yet.
-
-        Raises:
-            BrokenBlock: If the data are damaged.
-        """
-
-    def rest(self) -> bytes:
-        """Return what can be unpacked still where the input ends too early."""
-
-
 class Compression(Protocol):
     """How text becomes blocks, and where in a file blocks begin and end.
 
@@ -115,7 +84,7 @@ class GzipBlocks:
 
     def decode(self, block: bytes) -> bytes:
         """Return the text of a block."""
-        return _unpack_one(block, GzipUnpacker())
+        return _unpack_one(block, Unpacker())
 
     def boundary(self, data: bytes) -> int | None:
         """Find the first header."""
@@ -159,7 +128,7 @@ class ZstdBlocks:
     def decode(self, block: bytes) -> bytes:
         """Return the text of a block."""
         frame = block[: -len(self._mark) - _SIZE_BYTES]
-        return _unpack_one(frame, ZstdUnpacker(self._zstd))
+        return _unpack_one(frame, Unpacker(self._zstd))
 
     def boundary(self, data: bytes) -> int | None:
         """Find the first end."""
@@ -183,30 +152,49 @@ class ZstdBlocks:
         return start if 0 <= start < frame_end else None
 
 
-class GzipUnpacker:
-    """Unpacks a gzip member."""
+class Unpacker:
+    """Unpacks one gzip member or one Zstandard frame, a bounded piece at a time.
 
-    padding = b"\0"
+    Args:
+        zstd: If it is a Zstandard frame.
 
-    def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(_GZIP_BITS)
+    Attributes:
+        padding: Bytes that may stand behind it, before the next one.
+    """
+
+    def __init__(self, zstd: _Zstd | None = None) -> None:
+        self._is_gzip = zstd is None
+        self._frame = zstd.unpacker() if zstd else zlib.decompressobj(_GZIP_BITS)
+        self._error = zstd.error if zstd else zlib.error
+        self.padding = b"" if zstd else b"\0"
 
     @property
     def eof(self) -> bool:
         """Whether its end was reached."""
-        return self._inflate.eof
+        return bool(self._frame.eof)
 
     def unpack(self, packed: bytes, most_bytes: int) -> tuple[bytes, bytes]:
-        """Unpack some data."""
-        try:
-            text = self._inflate.decompress(packed, most_bytes)
-        except zlib.error as exc:
-            raise BrokenBlock(str(exc)) from exc
-        return text, self._inflate.unconsumed_tail or self._inflate.unused_data
+        """Unpack some data.
 
-    def rest(self) -> bytes:
-        """Return what zlib holds back."""
-        return self._inflate.flush()
+        Args:
+            packed: The next data; with none, what is held back comes.
+            most_bytes: How much to return; a little more from Zstandard.
+
+        Returns:
+            Unpacked data, and the input that is not used yet.
+
+        Raises:
+            BrokenBlock: If the data are damaged.
+        """
+        frame = self._frame
+        try:
+            if self._is_gzip:
+                text: bytes = frame.decompress(packed, most_bytes)
+                return text, frame.unconsumed_tail or frame.unused_data
+            text = frame.decompress(packed[:_ZSTD_FEED_BYTES])
+            return text, frame.unused_data + packed[_ZSTD_FEED_BYTES:]
+        except self._error as exc:
+            raise BrokenBlock(str(exc)) from exc
 
 
 class _Zstd(NamedTuple):
@@ -215,34 +203,6 @@ class _Zstd(NamedTuple):
     compress: Callable[[bytes], bytes]
     unpacker: Callable[[], Any]
     error: type[Exception]
-
-
-class ZstdUnpacker:
-    """Unpacks a Zstandard frame."""
-
-    padding = b""
-
-    def __init__(self, zstd: _Zstd) -> None:
-        self._frame = zstd.unpacker()
-        self._error = zstd.error
-
-    @property
-    def eof(self) -> bool:
-        """Whether its end was reached."""
-        return bool(self._frame.eof)
-
-    def unpack(self, packed: bytes, most_bytes: int) -> tuple[bytes, bytes]:
-        """Unpack some data, whatever they amount to."""
-        del most_bytes
-        try:
-            text: bytes = self._frame.decompress(packed[:_ZSTD_FEED_BYTES])
-        except self._error as exc:
-            raise BrokenBlock(str(exc)) from exc
-        return text, self._frame.unused_data + packed[_ZSTD_FEED_BYTES:]
-
-    def rest(self) -> bytes:
-        """Return nothing: it holds nothing back."""
-        return b""
 
 
 def compression_of(name: str) -> Compression | None:
@@ -271,10 +231,10 @@ def unpacker_of(beginning: bytes) -> Callable[[], Unpacker] | None:
         ImportError: If there is no Zstandard here.
     """
     if beginning.startswith(_GZIP_MAGIC):
-        return GzipUnpacker
+        return Unpacker
     if beginning.startswith(_ZSTD_MAGIC):
         zstd = _load_zstd()
-        return lambda: ZstdUnpacker(zstd)
+        return lambda: Unpacker(zstd)
     return None
 
 

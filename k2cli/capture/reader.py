@@ -160,7 +160,7 @@ class CaptureSource:
                 yield text
             packed = packed or self._read(file)
         if not unpacker.eof:
-            yield unpacker.rest()
+            yield unpacker.unpack(b"", CHUNK_BYTES)[0]
             raise BrokenOff(
                 "the compressed data end before they are complete", damaged=False
             )
