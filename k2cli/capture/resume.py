@@ -77,12 +77,6 @@ def read_end(
 ) -> CaptureEnd:
     """Read where a capture stopped.
 
-    Args:
-        file: The capture, open for reading.
-        size_bytes: Its size.
-        name: Its name, for the error.
-        compression: How it is compressed, if it is.
-
     Raises:
         OutputError: If the file is no capture of k2's.
     """
@@ -151,15 +145,10 @@ def texts_backwards(
 
 
 def find_last_trades(texts: Iterable[bytes], symbols: Collection[str]) -> LastTrades:
-    """Find the last trades of symbols.
+    """Return last trade id and trade time (Unix microseconds) by symbol, if found.
 
-    Args:
-        texts: Whole lines, as ``texts_backwards`` returns them. No more of them are
-            taken than are needed, nor much more than ``SEARCH_BYTES``.
-        symbols: The symbols to look for.
-
-    Returns:
-        Last trade id and trade time (Unix microseconds) by symbol, of those found.
+    Of the texts, as ``texts_backwards`` returns them, no more are taken than needed,
+    nor much more than ``SEARCH_BYTES``.
     """
     found: LastTrades = {}
     missing = set(symbols)

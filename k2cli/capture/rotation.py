@@ -65,11 +65,7 @@ class RotationState:
     Args:
         rotation: The rule.
         first_sequence: ``platform_sequence`` of the file's first record.
-        begun_us: When that was received, Unix microseconds UTC; anything if there is
-            none yet.
-
-    Attributes:
-        first_sequence: ``platform_sequence`` of the file's first record.
+        begun_us: When that was received; anything if there is none yet.
     """
 
     def __init__(self, rotation: Rotation, first_sequence: int, begun_us: int) -> None:
@@ -78,12 +74,9 @@ class RotationState:
         self.begin(first_sequence, begun_us)
 
     def due(self, size_bytes: int, line_bytes: int, now_us: int) -> bool:
-        """Whether the next line belongs in a new file.
+        """Return whether a line received now belongs in a new file.
 
-        Args:
-            size_bytes: Size of the file; one without records is never finished.
-            line_bytes: Size of the line.
-            now_us: When the trade was received, Unix microseconds UTC.
+        A file without records is never finished.
         """
         if not size_bytes:
             self.begin(self.first_sequence, now_us)
@@ -178,14 +171,7 @@ def read_state(
     *,
     with_start: bool,
 ) -> CaptureState:
-    """Return where a capture stopped; change nothing.
-
-    Args:
-        disk: The file being written.
-        path: Its path.
-        name: Its name, for errors.
-        compression: How it is compressed, if it is.
-        with_start: Whether to read the first record, too.
+    """Return where a capture stopped, with its first record if asked for.
 
     Raises:
         OutputError: If a file cannot be read, or is no capture of k2's.
@@ -222,17 +208,10 @@ def refuse_finished(path: Path, name: str) -> None:
 
 
 def finish(disk: DiskFile, path: Path, finished: Path, *, sync: bool) -> None:
-    """Close the file being written, and rename it to a finished one.
-
-    Args:
-        disk: The file.
-        path: Its path.
-        finished: The new path, beside it.
-        sync: Whether to wait for the disk first; else a power cut could tear a file
-            that is not looked at any more.
+    """Close the file being written, and rename it.
 
     Raises:
-        OutputError: If that cannot be, or another file has that name.
+        OutputError: If that is not possible, or another file has that name.
     """
     if os.path.lexists(finished):
         raise OutputError(
@@ -240,6 +219,7 @@ def finish(disk: DiskFile, path: Path, finished: Path, *, sync: bool) -> None:
             "Move it away and start again: k2 resumes where it stopped",
         )
     if sync:
+        # Otherwise a power cut could tear a file that is not looked at any more.
         disk.sync()
     # Windows renames no file that is open.
     disk.close()

@@ -124,9 +124,9 @@ class CaptureSink:
         del symbols
         if self._file.platform_sequence:
             await self._resume(ledger)
-        elif self._missing is not None:
-            self._missing.forget()
         self._file.begin()
+        if not self._file.platform_sequence and self._missing is not None:
+            self._missing.forget()
         self._checking = asyncio.create_task(self._check_now_and_then())
 
     def write(self, batch: TradeBatch) -> None:

@@ -102,11 +102,7 @@ class Verifier:
         return self.report
 
     def begin_file(self, name: str) -> None:
-        """Begin a file; what it holds continues the one before.
-
-        Args:
-            name: As people know it.
-        """
+        """Begin a file; what it holds continues the one before."""
         self._file += 1
         self._former_lines += self._lines
         self._lines = self._size_bytes = 0
@@ -129,11 +125,7 @@ class Verifier:
         self._keep(chunk[end:])
 
     def end_file(self, broken_off: BrokenOff | None = None) -> None:
-        """End the file.
-
-        Args:
-            broken_off: Why it could not be read to its end, if so.
-        """
+        """End the file; ``broken_off`` says why it could not be read to its end."""
         if broken_off is not None:
             kind = Kind.DAMAGED if broken_off.damaged else Kind.TORN
             self._problem(kind, self._lines + 1, broken_off.message)

@@ -245,9 +245,6 @@ class CaptureFile:
 
         May be called in another thread while trades are written.
 
-        Args:
-            now_seconds: The time now, by a monotonic clock.
-
         Raises:
             OutputError: If the disk failed.
         """
