@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from k2cli.capture.disk import DiskFile
-from k2cli.capture.file import CaptureFile
 from k2cli.capture.rotation import Rotation
+from k2cli.capture.writer import CaptureFile
 from k2cli.errors import ExitStatus, OutputError
 
-from .captures import ids_of, trade, write_ids
+from .captures import batch, ids_of, write_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -266,7 +266,7 @@ def test_a_file_is_not_closed_while_the_disk_is_waited_for(
         assert not synced
         threading.Timer(0.05, go_on.set).start()
         if ends == "rotates":
-            capture.write(trade(10))
+            capture.write(batch(10))
         elif ends == "closes":
             capture.close()
         else:

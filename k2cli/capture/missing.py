@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from k2cli.completeness.id_ranges import IdRange
 from k2cli.errors import OutputError, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from k2cli.capture.sequence import IdRange
 
-
-class Losses:
+class MissingRanges:
     """The ids that were given up, a JSON line for each range.
 
     Args:
-        capture: The capture; its losses are in a hidden file beside it, which
+        capture: The capture; the ranges are in a hidden file beside it, which
             ``trades*`` on a command line does not match.
     """
 
@@ -26,7 +25,7 @@ class Losses:
         self._path = capture.with_name(f".{capture.name}.missing")
 
     def read(self) -> dict[str, list[IdRange]]:
-        """Give what was given up so far, by symbol; a line cut short is passed over."""
+        """Return what was given up so far, by symbol; a line cut short is skipped."""
         found: dict[str, list[IdRange]] = {}
         try:
             lines = self._path.read_bytes().splitlines()
@@ -36,29 +35,29 @@ class Losses:
             raise self._error(exc, "read") from exc
         for line in lines:
             try:
-                loss = orjson.loads(line)
-                ids = (int(loss["first_id"]), int(loss["last_id"]))
-                found.setdefault(str(loss["symbol"]), []).append(ids)
+                lost = orjson.loads(line)
+                ids = IdRange(int(lost["first_id"]), int(lost["last_id"]))
+                found.setdefault(str(lost["symbol"]), []).append(ids)
             except (ValueError, KeyError, TypeError):
                 continue
         return found
 
     def add(self, symbol: str, ids: IdRange) -> None:
-        """Note a loss, before anything behind it is written.
+        """Note lost ids, before anything behind them is written.
 
         Raises:
             OutputError: If it cannot be noted.
         """
-        loss = {"symbol": symbol, "first_id": ids[0], "last_id": ids[1]}
+        lost = {"symbol": symbol, **ids._asdict()}
         try:
             with self._path.open("ab") as file:
                 # After a line that a crash cut short, too, this is one of its own.
-                file.write(b"\n" * bool(file.tell()) + orjson.dumps(loss) + b"\n")
+                file.write(b"\n" * bool(file.tell()) + orjson.dumps(lost) + b"\n")
         except OSError as exc:
             raise self._error(exc, "written") from exc
 
     def forget(self) -> None:
-        """Take the file away: the capture begins anew."""
+        """Remove the file: the capture begins anew."""
         try:
             self._path.unlink(missing_ok=True)
         except OSError as exc:

@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING, Self
 from k2cli.capture.compression import compression_of
 from k2cli.capture.disk import DiskFile, sync_folder
 from k2cli.capture.resume import (
-    CaptureEnd,
     CaptureStart,
     LastTrades,
     find_last_trades,
     texts_backwards,
 )
-from k2cli.capture.rotation import Rotating, Rotation, finished_name
-from k2cli.capture.series import (
-    LookBack,
+from k2cli.capture.rotation import (
+    CaptureState,
+    Rotation,
+    RotationState,
     begin_next,
     cut_finished,
     finish,
-    look_back,
+    finished_name,
+    read_state,
     refuse_finished,
     texts_of_finished,
 )
 from k2cli.errors import OutputError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
     from pathlib import Path
     from types import TracebackType
 
-    from k2cli.trade import TradeV2
+    from k2cli.trade import TradeBatch
 
-# Lines are handed to the system when they amount to this, and whenever flush() is
-# called.
+# Lines are handed to the system when they amount to this, and by flush().
 BUFFER_BYTES = 64 * 1024
 # The same if they are compressed: the more at once, the smaller the file.
 COMPRESSED_BUFFER_BYTES = 256 * 1024
@@ -47,16 +47,16 @@ FSYNC_SECONDS = 5.0
 class CaptureFile:
     """Appends trades to a file as TradeV2 lines.
 
-    A file that exists is gone on with: a line cut short at its end is cut away, and the
+    An existing file is resumed: a line cut short at its end is cut away, and the
     numbering continues. Opening changes nothing in it, ``begin`` does. Use it as a
     context manager.
 
     Args:
         path: The file; its folder must exist. One named .gz or .zst is compressed.
-        overwrite: Start anew instead.
-        rotation: When to rename the file and go on in a new one; never, if not given.
-        fsync_seconds: How often ``sync_due`` asks to wait for the disk. With 0, every
-            ``flush`` waits; with ``None``, nothing ever does.
+        overwrite: Replace an existing file instead.
+        rotation: When to rename the file and continue in a new one; ``None``: never.
+        fsync_seconds: How often ``sync_due`` asks for ``sync``. With 0, every
+            ``flush`` syncs; with ``None``, nothing ever does.
 
     Attributes:
         end: Where the capture stopped when it was opened. If there is nothing in the
@@ -89,30 +89,29 @@ class CaptureFile:
         self._buffer = bytearray()
         compressed = self._compression is not None
         self._buffer_bytes = COMPRESSED_BUFFER_BYTES if compressed else BUFFER_BYTES
+        self._rotating: RotationState | None = None
+        self._failure: OutputError | None = None
+        self._unsynced = False
+        self._synced_seconds: float | None = None
         self._disk = DiskFile(self._path, self._name)
-        self.end = CaptureEnd()
-        self._torn_finished: tuple[Path, int] | None = None
-        self._rotating: Rotating | None = None
         try:
-            if self._disk.is_regular:
-                self._look_back(rotation, overwrite=overwrite)
-            elif rotation is not None:
-                raise OutputError(
-                    f"{self._name} is no regular file and cannot be rotated",
-                    "Choose another name, or leave --rotate out",
-                )
+            found = self._read_state(rotation, overwrite=overwrite)
         except BaseException:
             self._disk.close(remove_if_empty=self._disk.created)
             raise
+        self.end = found.end
+        self._torn_finished = found.torn_finished
+        if rotation is not None:
+            start = found.start or CaptureStart(found.end.platform_sequence + 1, 0)
+            self._rotating = RotationState(
+                rotation, start.platform_sequence, start.ingestion_us
+            )
         self._exchange = self.end.exchange
         self.platform_sequence = self.end.platform_sequence
         self.trades_written = 0
         self.size_bytes = self.end.whole_bytes
         self.finished_files = 0
         self.finished_bytes = 0
-        self._failure: OutputError | None = None
-        self._unsynced = False
-        self._synced_seconds: float | None = None
 
     @property
     def name(self) -> str:
@@ -145,12 +144,8 @@ class CaptureFile:
 
         Finished files are searched as well, but no more than 256 MiB of text.
 
-        Args:
-            symbols: The symbols to look for.
-
         Returns:
-            Last trade id and trade time (Unix microseconds) by symbol. A symbol that
-            was not found is not in it.
+            Last trade id and trade time (Unix microseconds) by symbol, of those found.
 
         Raises:
             OutputError: If a file cannot be read.
@@ -179,38 +174,32 @@ class CaptureFile:
         if self._disk.created and self._fsync_seconds is not None:
             sync_folder(self._path)
 
-    def write(self, trade: TradeV2) -> None:
-        """Append a trade; it is on its way to the disk with the next ``flush``.
+    def write(self, batch: TradeBatch) -> None:
+        """Append trades; ``flush`` hands them to the system.
 
         Raises:
             OutputError: If the file cannot be written any more, or holds the trades of
                 another exchange: made-up trades never go among real ones.
         """
-        if trade.exchange != self._exchange:
-            self._admit(trade.exchange)
-        line = trade.to_json_line(self.platform_sequence + 1)
-        self._append(line, 1, trade.ingestion_timestamp)
-
-    def write_lines(
-        self, lines: Sequence[str], exchange: str, ingestion_us: int
-    ) -> None:
-        r"""Append many trades at once, as the lines that ``write`` would make of them.
-
-        Args:
-            lines: With their ``\n``, numbered from ``platform_sequence`` + 1 on.
-            exchange: Of their trades.
-            ingestion_us: Likewise, Unix microseconds UTC.
-
-        Raises:
-            OutputError: As for ``write``.
-        """
-        if exchange != self._exchange:
-            self._admit(exchange)
-        # All at once would take fresh memory from the system each time.
+        if not batch:
+            return
+        if batch.exchange != self._exchange:
+            self._admit(batch.exchange)
+        lines = batch.json_lines(self.platform_sequence + 1)
+        # All at once would take fresh memory from the system each time. With rotation,
+        # each line may be the first of a new file.
         at_once = _LINES_AT_ONCE if self._rotating is None else 1
         for start in range(0, len(lines), at_once):
             some = lines[start : start + at_once]
-            self._append("".join(some).encode(), len(some), ingestion_us)
+            text = "".join(some).encode()
+            if self._rotating is not None:
+                self._rotate_if_due(self._rotating, len(text), batch.received_us)
+            self._buffer += text
+            self.platform_sequence += len(some)
+            self.trades_written += len(some)
+            self.size_bytes += len(text)
+            if len(self._buffer) >= self._buffer_bytes:
+                self.flush()
 
     def flush(self) -> None:
         """Hand what was written to the system.
@@ -245,23 +234,16 @@ class CaptureFile:
             self.sync(0)
 
     def sync_due(self, now_seconds: float) -> bool:
-        """Whether it is time to call ``sync``.
-
-        Args:
-            now_seconds: The time now, by a monotonic clock.
-        """
+        """Whether it is time to call ``sync``, by a monotonic clock."""
         if not self._fsync_seconds or not self._unsynced:
             return False
         since = self._synced_seconds
         return since is None or now_seconds - since >= self._fsync_seconds
 
     def sync(self, now_seconds: float) -> None:
-        """Wait until what was flushed would outlast a power cut.
+        """Wait until what was flushed would survive a power cut.
 
         May be called in another thread while trades are written.
-
-        Args:
-            now_seconds: The time now, by a monotonic clock.
 
         Raises:
             OutputError: If the disk failed.
@@ -275,7 +257,7 @@ class CaptureFile:
             raise
 
     def check(self) -> None:
-        """See whether the file is still there, and as it was written.
+        """Check that the file is still there, and as it was written.
 
         To be called every second or so, once it has begun.
 
@@ -291,7 +273,7 @@ class CaptureFile:
             raise
 
     def close(self) -> None:
-        """Flush and close; a file created here that got no trade is taken away.
+        """Flush and close; a file created here that got no trade is removed.
 
         Raises:
             OutputError: If the last lines could not be written.
@@ -306,38 +288,26 @@ class CaptureFile:
         finally:
             self._disk.close(remove_if_empty=self._disk.created)
 
-    def _append(self, text: bytes, lines: int, ingestion_us: int) -> None:
-        """Append whole lines; only one at a time if the file is to be rotated."""
-        if self._rotating is not None and self._rotating.due(
-            self.size_bytes, len(text), ingestion_us
-        ):
-            self._make_room(self._rotating, len(text), ingestion_us)
-        self._buffer += text
-        self.platform_sequence += lines
-        self.trades_written += lines
-        self.size_bytes += len(text)
-        if len(self._buffer) >= self._buffer_bytes:
-            self.flush()
-
-    def _look_back(self, rotation: Rotation | None, *, overwrite: bool) -> None:
-        """Find out where the capture stopped."""
+    def _read_state(
+        self, rotation: Rotation | None, *, overwrite: bool
+    ) -> CaptureState:
+        if not self._disk.is_regular:
+            if rotation is not None:
+                raise OutputError(
+                    f"{self._name} is no regular file and cannot be rotated",
+                    "Choose another name, or leave --rotate out",
+                )
+            return CaptureState()
         if overwrite:
             refuse_finished(self._path, self._name)
-            past = LookBack()
-        else:
-            past = look_back(
-                self._disk,
-                self._path,
-                self._name,
-                self._compression,
-                with_start=rotation is not None,
-            )
-        self.end = past.end
-        self._torn_finished = past.torn_finished
-        if rotation is None:
-            return
-        start = past.start or CaptureStart(past.end.platform_sequence + 1, 0)
-        self._rotating = Rotating(rotation, start.platform_sequence, start.ingestion_us)
+            return CaptureState()
+        return read_state(
+            self._disk,
+            self._path,
+            self._name,
+            self._compression,
+            with_start=rotation is not None,
+        )
 
     def _admit(self, exchange: str) -> None:
         if self._exchange:
@@ -348,8 +318,11 @@ class CaptureFile:
             )
         self._exchange = exchange
 
-    def _make_room(self, rotating: Rotating, line_bytes: int, now_us: int) -> None:
-        """Go on in a new file, if it is time for that."""
+    def _rotate_if_due(
+        self, rotating: RotationState, line_bytes: int, now_us: int
+    ) -> None:
+        if not rotating.due(self.size_bytes, line_bytes, now_us):
+            return
         if self._failure is not None:
             raise self._failure
         self.flush()
