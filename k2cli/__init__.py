@@ -15,12 +15,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from k2cli.binance.catalog import Catalog, SymbolInfo
-    from k2cli.binance.client import (
-        BinanceWebSocketClient,
-        ConnectionState,
-        ConnectionStatus,
-    )
+    from k2cli.binance.client import BinanceWebSocketClient
     from k2cli.binance.decoder import convert_binance_trade_to_v2
+    from k2cli.binance.status import ConnectionState, ConnectionStatus
     from k2cli.binance.symbols import parse_binance_symbol
     from k2cli.binance.venue import BinanceVenue, SymbolSelection
     from k2cli.capture.reader import read
@@ -65,8 +62,8 @@ _HOMES = {
     "CaptureSink": "capture.sink",
     "Catalog": "binance.catalog",
     "ConnectFailed": "errors",
-    "ConnectionState": "binance.client",
-    "ConnectionStatus": "binance.client",
+    "ConnectionState": "binance.status",
+    "ConnectionStatus": "binance.status",
     "ExchangeRefused": "errors",
     "ExchangeUnreachable": "errors",
     "IdRange": "completeness.id_ranges",

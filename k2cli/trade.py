@@ -24,8 +24,11 @@ BACKFILL = "backfill"
 # 1973, in milliseconds the year 5138.
 FIRST_MICROSECONDS = 10**14
 
+Side = Literal["BUY", "SELL", "SELL_SHORT", "UNKNOWN"]
+"""The taker's side; Binance has the first two."""
+
 # The taker's side by the wire's is_buyer_maker.
-_SIDES = {"true": "SELL", "false": "BUY"}
+_SIDES: dict[str, Side] = {"true": "SELL", "false": "BUY"}
 _is_plain = re.compile("[0-9A-Z]{1,30}").fullmatch
 
 
@@ -152,7 +155,7 @@ class TradeV2:
     quantity: DecimalText
     currency: Annotated[Text, Field(description="the quote asset, like USDT")]
     side: Annotated[
-        Literal["BUY", "SELL", "SELL_SHORT", "UNKNOWN"],
+        Side,
         Field(title="TradeSide", description="the taker's side, BUY or SELL"),
     ]
     trade_conditions: Annotated[
@@ -330,7 +333,7 @@ class TradeBatch:
             return self
         return self._with(lambda column: [column[index] for index in indexes])
 
-    def side(self, index: int) -> str:
+    def side(self, index: int) -> Side:
         """Return the taker's side of a trade: ``"BUY"`` or ``"SELL"``."""
         return _SIDES[self.buyer_is_maker[index]]
 

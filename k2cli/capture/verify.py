@@ -38,7 +38,7 @@ MOST_SYMBOLS = 100_000
 """Symbols that are followed; a file with more is no capture."""
 
 
-def verify_files(paths: AnyPath | Iterable[AnyPath]) -> Report:
+def verify(paths: AnyPath | Iterable[AnyPath]) -> Report:
     """Read a capture from start to end, and say whether it is whole.
 
     Args:

@@ -73,14 +73,14 @@ def record(
     """
     from rich.console import Console
 
-    from k2cli.capture.rotation import rotation as read_rotation
+    from k2cli.capture.rotation import parse_rotation
     from k2cli.capture.sink import CaptureSink
     from k2cli.cli.pipe import PipeSink
     from k2cli.cli.progress import RecordingProgress
     from k2cli.cli.run import configure_log, run_session
     from k2cli.errors import SettingsError
 
-    rotation = read_rotation(rotate) if rotate is not None else None
+    rotation = parse_rotation(rotate) if rotate is not None else None
     fsync_seconds = _fsync_seconds(fsync)
     log_output = configure_log(options)
     progress = RecordingProgress(

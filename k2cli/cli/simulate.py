@@ -111,8 +111,8 @@ def simulate(
     del debug  # main() reads it
     import asyncio
 
+    from k2cli.cli.log import configure, stderr_output
     from k2cli.errors import SettingsError
-    from k2cli.log import configure, stderr_output
     from k2cli.simulator import Market, Recording, SimulatedExchange
 
     if replay is None and speed is not None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from k2cli.binance.lookup import CatalogSource
 from k2cli.binance.symbols import normalize_symbols
 from k2cli.binance.venue import BinanceVenue, SymbolSelection
 from k2cli.config import BinanceConfig, load_config
@@ -117,8 +118,9 @@ async def open_venue(options: TailOptions) -> AsyncIterator[OpenVenue]:
             }
         )
         yield OpenVenue(
-            venue=BinanceVenue.from_config(
+            venue=BinanceVenue(
                 embedded,
+                CatalogSource(exchange.api_url, proxy=False),
                 selection,
                 name=name,
                 proxy=False,

@@ -108,9 +108,12 @@ class Session:
         for sink in self._sinks:
             sink.on_failure = self.fail
         self._max_backfill = max_backfill
-        self._pipeline = Pipeline(self._sinks, TradeFilter(
-            side, None if min_notional is None else Decimal(str(min_notional))
-        ))
+        self._pipeline = Pipeline(
+            self._sinks,
+            TradeFilter(
+                side, None if min_notional is None else Decimal(str(min_notional))
+            ),
+        )
         self._stop_asked = asyncio.Event()
         self._is_hurried = False
         self._stream: TradeStream | None = None

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from k2cli.capture.reader import CaptureSource
-from k2cli.capture.verify import BrokenOff
+from k2cli.capture.reader import BrokenOff, CaptureSource
 from k2cli.errors import SettingsError, printable
 from k2cli.simulator.trades import SymbolInfo, Trade, TradeSource
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from k2cli.capture import verify as verifying
 from k2cli.capture.reader import MAX_LINE_BYTES, BrokenOff
 from k2cli.capture.report import Conclusion, Kind, Report
-from k2cli.capture.verify import Verifier, verify_files
+from k2cli.capture.verify import Verifier, verify
 from k2cli.errors import SettingsError
 
 T_US = 1_723_161_255_342_000
@@ -321,20 +321,20 @@ def test_files_are_verified_in_the_order_of_their_numbers(tmp_path: Path) -> Non
     first, last = tmp_path / "t.1.jsonl.gz", tmp_path / "t.jsonl"
     first.write_bytes(gzip.compress(b"".join(lines[:9])))
     last.write_bytes(b"".join(lines[9:]))
-    report = verify_files([last, str(first)])
+    report = verify([last, str(first)])
     assert report.whole
     assert report.missing == 0
     assert [file.name for file in report.files] == [str(first), str(last)]
     # Of one file, just that one.
-    alone = verify_files(first)
+    alone = verify(first)
     assert alone.whole
     assert alone.trades == 9
     last.write_bytes(b"".join(lines[12:]))
-    report = verify_files([first, last])
+    report = verify([first, last])
     assert not report.whole
     assert report.missing == 3
     with pytest.raises(SettingsError, match="there is no file"):
-        verify_files(tmp_path / "nowhere")
+        verify(tmp_path / "nowhere")
 
 
 def test_a_name_is_made_fit_for_printing() -> None:
