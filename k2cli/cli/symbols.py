@@ -13,7 +13,8 @@ from k2cli.cli import options as shared
 from k2cli.cli.completion import complete_base, complete_quote, complete_symbol
 
 if TYPE_CHECKING:
-    from k2cli.binance.lookup import Lookup, SymbolInfo
+    from k2cli.binance.catalog import SymbolInfo
+    from k2cli.binance.lookup import Lookup
 
 _ALL = "all"
 _WHICH = "Which symbols"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from k2cli.engine.session import MAX_BACKFILL_TRADES, Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from decimal import Decimal
 
     from k2cli.completeness.id_ranges import IdRange
@@ -29,7 +29,7 @@ async def tail(
     side: str | None = None,
     min_notional: Decimal | float | None = None,
     max_backfill: int = MAX_BACKFILL_TRADES,
-) -> AsyncIterator[TradeV2]:
+) -> AsyncGenerator[TradeV2, None]:
     """Follow symbols: each trade once, at once, and what the stream lost as well.
 
     A trade that the stream lost comes late, from the history, with

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from k2cli.capture.ledger import Ledger
+from k2cli.completeness.ledger import Ledger
 from k2cli.display.reports import account_lines, catalog_lines, period_text
 
 HEADINGS = [

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from conftest import FakeStream, FakeSymbols, FakeVenue, Memory, batch_of
+from tests.engine.fakes import FakeStream, FakeSymbols, FakeVenue, Memory, batch_of
 
 from k2cli.completeness.ledger import Ledger
 from k2cli.engine.session import Session

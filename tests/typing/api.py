@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import assert_type
 
@@ -22,7 +22,7 @@ from k2cli import (
 
 async def tail() -> None:
     trades = k2cli.tail("BTCUSDT", "ETHUSDT")
-    assert_type(trades, AsyncIterator[TradeV2])
+    assert_type(trades, AsyncGenerator[TradeV2, None])
     async for trade in trades:
         assert_type(trade.symbol, str)
         assert_type(trade.price, str)

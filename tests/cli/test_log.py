@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from k2cli.log import LogFormat, LogOutput, Sparing, configure, stderr_output
+from k2cli.cli.log import LogFormat, LogOutput, Sparing, configure, stderr_output
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\n\u202e\x9b31m"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")

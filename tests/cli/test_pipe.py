@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from k2cli.cli.stdout import RecordWriter
+from k2cli.cli.pipe import RecordWriter
 from k2cli.errors import ReaderGone
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes there block")

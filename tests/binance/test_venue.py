@@ -1,4 +1,4 @@
-"""Which symbols are tailed, and what is asked of the exchange for it."""
+"""Which symbols are followed, and what is asked of the exchange for it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from itertools import islice
 
 import pytest
 
-from k2cli.cli.options import TailOptions
-from k2cli.cli.source import Source, binance_source
+from k2cli.binance.lookup import Lookup
+from k2cli.binance.venue import BinanceVenue, SymbolSelection
 from k2cli.config import BinanceConfig
 from k2cli.simulator import Market, SimulatedExchange
 
@@ -22,10 +22,9 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-def source_of(exchange: SimulatedExchange) -> Source:
-    return binance_source(
-        BinanceConfig(websocket_url=exchange.url, api_url=exchange.api_url)
-    )
+async def look_up(exchange: SimulatedExchange, selection: SymbolSelection) -> Lookup:
+    config = BinanceConfig(websocket_url=exchange.url, api_url=exchange.api_url)
+    return await BinanceVenue.from_config(config, selection).look_up()
 
 
 async def test_how_busy_symbols_are_is_asked_where_they_need_several_connections() -> (
@@ -35,12 +34,11 @@ async def test_how_busy_symbols_are_is_asked_where_they_need_several_connections
     trades = [trade for _, trade in islice(market.timeline(0), 500)]
     async with SimulatedExchange(Market(size=450, rate=0.001)) as exchange:
         await exchange.publish(trades)
-        source = source_of(exchange)
 
-        few = await source.select(TailOptions(quote=["EUR"]))
+        few = await look_up(exchange, SymbolSelection(quote=["EUR"]))
         connections_for_few = exchange.api_connections_accepted
-        every = await source.select(TailOptions(all_symbols=True))
-        named = await source.select(TailOptions(symbols=list(exchange.symbols)))
+        every = await look_up(exchange, SymbolSelection(all=True))
+        named = await look_up(exchange, SymbolSelection(symbols=list(exchange.symbols)))
 
     assert few.activity == {}
     assert connections_for_few == 1
