@@ -53,10 +53,9 @@ def compressed(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return tmp_path / str(request.param)
 
 
-# Nothing here depends on fsync, and there are thousands of cuts.
 def sizes_after_flushes(path: Path) -> list[int]:
     sizes = [0]
-    with CaptureFile(path, fsync_seconds=None) as capture:
+    with CaptureFile(path) as capture:
         capture.begin()
         for trade_id in range(1, 4):
             write_ids(capture, trade_id)
@@ -71,7 +70,7 @@ def test_a_file_cut_at_any_byte_is_resumed(path: Path) -> None:
     for size in range(len(whole)):
         path.write_bytes(whole[:size])
         flushed = max(i for i, there in enumerate(sizes) if there <= size)
-        with CaptureFile(path, fsync_seconds=None) as capture:
+        with CaptureFile(path) as capture:
             assert capture.platform_sequence == flushed
             assert capture.end.whole_bytes == sizes[flushed]
             assert capture.end.torn_bytes == size - sizes[flushed]
@@ -88,7 +87,7 @@ def test_zeros_from_any_byte_on_are_cut_away(path: Path) -> None:
     for size in range(sizes[1], len(whole)):
         path.write_bytes(whole[:size] + bytes(len(whole) - size + 40))
         flushed = max(i for i, there in enumerate(sizes) if there <= size)
-        with CaptureFile(path, fsync_seconds=None) as capture:
+        with CaptureFile(path) as capture:
             # A checksum that ends in zeros is whole with zeros in its place.
             assert capture.platform_sequence - flushed in (0, 1)
             capture.begin()
@@ -193,7 +192,7 @@ def test_a_disk_that_is_full_at_any_byte_leaves_whole_lines(
         path.unlink()
         with monkeypatch.context() as patch:
             FullDisk(patch, room_bytes)
-            capture = CaptureFile(path, fsync_seconds=None)
+            capture = CaptureFile(path)
             capture.begin()
             with suppress(OutputError):
                 write_ids(capture, 1)
@@ -211,7 +210,7 @@ def test_a_disk_that_is_full_at_any_byte_leaves_whole_lines(
         assert capture.platform_sequence == capture.trades_written == written
         assert capture.size_bytes == path.stat().st_size
         capture.close()
-        with CaptureFile(path, fsync_seconds=None) as capture:
+        with CaptureFile(path) as capture:
             assert capture.end.torn_bytes == 0
             assert capture.platform_sequence == written
             capture.begin()
