@@ -85,7 +85,7 @@ class SequenceTracker:
 
     @property
     def missing_ranges(self) -> list[IdRange]:
-        """Ids that were jumped over and have not come since, as far as they are kept."""
+        """Ids that were jumped over and have not come since; without the unnamed."""
         return [*self._earlier, *IdRanges([*self._lost, *self.open])]
 
     @property
@@ -149,7 +149,7 @@ class SequenceTracker:
         self._earlier += sorted({x for x in known if end is None or x.last_id <= end})
 
     def expect(self, newest_id: int) -> IdRange | None:
-        """Note that trades up to this one were made, so that those not received are open.
+        """Note that the exchange has trades up to this one; those not received are open.
 
         Args:
             newest_id: The newest trade's id, as the history has it.
@@ -178,8 +178,8 @@ class SequenceTracker:
                 the first trades after a reset.
 
         Returns:
-            How it fits. A ``DUPLICATE`` is to be left out. After ``GAP``, the ids between
-            the last one and this one are open.
+            How it fits. A ``DUPLICATE`` is to be left out. After ``GAP``, the ids
+            between the last one and this one are open.
         """
         self._settle_time()
         last_id, last_time_us = self.last_id, self._last_time_us

@@ -94,24 +94,24 @@ class Sequencer:
         batch: TradeBatch,
         start: int,
         now_seconds: float,
-        held_back: Awaitable[None] | None,
+        held_back: Awaitable[None],
     ) -> None:
-        while held_back is not None or start < len(batch):
-            if held_back is not None:
-                await held_back
-            held_back = None
-            if start < len(batch):
-                start, held_back = self._receive_from(batch, start, now_seconds)
+        await held_back
+        while start < len(batch):
+            start, held_back_again = self._receive_from(batch, start, now_seconds)
+            if held_back_again is not None:
+                await held_back_again
 
     def _receive_from(
         self, batch: TradeBatch, start: int, now_seconds: float
     ) -> tuple[int, Awaitable[None] | None]:
         """Take contiguous trades, or else one; return the index of the next one."""
         if batch.is_plain:
-            stop = end = len(batch)
+            stop = len(batch)
             if self._waiting.trades:
                 rest = range(start, stop)
-                stop = next((i for i in rest if batch.symbols[i] in self._waiting), end)
+                symbols, waiting = batch.symbols, self._waiting
+                stop = next((i for i in rest if symbols[i] in waiting), stop)
             end = accept_contiguous(self._trackers, batch, start, stop)
             if end > start:
                 return end, self._hand_on(batch.part(start, end))
@@ -142,16 +142,14 @@ class Sequencer:
         if verdict is Verdict.RESET:
             return _both(self._drain(symbol), self._deliver(trade, tracker))
         if verdict is Verdict.GAP and before is not None:
-            self._opened_seconds.setdefault(symbol, now_seconds)
-            self._opened(symbol, IdRange(before + 1, trade_id - 1))
+            self._opened(symbol, IdRange(before + 1, trade_id - 1), now_seconds)
         return self._deliver(trade, tracker)
 
     def expect(self, symbol: str, newest_id: int, now_seconds: float) -> None:
-        """Open a gap up to the newest trade that the exchange has, if it has not come."""
+        """Open a gap up to this trade, which the exchange has, if it has not come."""
         ids = self._trackers[symbol].expect(newest_id)
         if ids is not None:
-            self._opened_seconds.setdefault(symbol, now_seconds)
-            self._opened(symbol, ids)
+            self._opened(symbol, ids, now_seconds)
 
     def give_up(self, symbol: str, ids: IdRange) -> Awaitable[None] | None:
         """Give ids up, and hand on the trades that waited for them."""
@@ -187,7 +185,8 @@ class Sequencer:
             if draining is not None:
                 await draining
 
-    def _opened(self, symbol: str, ids: IdRange) -> None:
+    def _opened(self, symbol: str, ids: IdRange, now_seconds: float) -> None:
+        self._opened_seconds.setdefault(symbol, now_seconds)
         if not self._on_gap(symbol, ids):
             self._lose(symbol, ids)
         if len(self._trackers[symbol].open) > MOST_OPEN_GAPS:
