@@ -1,4 +1,4 @@
-"""The promise as rules: what is there, what is missing, and what to do about it.
+"""Each trade exactly once, or a report of what is missing: the rules.
 
 Nothing here does input or output, reads a clock or draws a random number.
 """

@@ -1,4 +1,4 @@
-"""Filling gaps from the exchange's history: what to ask for, and when to stop."""
+"""Filling gaps from the exchange's history: what to ask for, when, and how often."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-# The most trades that one request of the history gives.
+# The most trades that one request returns.
 PAGE_TRADES = 1000
-# A trade that was jumped over is often on its way, by another connection say.
+# A trade that was jumped over is often on its way, on another connection for example.
 SETTLE_SECONDS = 0.3
-# When to look again for ids that the history did not have: it is read from a database
-# that may trail the stream by a moment. After the last look they are lost.
+# When to ask again for ids that the history did not have: it is read from a database
+# that may be behind the stream by a moment. After the last try the ids are lost.
 RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0)
 
 
 @dataclass(slots=True)
 class BackfillRequest:
-    """Missing ids of a symbol that are to be asked for together.
+    """Missing ids of one symbol, to be asked for together.
 
     Attributes:
-        symbol: Whose.
+        symbol: Exchange symbol, e.g. ``"BTCUSDT"``.
         ranges: The ids wanted, ascending.
-        due_seconds: Not to be asked for before.
-        misses: How often the history was found not to have them.
+        due_seconds: When to ask for them at the earliest, by a monotonic clock.
+        misses: How often the history did not have them.
     """
 
     symbol: str
@@ -48,7 +48,7 @@ class BackfillRequest:
 
 
 class BackfillPlan:
-    """What is to be asked for, and when."""
+    """The requests that are to be made, and when."""
 
     def __init__(self) -> None:
         self._requests: list[BackfillRequest] = []
@@ -68,11 +68,11 @@ class BackfillPlan:
         """Add a gap.
 
         Args:
-            symbol: Whose.
+            symbol: Exchange symbol.
             first_id: First id missing.
             last_id: Last id missing.
             now_seconds: The time now, by a monotonic clock.
-            settle_seconds: How long to wait for the trades to come by themselves.
+            settle_seconds: How long to wait for the trades to arrive by themselves.
         """
         due = now_seconds + settle_seconds
         self._requests.append(
@@ -82,16 +82,16 @@ class BackfillPlan:
     def take(
         self, now_seconds: float, activity: Callable[[str], int] = lambda _: 0
     ) -> BackfillRequest | None:
-        """Take out the next request that is due, if one is.
+        """Remove and return the next request that is due, if there is one.
 
-        What is due of the same symbol goes along with it: a page has room for many
-        small gaps, and each request costs the same.
+        Other requests of its symbol that are due are joined to it: a page has room for
+        many small gaps, and each request costs the same.
 
         Args:
             now_seconds: The time now.
             activity: How busy a symbol is. The busiest goes first: after an outage of
-                the whole market the last one's turn comes after minutes, and what is
-                held meanwhile is to be little.
+                the whole market the last one is asked for minutes later, and few trades
+                should have to wait until then.
         """
         if self.due_in_seconds(now_seconds) != 0:
             return None
@@ -103,36 +103,36 @@ class BackfillPlan:
             ),
             key=lambda request: (-activity(request.symbol), request.due_seconds),
         )
-        along: list[BackfillRequest] = []
+        joined: list[BackfillRequest] = []
         left: list[BackfillRequest] = []
         for request in self._requests:
-            goes = (
+            joins = (
                 request.symbol == next_one.symbol
                 and request.misses == next_one.misses
                 and request.due_seconds <= now_seconds
             )
-            (along if goes else left).append(request)
+            (joined if joins else left).append(request)
         self._requests = left
-        next_one.ranges = sorted(ids for request in along for ids in request.ranges)
+        next_one.ranges = sorted(ids for request in joined for ids in request.ranges)
         return next_one
 
     def due_in_seconds(self, now_seconds: float) -> float | None:
-        """Tell how long until a request is due; ``None`` if there is no request."""
+        """Return the time until a request is due; ``None`` if there is no request."""
         due = min((request.due_seconds for request in self._requests), default=None)
         if due is None:
             return None
         return max(due - now_seconds, self._not_before_seconds - now_seconds, 0.0)
 
     def put_back(self, request: BackfillRequest) -> None:
-        """Ask for a request again: no answer was had, which is not its fault."""
+        """Keep a request that got no answer; it does not count as a miss."""
         self._requests.append(request)
 
     def not_before(self, due_seconds: float) -> None:
-        """Let all requests wait at least so long, those that are yet to come too."""
+        """Let all requests, those added later too, wait until then at least."""
         self._not_before_seconds = max(due_seconds, self._not_before_seconds)
 
     def waits(self, now_seconds: float) -> bool:
-        """Tell whether nothing at all may be asked for now."""
+        """Return whether no request at all may be made now."""
         return now_seconds < self._not_before_seconds
 
     def answered(
@@ -142,19 +142,19 @@ class BackfillPlan:
         missing: Sequence[tuple[int, int]],
         now_seconds: float,
     ) -> list[IdRange]:
-        """Work out what an answer leaves to be done.
+        """Plan what an answer leaves to be done.
 
         Args:
-            request: What was asked for, with the page size ``PAGE_TRADES`` at most.
+            request: What was asked for.
             page: The trade ids of the answer, ascending.
-            missing: The ids of the request that are missing still.
+            missing: The ids of the request that are still missing.
             now_seconds: The time now.
 
         Returns:
-            Ids to give up: they were not there at several misses.
+            Ids to give up, as the history did not have them several times.
         """
-        # A page may end early, for whatever reason; only one that has nothing is the
-        # end of the history.
+        # A page may have fewer trades than asked for, whatever the reason; only one
+        # with none of them shows where the history ends.
         reached = page[-1] if page else -1
         seen_to = reached if reached >= request.first_id else request.last_id
         absent = [IdRange(a, min(b, seen_to)) for a, b in missing if a <= seen_to]

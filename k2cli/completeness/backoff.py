@@ -1,4 +1,4 @@
-"""When to try again: rules without a clock of their own."""
+"""When to try again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Backoff:
     """How long to wait before the next attempt, and when to stop trying.
 
     The delays are ``first``, twice that, and so on up to ``cap``, each with ten percent
-    of jitter so that many clients do not come back at the same moment.
+    of jitter, so that many clients do not reconnect at the same moment.
 
     Args:
         first_seconds: The first delay.
         cap_seconds: The longest delay, before jitter.
         max_failures: Consecutive failures after which to give up; 0 for never.
-        random: Gives numbers in [0, 1).
+        random: Returns numbers in [0, 1).
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Backoff:
         return 0 < self._max_failures <= self.failures
 
     def failed(self) -> None:
-        """Count an attempt that failed, or a connection lost before it proved good."""
+        """Count an attempt that failed, or a connection lost before it was ``proved``."""
         self.failures += 1
 
     def proved(self) -> None:
@@ -56,10 +56,10 @@ class Backoff:
         self._delays_given = 0
 
     def next_delay_seconds(self, at_least_seconds: float = 0.0) -> float:
-        """Give the time to wait before the next attempt.
+        """Return the time to wait before the next attempt.
 
         Args:
-            at_least_seconds: What the exchange asked for, with ``Retry-After`` say.
+            at_least_seconds: What the exchange asked for, e.g. in ``Retry-After``.
         """
         # The exponent is bounded: a client may retry for months.
         doubled = self._first_seconds * 2.0 ** min(self._delays_given, 30)
@@ -69,7 +69,7 @@ class Backoff:
 
 
 class AttemptWindow:
-    """Keeps the attempts of all connections together under the exchange's limit.
+    """Keeps the attempts of all connections together within the exchange's limit.
 
     Args:
         limit: Attempts allowed in a window.
@@ -83,7 +83,7 @@ class AttemptWindow:
         self._attempts: deque[float] = deque(maxlen=limit)
 
     def reserve(self, now_seconds: float) -> float:
-        """Take the next place for an attempt.
+        """Reserve the next attempt.
 
         Args:
             now_seconds: The time now, by a monotonic clock.

@@ -25,7 +25,7 @@ class IdRanges:
     """A set of trade ids, as ascending ranges that do not touch each other.
 
     Args:
-        ranges: To begin with, in any order; they may overlap.
+        ranges: First and last ids, in any order; ranges may overlap.
 
     Attributes:
         ids: How many ids are in the set.

@@ -1,4 +1,4 @@
-"""The ledger of a run: what came, and what is missing."""
+"""The ledger of a run: what was received, and what is missing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Ledger:
     """Follows every symbol's sequence and sums them up.
 
     Args:
-        symbols: The symbols to follow, in order; each has its line even if it never
-            trades.
+        symbols: The symbols to follow, in order; each is in the ledger even if it
+            never trades.
     """
 
     def __init__(self, symbols: Iterable[str]) -> None:
@@ -38,7 +38,7 @@ class Ledger:
 
     @property
     def open(self) -> int:
-        """Of the missing ids, those that may still come, of all symbols."""
+        """Missing ids that may still come, of all symbols."""
         return sum(tracker.open.ids for tracker in self.trackers.values())
 
     @property
@@ -48,11 +48,11 @@ class Ledger:
 
     @property
     def duplicates(self) -> int:
-        """Trades left out because they had come before."""
+        """Trades dropped because they had come before, of all symbols."""
         return sum(tracker.duplicates for tracker in self.trackers.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the ledger as data: the verdict, and every symbol's figures."""
+        """Return the verdict, the sums, and every symbol's numbers."""
         times = [
             (one.first_time_us, one.last_time_us)
             for one in self.trackers.values()

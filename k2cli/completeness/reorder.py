@@ -1,4 +1,4 @@
-"""Keeping trades in order: later ones wait while a gap before them is repaired."""
+"""Keeping trades in order: later ones wait until a gap before them is repaired."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 class ReorderBuffer:
-    """Trades that have come but may not be handed on yet, by symbol.
+    """Trades that wait for a gap before them, by symbol.
 
-    It grows only through ``push``; whoever pushes keeps its limit by giving a gap up.
+    It has no limit of its own: the ``Sequencer`` gives gaps up when it gets too full.
 
     Attributes:
         trades: How many wait, of all symbols.
@@ -28,11 +28,11 @@ class ReorderBuffer:
         return symbol in self._waiting
 
     def push(self, trade: TradeBatch, resets: int = 0) -> None:
-        """Let a trade wait.
+        """Add a trade.
 
         Args:
             trade: A batch of one.
-            resets: How often the exchange had begun to count the symbol's trades anew.
+            resets: How many times the symbol's ids had started over before this trade.
         """
         waiting = self._waiting.setdefault(trade.symbols[0], [])
         heapq.heappush(waiting, ((resets, int(trade.trade_ids[0])), trade))
@@ -41,13 +41,14 @@ class ReorderBuffer:
     def pop(
         self, symbol: str, before_id: int | None, resets: int = 0
     ) -> TradeBatch | None:
-        """Take out the symbol's trade with the lowest id.
+        """Remove and return the symbol's trade with the lowest id.
 
         Args:
             symbol: The symbol.
-            before_id: Only if its id is lower, so that nothing is missing before it;
-                any if ``None``.
-            resets: Which count that id is of; trades of an earlier one go before it.
+            before_id: The first id missing: return no trade from there on. ``None`` if
+                nothing is missing.
+            resets: How many resets ``before_id`` comes after; trades from before the
+                last one are before it.
         """
         waiting = self._waiting.get(symbol)
         if not waiting or (

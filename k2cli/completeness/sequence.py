@@ -1,4 +1,4 @@
-"""Trade ids in sequence: what is there, what is missing, what came twice."""
+"""Trade ids in sequence: what was received, what is missing, what came twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from k2cli.trade import TradeBatch
 
 MOST_LOST_RANGES = 10_000
-"""Ranges of lost ids that a tracker can name; of older ones it knows only the count."""
+"""Ranges of lost ids that a tracker keeps; ids of older ranges are only counted."""
 
 
 class Verdict(Enum):
@@ -43,8 +43,8 @@ class SequenceTracker:
         gaps: Jumps seen, whether or not their trades came later.
         duplicates: Trades whose id had been seen before.
         open: Ids that are missing and may still come.
-        unnamed: Ids missing that are in no range, as there were too many ranges.
-        resets: Times the exchange began to count anew, as test networks do monthly.
+        unnamed: Lost ids that are only counted, as there were too many ranges.
+        resets: How many times the ids started over, as on test networks every month.
     """
 
     __slots__ = (
@@ -76,16 +76,16 @@ class SequenceTracker:
         self.unnamed = 0
         # Of the trade with the highest id; None while that has not come.
         self._last_time_us: int | None = 0
-        # The latest time that accept_contiguous() has seen since then, in digits.
+        # The latest time that accept_contiguous() has seen since then, as text.
         self._latest_plain_time = ""
         self.open = IdRanges()
         self._lost = IdRanges()
-        # What is missing of earlier counts and runs.
+        # What is missing from before the last reset, and from earlier runs.
         self._earlier: list[IdRange] = []
 
     @property
     def missing_ranges(self) -> list[IdRange]:
-        """Ids that were jumped over and have not come since."""
+        """Ids that were jumped over and have not come since; without the unnamed."""
         return [*self._earlier, *IdRanges([*self._lost, *self.open])]
 
     @property
@@ -104,7 +104,7 @@ class SequenceTracker:
         """Give up the open ids from ``first_id`` to ``last_id``.
 
         Returns:
-            The ids that are lost by it.
+            Those of them that were open.
         """
         given_up = self.open.remove(first_id, last_id)
         for one in given_up:
@@ -113,7 +113,7 @@ class SequenceTracker:
         return given_up
 
     def forget_open(self) -> None:
-        """End the account before the first open id, so that nothing is open."""
+        """Count nothing from the first open id on, so that nothing is open."""
         if self.last_id is None or self.open.first_id is None:
             return
         end = self.open.first_id - 1
@@ -138,24 +138,24 @@ class SequenceTracker:
         self._last_time_us = last_time_us
 
     def remember_lost(self, lost: Iterable[tuple[int, int]]) -> None:
-        """Take over what an earlier run of the same capture gave up.
+        """Add what an earlier run of the same capture gave up.
 
         Args:
-            lost: Ids that the capture has trades behind; what is behind its end will
-                be noticed again.
+            lost: Ids. Those after the end of the capture are left out: they will be
+                noticed again.
         """
         end = self.last_id
         known = (IdRange(*one) for one in lost)
         self._earlier += sorted({x for x in known if end is None or x.last_id <= end})
 
     def expect(self, newest_id: int) -> IdRange | None:
-        """Learn from elsewhere that trades were made which have not come.
+        """Note that the exchange has trades up to this one; those not received are open.
 
         Args:
-            newest_id: The newest trade's id.
+            newest_id: The newest trade's id, as the history has it.
 
         Returns:
-            The ids that are open by it, if any.
+            The ids that were not known of, if any.
         """
         if self.last_id is None or newest_id <= self.last_id:
             return None
@@ -178,8 +178,8 @@ class SequenceTracker:
                 the first trades after a reset.
 
         Returns:
-            How it fits. ``DUPLICATE`` means: leave it out. After ``GAP``, the ids from
-            the last one before to this one are open.
+            How it fits. A ``DUPLICATE`` is to be left out. After ``GAP``, the ids
+            between the last one and this one are open.
         """
         self._settle_time()
         last_id, last_time_us = self.last_id, self._last_time_us
@@ -198,7 +198,7 @@ class SequenceTracker:
                 self._last_time_us = trade_time_us
             return Verdict.LATE
         elif last_time_us is not None and trade_time_us > last_time_us:
-            # A repeated trade keeps its time: a lower id made later is a new count.
+            # A repeated trade keeps its time: with a later time, ids have started over.
             verdict = Verdict.RESET
             self.resets += 1
             self._earlier = self.missing_ranges
@@ -208,7 +208,7 @@ class SequenceTracker:
             self.duplicates += 1
             return Verdict.DUPLICATE
         if self.first_id is None:
-            # Without a first one but with a last one it was resumed.
+            # With a last id but no first one, a capture was resumed.
             self.first_id = min(trade_id, trade_id if last_id is None else last_id + 1)
         if self.first_time_us is None:
             self.first_time_us = trade_time_us
@@ -218,19 +218,19 @@ class SequenceTracker:
         return verdict
 
     def _settle_time(self) -> None:
-        """Take over the time that ``accept_contiguous`` has left in digits."""
+        """Convert the time that ``accept_contiguous`` has kept as text."""
         if self._latest_plain_time:
             latest_us = int(self._latest_plain_time)
             self._last_time_us = max(latest_us, self._last_time_us or 0)
             self._latest_plain_time = ""
 
     def _bound_lost(self) -> None:
-        """Keep as many ranges as can be named, and count the ids of the older ones."""
+        """Keep the newest ranges, and only count the ids of older ones."""
         excess = len(self._lost) - MOST_LOST_RANGES
         if excess <= 0:
             return
         oldest = list(self._lost)[:excess]
-        # forget_open() has to know what is behind an open id.
+        # forget_open() has to know what is lost after an open id.
         if self.open.first_id is None or oldest[-1].last_id < self.open.first_id:
             removed = self._lost.remove(oldest[0].first_id, oldest[-1].last_id)
             self.unnamed += sum(one.ids for one in removed)
@@ -250,8 +250,8 @@ def accept_contiguous(
     The same as ``observe`` for each, for symbols of which nothing is open.
 
     Args:
-        trackers: By symbol; has all of the batch's.
-        batch: A plain one.
+        trackers: By symbol; all symbols of the batch are there.
+        batch: A plain batch.
         start: Index of the first trade.
         stop: Index after the last one.
 

@@ -1,4 +1,4 @@
-"""From trades as they arrive to trades as they are promised: once, and in order."""
+"""Each trade once, and in order, from trades as they arrive."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ if TYPE_CHECKING:
 
     Deliver = Callable[[TradeBatch], Awaitable[None] | None]
 
-# How many trades, of all symbols, wait at most for gaps before them to be repaired, and
-# how long they wait without a repaired trade coming. Then the gap is given up.
+# How many trades, of all symbols, may wait for gaps to be repaired, and how long they
+# wait when no repaired trade comes. Then the gap is given up.
 MOST_WAITING_TRADES = 200_000
 MOST_WAITING_SECONDS = 300.0
-# More of a symbol at once are not followed: the first one is given up.
+# When a symbol has more open gaps, the first one is given up.
 MOST_OPEN_GAPS = 10_000
 
 
 class Sequencer:
-    """Hands each trade on exactly once.
+    """Hands on each trade exactly once.
 
-    One receiver gets trades at once, a repaired one late. The other gets those of a
+    One receiver gets trades at once, repaired ones late. The other gets the trades of a
     symbol in the order of their ids: while a gap is open, later trades wait.
 
-    An awaitable that a method returns holds its caller back until it is awaited.
+    If a receiver returns an awaitable, so does the method that called it: whoever
+    brings trades has to await it before bringing more.
 
     Args:
         ledger: Follows the sequence of every symbol.
-        at_once: Takes trades as they come, if anybody does.
-        in_order: Takes trades in order, if anybody does.
-        on_gap: Called with ids that were jumped over; says whether they will be
+        at_once: Receives trades as they come; may be absent.
+        in_order: Receives trades in order; may be absent.
+        on_gap: Called with ids that were jumped over; returns whether they will be
             repaired.
         on_lost: Called with ids that were given up.
     """
@@ -59,11 +60,11 @@ class Sequencer:
         self._on_gap = on_gap
         self._on_lost = on_lost
         self._waiting = ReorderBuffer()
-        # When a symbol's first gap was opened, and when a repaired trade of any last
-        # came: after an outage of the whole market, a symbol's turn can take minutes.
+        # When a symbol's first gap was opened, and when a repaired trade of any symbol
+        # came last: after an outage of the whole market, a repair can take minutes.
         self._opened_seconds: dict[str, float] = {}
         self._repaired_seconds = -inf
-        # Symbols whose trades are on their way to a slow receiver.
+        # Symbols whose waiting trades are being handed to a slow receiver.
         self._draining: dict[str, asyncio.Future[None]] = {}
 
     @property
@@ -74,8 +75,8 @@ class Sequencer:
     def receive(self, batch: TradeBatch, now_seconds: float) -> Awaitable[None] | None:
         """Take trades from the stream or from the history.
 
-        Of a batch from the history, only trades that are missing are taken: between
-        the ids that were asked for, a page has others.
+        From the history, only trades that are missing are taken: a page also has
+        trades between the missing ones.
 
         Args:
             batch: Trades of symbols that are in the ledger.
@@ -93,31 +94,31 @@ class Sequencer:
         batch: TradeBatch,
         start: int,
         now_seconds: float,
-        held_back: Awaitable[None] | None,
+        held_back: Awaitable[None],
     ) -> None:
-        while held_back is not None or start < len(batch):
-            if held_back is not None:
-                await held_back
-            held_back = None
-            if start < len(batch):
-                start, held_back = self._receive_from(batch, start, now_seconds)
+        await held_back
+        while start < len(batch):
+            start, held_back_again = self._receive_from(batch, start, now_seconds)
+            if held_back_again is not None:
+                await held_back_again
 
     def _receive_from(
         self, batch: TradeBatch, start: int, now_seconds: float
     ) -> tuple[int, Awaitable[None] | None]:
-        """Take as many trades as go the same way; return the index of the next one."""
+        """Take contiguous trades, or else one; return the index of the next one."""
         if batch.is_plain:
-            stop = end = len(batch)
+            stop = len(batch)
             if self._waiting.trades:
                 rest = range(start, stop)
-                stop = next((i for i in rest if batch.symbols[i] in self._waiting), end)
+                symbols, waiting = batch.symbols, self._waiting
+                stop = next((i for i in rest if symbols[i] in waiting), stop)
             end = accept_contiguous(self._trackers, batch, start, stop)
             if end > start:
                 return end, self._hand_on(batch.part(start, end))
         return start + 1, self._receive_one(batch, start, now_seconds)
 
     def _hand_on(self, batch: TradeBatch) -> Awaitable[None] | None:
-        """Hand on trades that nothing is missing before."""
+        """Hand on trades before which nothing is missing."""
         held_back = self._at_once(batch) if self._at_once is not None else None
         if self._in_order is not None:
             held_back = both(held_back, self._in_order(batch))
@@ -141,24 +142,22 @@ class Sequencer:
         if verdict is Verdict.RESET:
             return both(self._drain(symbol), self._deliver(trade, tracker))
         if verdict is Verdict.GAP and before is not None:
-            self._opened_seconds.setdefault(symbol, now_seconds)
-            self._opened(symbol, IdRange(before + 1, trade_id - 1))
+            self._opened(symbol, IdRange(before + 1, trade_id - 1), now_seconds)
         return self._deliver(trade, tracker)
 
     def expect(self, symbol: str, newest_id: int, now_seconds: float) -> None:
-        """Learn that the exchange has newer trades than have come; open that gap."""
+        """Open a gap up to this trade, which the exchange has, if it has not come."""
         ids = self._trackers[symbol].expect(newest_id)
         if ids is not None:
-            self._opened_seconds.setdefault(symbol, now_seconds)
-            self._opened(symbol, ids)
+            self._opened(symbol, ids, now_seconds)
 
     def give_up(self, symbol: str, ids: IdRange) -> Awaitable[None] | None:
-        """Give ids up, and hand on what waited for them."""
+        """Give ids up, and hand on the trades that waited for them."""
         self._lose(symbol, ids)
         return self._drain(symbol)
 
     def give_up_stale(self, now_seconds: float) -> None:
-        """Give up the gaps that trades have waited for too long."""
+        """Give up gaps for which trades have waited too long."""
         for symbol, since in list(self._opened_seconds.items()):
             if not self._trackers[symbol].open:
                 del self._opened_seconds[symbol]
@@ -169,11 +168,11 @@ class Sequencer:
                 self._give_up_first_gap(symbol)
 
     async def finish(self, *, whole: bool) -> None:
-        """End: what is open is lost, and what waits is handed on.
+        """Give up all open ids, and hand on all trades that wait.
 
         Args:
-            whole: Whether everything is to be accounted for. If not, as when a count
-                was reached, gaps behind the last trade in order are no part of it.
+            whole: Whether the ledger is to have everything received. If not, as when
+                a count was reached, it ends with the last trade in order.
         """
         for symbol, tracker in self._trackers.items():
             if not tracker.open and symbol not in self._waiting:
@@ -186,7 +185,8 @@ class Sequencer:
             if draining is not None:
                 await draining
 
-    def _opened(self, symbol: str, ids: IdRange) -> None:
+    def _opened(self, symbol: str, ids: IdRange, now_seconds: float) -> None:
+        self._opened_seconds.setdefault(symbol, now_seconds)
         if not self._on_gap(symbol, ids):
             self._lose(symbol, ids)
         if len(self._trackers[symbol].open) > MOST_OPEN_GAPS:
@@ -210,13 +210,13 @@ class Sequencer:
         return both(held_back, self._drain(symbol))
 
     def _make_room(self) -> Awaitable[None] | None:
-        """Give gaps up until no more trades wait than may."""
+        """Give gaps up until no more trades wait than allowed."""
         while self._waiting.trades > MOST_WAITING_TRADES:
             fullest = self._waiting.fullest()
             if fullest is None:
                 break
             if not self._give_up_first_gap(fullest):
-                # Not a gap but a slow receiver: it holds back all who bring more.
+                # The receiver is slow, and no gap is open: all who bring trades wait.
                 return self._drain(fullest)
         return None
 
@@ -229,7 +229,7 @@ class Sequencer:
         return True
 
     def _drain(self, symbol: str) -> Awaitable[None] | None:
-        """Hand on what nothing is missing before any more."""
+        """Hand on the waiting trades before which nothing is missing any more."""
         under_way = self._draining.get(symbol)
         if under_way is not None:
             return asyncio.shield(under_way)

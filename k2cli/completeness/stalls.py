@@ -1,4 +1,4 @@
-"""Symbols that have fallen silent: whose history is worth a look, and when."""
+"""Symbols that have fallen silent, and when to look into their history."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# A symbol is odd when it is silent for many times its usual pause, and for so long.
+# A symbol is suspect after many times its usual pause, and after at least so long.
 USUAL_PAUSES = 20
 LEAST_SILENCE_SECONDS = 30.0
-# What its usual pause is, so many trades tell.
+# It takes so many trades to know the usual pause.
 LEAST_TRADES = 20
-# A look that finds nothing is repeated less and less often.
+# While a symbol stays silent, the pauses between looks double, up to this.
 MOST_SILENCE_SECONDS = 3600.0
 
 
 class StallDetector:
     """Notices which symbols have fallen silent, from their trade counts alone.
 
-    Most of them are just quiet: the exchange's history knows.
+    Most of them are only quiet; the exchange's history shows which are not.
 
     Args:
         started_seconds: The time now, by a monotonic clock.
@@ -32,7 +32,7 @@ class StallDetector:
         self._patience_seconds: dict[str, float] = {}
 
     def suspects(self, trades: Mapping[str, int], now_seconds: float) -> list[str]:
-        """Give the symbols whose history is worth a look now.
+        """Return the symbols whose history should be looked into now.
 
         Args:
             trades: How many trades have come so far, by symbol.
