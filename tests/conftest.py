@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import signal
 
+from hypothesis import settings
+
+# Machines may be busy: no example is judged by its time.
+settings.register_profile("k2", deadline=None)
+settings.load_profile("k2")
+
 
 def pytest_configure() -> None:
     """Let signals end the processes that tests start, even under ``nohup … &``.

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from k2cli.binance.line_status import LineState, LineStatus
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from k2cli.binance.client import BinanceWebSocketClient
-from k2cli.binance.line_status import LineState, LineStatus
 from k2cli.simulator import Recording, SimulatedExchange, Trade
 from k2cli.trade import TradeV2
 

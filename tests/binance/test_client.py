@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from k2cli.binance.line_status import Health, LineState, LineStatus
 from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
 from k2cli.binance.catalog import Catalog, SymbolInfo
-from k2cli.binance.line_status import Health, LineState, LineStatus
 from k2cli.errors import SettingsError
 from k2cli.simulator import SimulatedExchange, parse_fault
 from k2cli.trade import TradeV2

@@ -5,16 +5,16 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from k2cli.binance.backoff import AttemptWindow, Backoff
+from k2cli.binance.frames import StreamConnection
+from k2cli.binance.leg import FrameKind
+from k2cli.binance.line_status import LineState
 from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
-from k2cli.binance.backoff import AttemptWindow, Backoff
 from k2cli.binance.connection import Line
-from k2cli.binance.frames import StreamConnection
 from k2cli.binance.handshake import open_websocket
-from k2cli.binance.leg import FrameKind
-from k2cli.binance.line_status import LineState
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,

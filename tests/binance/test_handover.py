@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from k2cli.binance.line_status import LineState
 from structlog.testing import capture_logs
 from websockets.asyncio.client import ClientConnection
 
 from k2cli import BinanceWebSocketClient
-from k2cli.binance.line_status import LineState
 from k2cli.simulator import SimulatedExchange, parse_fault
 
 if TYPE_CHECKING:

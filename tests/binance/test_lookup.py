@@ -5,10 +5,10 @@ from pathlib import Path
 
 import orjson
 import pytest
+from k2cli.binance.catalog_cache import CatalogCache
 from websockets.asyncio.server import ServerConnection
 
 from k2cli.binance.catalog import Catalog, SymbolInfo
-from k2cli.binance.catalog_cache import CatalogCache
 from k2cli.binance.lookup import CatalogSource
 from k2cli.errors import (
     AccessBlocked,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.binance.convert import convert_binance_trade_to_v2, trade_from_history
+from k2cli.binance.decoder import convert_binance_trade_to_v2, trade_from_history
 from k2cli.capture.schema import canonical_lines, violations
 from k2cli.trade import KEYS
 

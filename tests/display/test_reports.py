@@ -19,7 +19,9 @@ def account(**ids: list[int]) -> dict[str, Any]:
     ledger = Ledger(ids)
     for symbol, each in ids.items():
         for trade_id in each:
-            ledger.observe(symbol, trade_id, 1_723_161_255_342_000 + trade_id * 1000)
+            ledger.trackers[symbol].observe(
+                trade_id, 1_723_161_255_342_000 + trade_id * 1000
+            )
     return {**ledger.to_dict(), "uptime_seconds": 347.2, "reconnects": 0}
 
 

@@ -156,6 +156,10 @@ class FakeVenue:
         return self.past
 
 
+def _ignore(_: Exception) -> None:
+    pass
+
+
 @dataclass
 class Memory:
     """A sink that remembers what it got."""
@@ -168,7 +172,7 @@ class Memory:
     events: list[str] = field(default_factory=list)
     held_back: Awaitable[None] | None = None
     failure: Exception | None = None
-    on_failure: Callable[[Exception], None] = lambda _: None
+    on_failure: Callable[[Exception], None] = field(default=_ignore)
 
     async def open(self, symbols: SymbolSet, ledger: Ledger) -> None:
         self.events.append("open")
@@ -192,4 +196,3 @@ class Memory:
 
     async def close(self) -> None:
         self.events.append("close")
-

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.engine.fakes import FakeStream, FakeSymbols, FakeVenue, Memory, batch_of
 
 from k2cli.completeness.ledger import Ledger
 from k2cli.engine.session import Session
@@ -15,6 +14,7 @@ from k2cli.errors import (
     ReaderGone,
     RestrictedLocation,
 )
+from tests.engine.fakes import FakeStream, FakeSymbols, FakeVenue, Memory, batch_of
 
 
 @asynccontextmanager

@@ -3,10 +3,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.engine.fakes import FakeVenue, batch_of
 
 from k2cli.engine.tail import tail
 from k2cli.errors import ExchangeUnreachable
+from tests.engine.fakes import FakeVenue, batch_of
 
 
 async def test_it_yields_late_trades_marked(venue: FakeVenue) -> None:
