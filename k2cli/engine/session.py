@@ -14,7 +14,13 @@ import structlog
 from k2cli.completeness.ledger import Ledger
 from k2cli.engine.gap_monitor import GapMonitor
 from k2cli.engine.pipeline import Pipeline, TradeFilter
-from k2cli.errors import ExchangeRefused, ExchangeUnreachable, K2Error, ReaderGone
+from k2cli.errors import (
+    ExchangeRefused,
+    ExchangeUnreachable,
+    K2Error,
+    OutputError,
+    ReaderGone,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
@@ -289,9 +295,13 @@ class Session:
         await monitor.finish(whole=not (counted or self._is_hurried))
 
     async def _flush_sinks(self) -> None:
-        if self.error is None:
+        if self.error is not None:
+            return
+        try:
             for sink in self._sinks:
                 await sink.flush()
+        except OutputError as exc:
+            self.fail(exc)
 
     async def _close_sinks(self) -> None:
         async with AsyncExitStack() as closing:
