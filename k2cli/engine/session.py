@@ -108,9 +108,12 @@ class Session:
         for sink in self._sinks:
             sink.on_failure = self.fail
         self._max_backfill = max_backfill
-        self._pipeline = Pipeline(self._sinks, TradeFilter(
-            side, None if min_notional is None else Decimal(str(min_notional))
-        ))
+        self._pipeline = Pipeline(
+            self._sinks,
+            TradeFilter(
+                side, None if min_notional is None else Decimal(str(min_notional))
+            ),
+        )
         self._stop_asked = asyncio.Event()
         self._is_hurried = False
         self._stream: TradeStream | None = None
@@ -225,10 +228,12 @@ class Session:
         monitor = GapMonitor(
             self._venue.history(symbols),
             self.ledger,
+            waiting,
             at_once=self._pipeline.at_once,
             in_order=self._pipeline.in_order,
             on_lost=self._on_lost,
             replace_connection=stream.replace_connection,
+            room=self._pipeline.room,
             max_backfill=self._max_backfill,
         )
         self._pipeline.begin(monitor.receive, count, self.stop)
