@@ -10,7 +10,6 @@ database, which is made anew from the journal.
 
 from __future__ import annotations
 
-import sqlite3
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from k2cli.errors import OutputError, printable
 from k2cli.trade import BACKFILL, Instrument, TradeBatch
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
 
 MAX_PENDING_BYTES = 10 * 10**9
@@ -82,11 +82,7 @@ class PendingJournal:
         self._disk: DiskFile | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._path = None if path is None else journal_path(path)
-        # An empty name is a database on disk that ends with its connection.
-        self._index = sqlite3.connect("", isolation_level=None)
-        self._index.execute("PRAGMA journal_mode = OFF")
-        self._index.execute("PRAGMA synchronous = OFF")
-        self._index.execute(_TABLE)
+        self._sqlite: sqlite3.Connection | None = None
         if self._path is not None:
             self.name = printable(str(self._path))
             there = self._path.is_symlink() or self._path.exists()
@@ -246,7 +242,8 @@ class PendingJournal:
         Raises:
             OutputError: If the last lines could not be written.
         """
-        self._index.close()
+        if self._sqlite is not None:
+            self._sqlite.close()
         disk, self._disk = self._disk, None
         if disk is None:
             return
@@ -260,6 +257,19 @@ class PendingJournal:
             disk.close(remove_if_empty=True)
             if self._scratch is not None:
                 self._scratch.cleanup()
+
+    @property
+    def _index(self) -> sqlite3.Connection:
+        if self._sqlite is None:
+            # Most runs have no gap, and need none.
+            import sqlite3
+
+            # An empty name is a database on disk that ends with its connection.
+            self._sqlite = sqlite3.connect("", isolation_level=None)
+            self._sqlite.execute("PRAGMA journal_mode = OFF")
+            self._sqlite.execute("PRAGMA synchronous = OFF")
+            self._sqlite.execute(_TABLE)
+        return self._sqlite
 
     def _open(self) -> DiskFile:
         if self._disk is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from k2cli.trade import TradeBatch
 
 
@@ -32,6 +34,9 @@ class ReorderBuffer(Protocol):
 
     def first(self, symbol: str) -> tuple[int, int] | None:
         """Return resets and id of the symbol's first trade; ``None`` if none waits."""
+
+    def recover(self) -> Iterator[TradeBatch]:
+        """Return what an earlier run has left, in the order in which it came."""
 
     def push(self, trade: TradeBatch, resets: int) -> None:
         """Let a trade wait."""
