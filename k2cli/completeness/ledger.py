@@ -58,7 +58,7 @@ class Ledger:
 
     @property
     def verdict(self) -> str:
-        """``complete``, ``pending`` (trades wait for missing ones) or ``incomplete``."""
+        """``complete``, ``pending`` (received trades wait) or ``incomplete``."""
         if not self.missing:
             return "complete"
         return "pending" if self.pending else "incomplete"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import FakeVenue, batch_of
+from engine.fakes import FakeVenue, batch_of
 
 from k2cli.engine.tail import tail
 from k2cli.errors import ExchangeUnreachable
