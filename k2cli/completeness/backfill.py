@@ -18,6 +18,9 @@ SETTLE_SECONDS = 0.3
 # When to ask again for ids that the history did not have: it is read from a database
 # that may be behind the stream by a moment. After the last try the ids are lost.
 RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0)
+# When to ask again after an answer that tells nothing; doubled up to the most.
+REFUSED_SECONDS = 0.5
+MOST_REFUSED_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -29,12 +32,14 @@ class BackfillRequest:
         ranges: The ids wanted, ascending.
         due_seconds: When to ask for them at the earliest, by a monotonic clock.
         misses: How often the history did not have them.
+        refusals: How often it has not answered, or not with anything that tells.
     """
 
     symbol: str
     ranges: list[IdRange]
     due_seconds: float
     misses: int = 0
+    refusals: int = 0
 
     @property
     def first_id(self) -> int:
@@ -135,6 +140,18 @@ class BackfillPlan:
         """Return whether no request at all may be made now."""
         return now_seconds < self._not_before_seconds
 
+    def refused(self, request: BackfillRequest, now_seconds: float) -> None:
+        """Ask for a request again later, and ever later: its answer told nothing.
+
+        Args:
+            request: What was asked for.
+            now_seconds: The time now.
+        """
+        delay = REFUSED_SECONDS * 2.0 ** min(request.refusals, 10)
+        request.refusals += 1
+        request.due_seconds = now_seconds + min(delay, MOST_REFUSED_SECONDS)
+        self._requests.append(request)
+
     def answered(
         self,
         request: BackfillRequest,
@@ -153,12 +170,20 @@ class BackfillPlan:
         Returns:
             Ids to give up, as the history did not have them several times.
         """
-        # A page may have fewer trades than asked for, whatever the reason; only one
-        # with none of them shows where the history ends.
+        if not missing:
+            return []
+        # Only a page that reaches beyond an id proves that it is not there.
         reached = page[-1] if page else -1
-        seen_to = reached if reached >= request.first_id else request.last_id
-        absent = [IdRange(a, min(b, seen_to)) for a, b in missing if a <= seen_to]
-        unseen = [IdRange(max(a, seen_to + 1), b) for a, b in missing if b > seen_to]
+        if reached < request.first_id:
+            self.refused(
+                BackfillRequest(
+                    request.symbol, missing, 0.0, request.misses, request.refusals
+                ),
+                now_seconds,
+            )
+            return []
+        absent = [IdRange(a, min(b, reached)) for a, b in missing if a <= reached]
+        unseen = [IdRange(max(a, reached + 1), b) for a, b in missing if b > reached]
         if unseen:
             rest = BackfillRequest(request.symbol, unseen, now_seconds, request.misses)
             self._requests.append(rest)

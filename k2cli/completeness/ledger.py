@@ -47,9 +47,21 @@ class Ledger:
         return sum(tracker.missing for tracker in self.trackers.values())
 
     @property
+    def pending(self) -> int:
+        """Of the trades accepted, those that wait for missing ones, of all symbols."""
+        return sum(tracker.pending for tracker in self.trackers.values())
+
+    @property
     def duplicates(self) -> int:
         """Trades dropped because they had come before, of all symbols."""
         return sum(tracker.duplicates for tracker in self.trackers.values())
+
+    @property
+    def verdict(self) -> str:
+        """``complete``, ``pending`` (received trades wait) or ``incomplete``."""
+        if not self.missing:
+            return "complete"
+        return "pending" if self.pending else "incomplete"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict, the sums, and every symbol's numbers."""
@@ -59,11 +71,12 @@ class Ledger:
             if one.first_time_us is not None and one.last_time_us is not None
         ]
         return {
-            "verdict": "incomplete" if self.missing else "complete",
+            "verdict": self.verdict,
             "trades": self.trades,
             "gaps": self.gaps,
             "repaired": self.repaired,
             "missing": self.missing,
+            "pending": self.pending,
             "duplicates": self.duplicates,
             "first_trade_us": min((first for first, _ in times), default=None),
             "last_trade_us": max((last for _, last in times), default=None),
@@ -75,6 +88,7 @@ class Ledger:
                     "gaps": tracker.gaps,
                     "repaired": tracker.repaired,
                     "missing": tracker.missing,
+                    "pending": tracker.pending,
                     "missing_ranges": [list(ids) for ids in tracker.missing_ranges],
                     "missing_unnamed": tracker.unnamed,
                     "duplicates": tracker.duplicates,

@@ -1,68 +1,58 @@
-"""Keeping trades in order: later ones wait until a gap before them is repaired."""
+"""Keeping trades in order: later ones wait while a gap before them is filled."""
 
 from __future__ import annotations
 
-import heapq
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from k2cli.trade import TradeBatch
 
 
-class ReorderBuffer:
-    """Trades that wait for a gap before them, by symbol.
+class ReorderBuffer(Protocol):
+    """Holds trades that have come but may not be handed on yet.
 
-    It has no limit of its own: the ``Sequencer`` gives gaps up when it gets too full.
-
-    Attributes:
-        trades: How many wait, of all symbols.
+    Trades are batches of one. A symbol's trades are ordered by how often the exchange
+    had begun to count them anew (``resets``), then by id.
     """
 
-    def __init__(self) -> None:
-        self.trades = 0
-        # By reset and trade id, which together are unique within a symbol, so that
-        # trades are never compared.
-        self._waiting: dict[str, list[tuple[tuple[int, int], TradeBatch]]] = {}
+    @property
+    def trades(self) -> int:
+        """How many wait, of all symbols."""
+
+    @property
+    def persists(self) -> bool:
+        """Whether what waits at the end of a run is there for the next one."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more should wait: a gap is to be given up."""
 
     def __contains__(self, symbol: object) -> bool:
-        return symbol in self._waiting
+        """Whether trades of a symbol wait."""
 
-    def push(self, trade: TradeBatch, resets: int = 0) -> None:
-        """Add a trade.
+    def first(self, symbol: str) -> tuple[int, int] | None:
+        """Return resets and id of the symbol's first trade; ``None`` if none waits."""
 
-        Args:
-            trade: A batch of one.
-            resets: How many times the symbol's ids had started over before this trade.
-        """
-        waiting = self._waiting.setdefault(trade.symbols[0], [])
-        heapq.heappush(waiting, ((resets, int(trade.trade_ids[0])), trade))
-        self.trades += 1
+    def recover(self) -> Iterator[TradeBatch]:
+        """Return what an earlier run has left, in the order in which it came."""
+
+    def push(self, trade: TradeBatch, resets: int) -> None:
+        """Let a trade wait."""
+
+    def push_again(self, trade: TradeBatch, resets: int) -> None:
+        """Let a trade wait that an earlier run has left here and that was just read."""
 
     def pop(
-        self, symbol: str, before_id: int | None, resets: int = 0
-    ) -> TradeBatch | None:
-        """Remove and return the symbol's trade with the lowest id.
+        self, symbol: str, before_id: int | None, resets: int, most: int
+    ) -> list[TradeBatch]:
+        """Take out the symbol's first trades, in order.
 
         Args:
             symbol: The symbol.
-            before_id: The first id missing: return no trade from there on. ``None`` if
-                nothing is missing.
-            resets: How many resets ``before_id`` comes after; trades from before the
-                last one are before it.
+            before_id: Only lower ids, so that nothing is missing before them; any if
+                ``None``.
+            resets: Which count that id is of; trades of an earlier one go before it.
+            most: How many at most.
         """
-        waiting = self._waiting.get(symbol)
-        if not waiting or (
-            before_id is not None and waiting[0][0] >= (resets, before_id)
-        ):
-            return None
-        trade = heapq.heappop(waiting)[1]
-        if not waiting:
-            del self._waiting[symbol]
-        self.trades -= 1
-        return trade
-
-    def fullest(self) -> str | None:
-        """Return the symbol with the most trades waiting, if any wait."""
-        return max(
-            self._waiting, key=lambda each: len(self._waiting[each]), default=None
-        )

@@ -43,6 +43,7 @@ class SequenceTracker:
         gaps: Jumps seen, whether or not their trades came later.
         duplicates: Trades whose id had been seen before.
         open: Ids that are missing and may still come.
+        pending: Of the trades accepted, those that wait for such ids.
         unnamed: Lost ids that are only counted, as there were too many ranges.
         resets: How many times the ids started over, as on test networks every month.
     """
@@ -58,6 +59,7 @@ class SequenceTracker:
         "gaps",
         "last_id",
         "open",
+        "pending",
         "repaired",
         "resets",
         "trades",
@@ -74,6 +76,7 @@ class SequenceTracker:
         self.duplicates = 0
         self.resets = 0
         self.unnamed = 0
+        self.pending = 0
         # Of the trade with the highest id; None while that has not come.
         self._last_time_us: int | None = 0
         # The latest time that accept_contiguous() has seen since then, as text.
@@ -111,21 +114,6 @@ class SequenceTracker:
             self._lost.add(*one)
         self._bound_lost()
         return given_up
-
-    def forget_open(self) -> None:
-        """Count nothing from the first open id on, so that nothing is open."""
-        if self.last_id is None or self.open.first_id is None:
-            return
-        end = self.open.first_id - 1
-        beyond = self._lost.remove(end + 1, self.last_id)
-        missing_beyond = self.open.ids + sum(one.ids for one in beyond)
-        self.trades -= self.last_id - end - missing_beyond
-        self.open = IdRanges()
-        self.last_id = end
-        self._last_time_us = None
-        self._latest_plain_time = ""
-        if not self.trades:
-            self.first_id = self.first_time_us = None
 
     def resume(self, last_id: int, last_time_us: int) -> None:
         """Continue a capture that ended with this trade.
@@ -230,10 +218,8 @@ class SequenceTracker:
         if excess <= 0:
             return
         oldest = list(self._lost)[:excess]
-        # forget_open() has to know what is lost after an open id.
-        if self.open.first_id is None or oldest[-1].last_id < self.open.first_id:
-            removed = self._lost.remove(oldest[0].first_id, oldest[-1].last_id)
-            self.unnamed += sum(one.ids for one in removed)
+        removed = self._lost.remove(oldest[0].first_id, oldest[-1].last_id)
+        self.unnamed += sum(one.ids for one in removed)
 
     def _bound_earlier(self) -> None:
         excess = len(self._earlier) - MOST_LOST_RANGES

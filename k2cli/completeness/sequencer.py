@@ -1,132 +1,122 @@
-"""Each trade once, and in order, from trades as they arrive."""
+"""From trades as they arrive to trades as they are promised: once, and in order."""
 
 from __future__ import annotations
 
 import asyncio
-from math import inf
 from typing import TYPE_CHECKING
 
 from k2cli.completeness.id_ranges import IdRange
-from k2cli.completeness.reorder import ReorderBuffer
 from k2cli.completeness.sequence import Verdict, accept_contiguous
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from k2cli.completeness.ledger import Ledger
+    from k2cli.completeness.reorder import ReorderBuffer
     from k2cli.completeness.sequence import SequenceTracker
     from k2cli.trade import TradeBatch
 
     Deliver = Callable[[TradeBatch], Awaitable[None] | None]
 
-# How many trades, of all symbols, may wait for gaps to be repaired, and how long they
-# wait when no repaired trade comes. Then the gap is given up.
-MOST_WAITING_TRADES = 200_000
-MOST_WAITING_SECONDS = 300.0
-# When a symbol has more open gaps, the first one is given up.
+# More of a symbol at once are not followed: the first one is given up.
 MOST_OPEN_GAPS = 10_000
+# Trades that are handed on in one turn of the event loop when a gap closes.
+_DRAINED_AT_ONCE = 256
 
 
 class Sequencer:
-    """Hands on each trade exactly once.
+    """Hands each trade on exactly once.
 
-    One receiver gets trades at once, repaired ones late. The other gets the trades of a
+    One receiver gets trades at once, a repaired one late. The other gets those of a
     symbol in the order of their ids: while a gap is open, later trades wait.
 
-    If a receiver returns an awaitable, so does the method that called it: whoever
-    brings trades has to await it before bringing more.
+    An awaitable that a method returns holds its caller back until it is awaited.
 
     Args:
         ledger: Follows the sequence of every symbol.
-        at_once: Receives trades as they come; may be absent.
-        in_order: Receives trades in order; may be absent.
-        on_gap: Called with ids that were jumped over; returns whether they will be
+        waiting: Holds what may not be handed on in order yet.
+        at_once: Takes trades as they come, if anybody does.
+        in_order: Takes trades in order, if anybody does.
+        on_gap: Called with ids that were jumped over; says whether they will be
             repaired.
         on_lost: Called with ids that were given up.
+        room: Returns how many more trades are wanted in order: what is not wanted
+            waits on.
     """
 
     def __init__(
         self,
         ledger: Ledger,
+        waiting: ReorderBuffer,
         *,
         at_once: Deliver | None,
         in_order: Deliver | None,
         on_gap: Callable[[str, IdRange], bool],
         on_lost: Callable[[str, IdRange], None],
+        room: Callable[[], int],
     ) -> None:
         self._trackers = ledger.trackers
         self._at_once = at_once
         self._in_order = in_order
         self._on_gap = on_gap
         self._on_lost = on_lost
-        self._waiting = ReorderBuffer()
-        # When a symbol's first gap was opened, and when a repaired trade of any symbol
-        # came last: after an outage of the whole market, a repair can take minutes.
-        self._opened_seconds: dict[str, float] = {}
-        self._repaired_seconds = -inf
-        # Symbols whose waiting trades are being handed to a slow receiver.
+        self._room = room
+        self._waiting = waiting
+        # Symbols with a gap, the one that was opened first in front.
+        self._with_gaps: dict[str, None] = {}
+        # Symbols whose trades are on their way to a slow receiver.
         self._draining: dict[str, asyncio.Future[None]] = {}
 
-    @property
-    def waiting_trades(self) -> int:
-        """How many trades wait for a gap before them."""
-        return self._waiting.trades
-
-    def receive(self, batch: TradeBatch, now_seconds: float) -> Awaitable[None] | None:
+    def receive(self, batch: TradeBatch) -> Awaitable[None] | None:
         """Take trades from the stream or from the history.
 
-        From the history, only trades that are missing are taken: a page also has
-        trades between the missing ones.
+        Of a batch from the history, only trades that are missing are taken: between
+        the ids that were asked for, a page has others.
 
         Args:
             batch: Trades of symbols that are in the ledger.
-            now_seconds: The time now, by a monotonic clock.
         """
         start = 0
         while start < len(batch):
-            start, held_back = self._receive_from(batch, start, now_seconds)
+            start, held_back = self._receive_from(batch, start)
             if held_back is not None:
-                return self._receive_rest(batch, start, now_seconds, held_back)
+                return self._receive_rest(batch, start, held_back)
         return None
 
     async def _receive_rest(
         self,
         batch: TradeBatch,
         start: int,
-        now_seconds: float,
         held_back: Awaitable[None],
     ) -> None:
         await held_back
         while start < len(batch):
-            start, held_back_again = self._receive_from(batch, start, now_seconds)
+            start, held_back_again = self._receive_from(batch, start)
             if held_back_again is not None:
                 await held_back_again
 
     def _receive_from(
-        self, batch: TradeBatch, start: int, now_seconds: float
+        self, batch: TradeBatch, start: int
     ) -> tuple[int, Awaitable[None] | None]:
-        """Take contiguous trades, or else one; return the index of the next one."""
+        """Take as many trades as go the same way; return the index of the next one."""
         if batch.is_plain:
-            stop = len(batch)
+            stop = end = len(batch)
             if self._waiting.trades:
                 rest = range(start, stop)
-                symbols, waiting = batch.symbols, self._waiting
-                stop = next((i for i in rest if symbols[i] in waiting), stop)
+                stop = next((i for i in rest if batch.symbols[i] in self._waiting), end)
             end = accept_contiguous(self._trackers, batch, start, stop)
             if end > start:
                 return end, self._hand_on(batch.part(start, end))
-        return start + 1, self._receive_one(batch, start, now_seconds)
+        return start + 1, self._receive_one(batch, start)
 
     def _hand_on(self, batch: TradeBatch) -> Awaitable[None] | None:
-        """Hand on trades before which nothing is missing."""
+        """Hand on trades that nothing is missing before."""
         held_back = self._at_once(batch) if self._at_once is not None else None
         if self._in_order is not None:
             held_back = both(held_back, self._in_order(batch))
         return held_back
 
-    def _receive_one(
-        self, batch: TradeBatch, index: int, now_seconds: float
-    ) -> Awaitable[None] | None:
+    def _receive_one(self, batch: TradeBatch, index: int) -> Awaitable[None] | None:
         symbol, trade_id = batch.symbols[index], int(batch.trade_ids[index])
         tracker = self._trackers[symbol]
         if batch.is_backfill and trade_id not in tracker.open:
@@ -138,59 +128,63 @@ class Sequencer:
         trade = batch.part(index, index + 1)
         if batch.is_backfill:
             tracker.repaired += 1
-            self._repaired_seconds = now_seconds
         if verdict is Verdict.RESET:
             return both(self._drain(symbol), self._deliver(trade, tracker))
         if verdict is Verdict.GAP and before is not None:
-            self._opened(symbol, IdRange(before + 1, trade_id - 1), now_seconds)
+            self._opened(symbol, IdRange(before + 1, trade_id - 1))
         return self._deliver(trade, tracker)
 
-    def expect(self, symbol: str, newest_id: int, now_seconds: float) -> None:
-        """Open a gap up to this trade, which the exchange has, if it has not come."""
+    def expect(self, symbol: str, newest_id: int) -> None:
+        """Learn that the exchange has newer trades than have come; open that gap."""
         ids = self._trackers[symbol].expect(newest_id)
         if ids is not None:
-            self._opened(symbol, ids, now_seconds)
+            self._opened(symbol, ids)
 
     def give_up(self, symbol: str, ids: IdRange) -> Awaitable[None] | None:
-        """Give ids up, and hand on the trades that waited for them."""
+        """Give ids up, and hand on what waited for them."""
         self._lose(symbol, ids)
         return self._drain(symbol)
 
-    def give_up_stale(self, now_seconds: float) -> None:
-        """Give up gaps for which trades have waited too long."""
-        for symbol, since in list(self._opened_seconds.items()):
-            if not self._trackers[symbol].open:
-                del self._opened_seconds[symbol]
-            elif (
-                now_seconds - max(since, self._repaired_seconds) > MOST_WAITING_SECONDS
-                and symbol in self._waiting
-            ):
-                self._give_up_first_gap(symbol)
+    def recover(self, trade: TradeBatch) -> Awaitable[None] | None:
+        """Take a trade that an earlier run has left waiting, just read from there."""
+        symbol = trade.symbols[0]
+        tracker = self._trackers.get(symbol)
+        if tracker is None:
+            # Of a symbol that this run does not follow: it waits on.
+            self._waiting.push_again(trade, 0)
+            return None
+        before, trade_id = tracker.last_id, int(trade.trade_ids[0])
+        verdict = tracker.observe(trade_id, trade.timestamp_us(0))
+        if verdict in (Verdict.DUPLICATE, Verdict.RESET):
+            return None
+        if verdict is Verdict.GAP and before is not None:
+            self._opened(symbol, IdRange(before + 1, trade_id - 1))
+        if not tracker.open and symbol not in self._waiting:
+            return self._in_order(trade) if self._in_order is not None else None
+        self._waiting.push_again(trade, tracker.resets)
+        tracker.pending += 1
+        return None
 
-    async def finish(self, *, whole: bool) -> None:
-        """Give up all open ids, and hand on all trades that wait.
-
-        Args:
-            whole: Whether the ledger is to have everything received. If not, as when
-                a count was reached, it ends with the last trade in order.
-        """
+    async def finish(self) -> None:
+        """End: what waits is left to the next run, or handed on if there is none."""
+        if self._waiting.persists:
+            await asyncio.gather(*self._draining.values())
+            return
         for symbol, tracker in self._trackers.items():
-            if not tracker.open and symbol not in self._waiting:
-                continue
-            if not whole and self._at_once is None:
-                tracker.forget_open()
-                continue
-            self._lose(symbol, IdRange(0, tracker.last_id or 0))
-            draining = self._drain(symbol)
-            if draining is not None:
-                await draining
+            if symbol in self._waiting:
+                self._lose(symbol, IdRange(0, tracker.last_id or 0))
+                draining = self._drain(symbol)
+                if draining is not None:
+                    await draining
 
-    def _opened(self, symbol: str, ids: IdRange, now_seconds: float) -> None:
-        self._opened_seconds.setdefault(symbol, now_seconds)
+    def _opened(self, symbol: str, ids: IdRange) -> None:
+        self._with_gaps[symbol] = None
         if not self._on_gap(symbol, ids):
             self._lose(symbol, ids)
-        if len(self._trackers[symbol].open) > MOST_OPEN_GAPS:
-            self._give_up_first_gap(symbol)
+        open_gaps = self._trackers[symbol].open
+        if len(open_gaps) > MOST_OPEN_GAPS:
+            # If the receiver is slow, whoever brings the next trade waits for it.
+            self.give_up(symbol, next(iter(open_gaps)))
 
     def _lose(self, symbol: str, ids: IdRange) -> None:
         for lost in self._trackers[symbol].give_up(*ids):
@@ -200,65 +194,70 @@ class Sequencer:
         self, trade: TradeBatch, tracker: SequenceTracker
     ) -> Awaitable[None] | None:
         symbol = trade.symbols[0]
-        if not tracker.open and symbol not in self._waiting:
-            return self._hand_on(trade)
         held_back = self._at_once(trade) if self._at_once is not None else None
         if self._in_order is None:
             return held_back
-        self._waiting.push(trade, tracker.resets)
-        held_back = both(held_back, self._make_room())
+        order = tracker.resets, int(trade.trade_ids[0])
+        first = self._waiting.first(symbol)
+        is_next = not tracker.open or order[1] < (tracker.open.first_id or 0)
+        if is_next and symbol not in self._draining and (not first or order < first):
+            held_back = both(held_back, self._in_order(trade))
+        else:
+            self._waiting.push(trade, tracker.resets)
+            tracker.pending += 1
+            held_back = both(held_back, self._make_room())
         return both(held_back, self._drain(symbol))
 
     def _make_room(self) -> Awaitable[None] | None:
-        """Give gaps up until no more trades wait than allowed."""
-        while self._waiting.trades > MOST_WAITING_TRADES:
-            fullest = self._waiting.fullest()
-            if fullest is None:
-                break
-            if not self._give_up_first_gap(fullest):
-                # The receiver is slow, and no gap is open: all who bring trades wait.
-                return self._drain(fullest)
+        """Give up the gap that was opened first, if no more trades may wait."""
+        if not self._waiting.is_full:
+            return None
+        for symbol in list(self._with_gaps):
+            if self._trackers[symbol].open and symbol in self._waiting:
+                return self.give_up(symbol, next(iter(self._trackers[symbol].open)))
+            del self._with_gaps[symbol]
         return None
 
-    def _give_up_first_gap(self, symbol: str) -> bool:
-        first = next(iter(self._trackers[symbol].open), None)
-        if first is None:
-            return False
-        # If the receiver is slow, whoever brings the symbol's next trade waits for it.
-        self.give_up(symbol, first)
-        return True
-
     def _drain(self, symbol: str) -> Awaitable[None] | None:
-        """Hand on the waiting trades before which nothing is missing any more."""
+        """Hand on what nothing is missing before any more."""
         under_way = self._draining.get(symbol)
         if under_way is not None:
             return asyncio.shield(under_way)
-        held_back = self._drain_until_held_back(symbol)
-        if held_back is None:
+        drained, held_back = self._drain_some(symbol)
+        if held_back is None and drained < _DRAINED_AT_ONCE:
             return None
         task = asyncio.ensure_future(self._drain_slowly(symbol, held_back))
         self._draining[symbol] = task
         return asyncio.shield(task)
 
-    def _drain_until_held_back(self, symbol: str) -> Awaitable[None] | None:
-        if self._in_order is None:
-            return None
-        tracker = self._trackers[symbol]
-        while symbol in self._waiting:
-            trade = self._waiting.pop(symbol, tracker.open.first_id, tracker.resets)
-            if trade is None:
-                return None
-            held_back = self._in_order(trade)
-            if held_back is not None:
-                return held_back
-        return None
+    def _drain_some(self, symbol: str) -> tuple[int, Awaitable[None] | None]:
+        """Hand on the first of the trades that wait; return how many these were."""
+        first, tracker = self._waiting.first(symbol), self._trackers[symbol]
+        before_id = tracker.open.first_id
+        if self._in_order is None or first is None:
+            return 0, None
+        if before_id is not None and first >= (tracker.resets, before_id):
+            return 0, None
+        most = min(_DRAINED_AT_ONCE, self._room())
+        trades = self._waiting.pop(symbol, before_id, tracker.resets, most)
+        tracker.pending -= len(trades)
+        held_back = None
+        for trade in trades:
+            held_back = both(held_back, self._in_order(trade))
+        return len(trades), held_back
 
-    async def _drain_slowly(self, symbol: str, held_back: Awaitable[None]) -> None:
-        waiting: Awaitable[None] | None = held_back
+    async def _drain_slowly(
+        self, symbol: str, held_back: Awaitable[None] | None
+    ) -> None:
+        drained = _DRAINED_AT_ONCE
         try:
-            while waiting is not None:
-                await waiting
-                waiting = self._drain_until_held_back(symbol)
+            while drained:
+                if held_back is not None:
+                    await held_back
+                else:
+                    # Others have their turn between.
+                    await asyncio.sleep(0)
+                drained, held_back = self._drain_some(symbol)
         finally:
             del self._draining[symbol]
 

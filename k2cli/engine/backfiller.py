@@ -19,7 +19,6 @@ from k2cli.errors import (
     ConnectFailed,
     ExchangeRefused,
     MalformedMessage,
-    RestrictedLocation,
     TooManyRequests,
 )
 
@@ -171,21 +170,18 @@ class Backfiller:
         exc: ConnectFailed | ExchangeRefused | MalformedMessage,
     ) -> None:
         """Decide what becomes of a request that had no answer."""
-        if isinstance(exc, RestrictedLocation):
-            log.warning("The history is out of reach", reason=exc.message)
-            for ids in self._still_missing(request):
-                await self._give_up(request.symbol, ids)
-            return
         wait = self._backoff.next_delay_seconds()
-        if isinstance(exc, TooManyRequests | AddressBanned | AccessBlocked):
+        if isinstance(exc, ExchangeRefused) and not isinstance(exc, ApiError):
             usual = wait if isinstance(exc, TooManyRequests) else _BAN_SECONDS
             wait = max(exc.retry_after_seconds or usual, wait)
-        elif isinstance(exc, ApiError):
-            if 400 <= exc.status < 500:
-                # It will hardly like the same question better the next time.
-                await self._answered(request, None)
-                return
-        else:
+        elif isinstance(exc, ApiError) and 400 <= exc.status < 500:
+            # It is about this question: others may be answered.
+            log.warning(
+                "The history refuses", reason=exc.message, symbol=request.symbol
+            )
+            self._plan.refused(request, time.monotonic())
+            return
+        elif not isinstance(exc, ApiError):
             await self._history.close()
         log.warning(
             "Cannot read the history",

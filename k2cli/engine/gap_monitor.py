@@ -13,17 +13,20 @@ from k2cli.completeness.stalls import StallDetector
 from k2cli.engine.backfiller import Backfiller
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from structlog.typing import FilteringBoundLogger
 
     from k2cli.completeness.id_ranges import IdRange
     from k2cli.completeness.ledger import Ledger
+    from k2cli.completeness.reorder import ReorderBuffer
     from k2cli.completeness.sequencer import Deliver
     from k2cli.engine.protocols import TradeHistory
     from k2cli.trade import TradeBatch
 
 _LOOK_EVERY_SECONDS = 1.0
+# Trades that are taken up in one turn of the event loop.
+_RECOVERED_AT_ONCE = 256
 # A trade that the history has and the stream has not is late; after that it is lost.
 LATE_SECONDS = 2.0
 
@@ -64,10 +67,12 @@ class GapMonitor:
     Args:
         history: The exchange's.
         ledger: Follows every symbol.
+        waiting: As for ``Sequencer``.
         at_once: As for ``Sequencer``.
         in_order: As for ``Sequencer``.
         on_lost: Called with ids that were given up.
         replace_connection: Called with a symbol whose stream has stalled, and why.
+        room: As for ``Sequencer``.
         max_backfill: Trades that a gap may have to be filled; 0 for no back-fill.
     """
 
@@ -75,11 +80,13 @@ class GapMonitor:
         self,
         history: TradeHistory,
         ledger: Ledger,
+        waiting: ReorderBuffer,
         *,
         at_once: Deliver | None,
         in_order: Deliver | None,
         on_lost: Callable[[str, IdRange], None],
         replace_connection: Callable[[str, str], None],
+        room: Callable[[], int],
         max_backfill: int,
     ) -> None:
         self._trackers = ledger.trackers
@@ -90,45 +97,45 @@ class GapMonitor:
         self._gap_lines, self._lost_lines = LogThrottle(), LogThrottle()
         self._sequencer = Sequencer(
             ledger,
+            waiting,
             at_once=at_once,
             in_order=in_order,
             on_gap=self._gap_opened,
             on_lost=self._ids_lost,
+            room=room,
         )
         self._backfiller = Backfiller(
             history, ledger, self.receive, self._sequencer.give_up
         )
 
-    @property
-    def waiting_trades(self) -> int:
-        """How many trades wait for a gap before them."""
-        return self._sequencer.waiting_trades
-
     def start(self) -> list[asyncio.Task[None]]:
         """Start to watch and to fill; whoever calls cancels the tasks in the end."""
-        watching = [self._watch_waiting()]
-        if self._max_backfill:
-            watching += [self._watch_stalls(), self._backfiller.run()]
+        if not self._max_backfill:
+            return []
+        watching = (self._watch_stalls(), self._backfiller.run())
         return [asyncio.create_task(work) for work in watching]
+
+    async def recover(self, trades: Iterable[TradeBatch]) -> None:
+        """Take the trades that an earlier run has left waiting, each a batch of one."""
+        for number, trade in enumerate(trades):
+            held_back = self._sequencer.recover(trade)
+            if held_back is not None:
+                await held_back
+            elif number % _RECOVERED_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def receive(self, batch: TradeBatch) -> Awaitable[None] | None:
         """Take trades from the stream or from the history."""
-        return self._sequencer.receive(batch, time.monotonic())
+        return self._sequencer.receive(batch)
 
     async def backfill_for(self, seconds: float) -> None:
         """Give back-fill that is under way so long to come to an end."""
         if self._max_backfill:
             await self._backfiller.until_idle(seconds)
 
-    async def finish(self, *, whole: bool) -> None:
-        """Hand on what waits; see ``Sequencer.finish``."""
-        left = self.waiting_trades
-        await self._sequencer.finish(whole=whole)
-        if left and not whole:
-            log.warning(
-                "Stopped before a gap was filled: the next run continues before it",
-                trades_not_written=left,
-            )
+    async def finish(self) -> None:
+        """End; see ``Sequencer.finish``."""
+        await self._sequencer.finish()
 
     def _gap_opened(self, symbol: str, ids: IdRange) -> bool:
         repairing = ids.ids <= self._max_backfill
@@ -156,11 +163,6 @@ class GapMonitor:
         )
         self._on_lost(symbol, ids)
 
-    async def _watch_waiting(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_EVERY_SECONDS)
-            self._sequencer.give_up_stale(time.monotonic())
-
     async def _watch_stalls(self) -> None:
         detector = StallDetector(time.monotonic())
         while True:
@@ -179,4 +181,4 @@ class GapMonitor:
         if newest <= (tracker.last_id or 0):
             return
         self._replace_connection(symbol, f"{symbol} is silent, but its history goes on")
-        self._sequencer.expect(symbol, newest, time.monotonic())
+        self._sequencer.expect(symbol, newest)

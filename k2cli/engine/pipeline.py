@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from k2cli.completeness.sequencer import both
@@ -93,6 +94,12 @@ class Pipeline:
     def is_full(self) -> bool:
         """Whether as many trades have gone out as were asked for."""
         return self._count is not None and self.passed >= self._count
+
+    def room(self) -> int:
+        """Return how many more trades are wanted in order."""
+        if self._count is None or not self._counts_ordered:
+            return sys.maxsize
+        return max(self._count - self.passed, 0)
 
     def receive(self, batch: TradeBatch) -> Awaitable[None] | None:
         """Take trades from the stream."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from k2cli.completeness.id_ranges import IdRange
     from k2cli.completeness.ledger import Ledger
+    from k2cli.completeness.reorder import ReorderBuffer
     from k2cli.trade import TradeBatch
 
 
@@ -138,6 +139,10 @@ class Sink(Protocol):
     """
 
     on_failure: Callable[[Exception], None]
+
+    @property
+    def journal(self) -> ReorderBuffer | None:
+        """Where trades wait for a gap before them; ``None`` for a temporary file."""
 
     @property
     def in_order(self) -> bool:

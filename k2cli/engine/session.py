@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from k2cli.completeness.id_ranges import IdRange
+    from k2cli.completeness.reorder import ReorderBuffer
     from k2cli.config import BinanceConfig
     from k2cli.engine.protocols import Sink, StreamHealth, SymbolSet, TradeStream, Venue
     from k2cli.trade import TradeV2
@@ -113,6 +114,7 @@ class Session:
         self._sinks = list(sinks)
         for sink in self._sinks:
             sink.on_failure = self.fail
+        self._closing = AsyncExitStack()
         self._max_backfill = max_backfill
         self._pipeline = Pipeline(
             self._sinks,
@@ -231,16 +233,20 @@ class Session:
     ) -> None:
         stream = self._venue.stream(symbols, self._pipeline.receive, self._on_live)
         self._stream = stream
+        waiting = self._reorder_buffer()
         monitor = GapMonitor(
             self._venue.history(symbols),
             self.ledger,
+            waiting,
             at_once=self._pipeline.at_once,
             in_order=self._pipeline.in_order,
             on_lost=self._on_lost,
             replace_connection=stream.replace_connection,
+            room=self._pipeline.room,
             max_backfill=self._max_backfill,
         )
         self._pipeline.begin(monitor.receive, count, self.stop)
+        await monitor.recover(waiting.recover())
         receiving = asyncio.create_task(stream.connect())
         stop_asked = asyncio.create_task(self._stop_asked.wait())
         tasks: list[asyncio.Task[Any]] = [receiving, stop_asked, *monitor.start()]
@@ -265,6 +271,17 @@ class Session:
             await asyncio.gather(*tasks, return_exceptions=True)
         await self._flush_sinks()
 
+    def _reorder_buffer(self) -> ReorderBuffer:
+        """Return where trades wait for a gap before them."""
+        for sink in self._sinks:
+            if sink.in_order and sink.journal is not None:
+                return sink.journal
+        from k2cli.capture.pending import PendingJournal
+
+        journal = PendingJournal(None)
+        self._closing.callback(journal.close)
+        return journal
+
     async def _disconnect(
         self, stream: TradeStream, receiving: asyncio.Task[None]
     ) -> K2Error | None:
@@ -281,8 +298,7 @@ class Session:
     async def _finish(self, monitor: GapMonitor) -> None:
         """Let back-fill come to an end, if that does not take long.
 
-        A capture that is stopped before that ends at its gap, so that the next run
-        fills it: what is behind a hole in a file cannot be put in order any more.
+        What waits for a gap after that is left to the next run.
         """
         counted = self._pipeline.is_full
         nobody_reads = isinstance(self.error, ReaderGone) and len(self._sinks) == 1
@@ -292,7 +308,7 @@ class Session:
                 HURRIED_BACKFILL_SECONDS if self._is_hurried else END_BACKFILL_SECONDS
             )
             self.is_backfilling_at_end = False
-        await monitor.finish(whole=not (counted or self._is_hurried))
+        await monitor.finish()
 
     async def _flush_sinks(self) -> None:
         if self.error is not None:
@@ -304,7 +320,7 @@ class Session:
             self.fail(exc)
 
     async def _close_sinks(self) -> None:
-        async with AsyncExitStack() as closing:
+        async with self._closing as closing:
             for sink in reversed(self._sinks):
                 closing.push_async_callback(sink.close)
 

@@ -75,6 +75,7 @@ class _QueueSink:
     """Holds batches until the caller takes them."""
 
     in_order = False
+    journal = None
     on_failure: Callable[[Exception], None]
 
     def __init__(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from k2cli.completeness.id_ranges import IdRange
 from k2cli.completeness.ledger import Ledger
+from k2cli.completeness.reorder import ReorderBuffer
 from k2cli.engine.protocols import SymbolSet
 from k2cli.trade import Instrument, TradeBatch
 
@@ -156,10 +157,6 @@ class FakeVenue:
         return self.past
 
 
-def _ignore(_: Exception) -> None:
-    pass
-
-
 @dataclass
 class Memory:
     """A sink that remembers what it got."""
@@ -170,9 +167,10 @@ class Memory:
     backfilled: list[int] = field(default_factory=list)
     lost_ids: list[tuple[str, IdRange]] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
+    journal: ReorderBuffer | None = None
     held_back: Awaitable[None] | None = None
     failure: Exception | None = None
-    on_failure: Callable[[Exception], None] = field(default=_ignore)
+    on_failure: Callable[[Exception], None] = lambda _: None
 
     async def open(self, symbols: SymbolSet, ledger: Ledger) -> None:
         self.events.append("open")

@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from k2cli.capture.pending import PendingJournal
 from k2cli.completeness.ledger import Ledger
 from k2cli.engine.session import Session
 from k2cli.errors import (
@@ -62,18 +64,19 @@ async def test_a_gap_is_filled_in_order_for_one_and_at_once_for_another(
 
 
 async def test_what_the_history_lacks_is_named_and_the_rest_goes_on(
-    venue: FakeVenue,
+    venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    venue.past.errors = [RestrictedLocation("not from here")]
+    monkeypatch.setattr("k2cli.completeness.backfill.RETRY_SECONDS", (0.01,))
+    venue.past.ids = {1, 3, 5}
     sink = Memory()
     session = Session(venue=venue, sinks=[sink])
     async with running(venue, session) as (stream, run):
         stream.on_batch(batch_of(1, 5))
         session.stop()
         ledger = await run
-    assert sink.ids == [1, 5]
-    assert sink.lost_ids == [("BTCUSDT", (2, 4))]
-    assert ledger.trackers["BTCUSDT"].missing_ranges == [(2, 4)]
+    assert sink.ids == [1, 3, 5]
+    assert sink.lost_ids == [("BTCUSDT", (2, 2)), ("BTCUSDT", (4, 4))]
+    assert ledger.trackers["BTCUSDT"].missing_ranges == [(2, 2), (4, 4)]
 
 
 async def test_without_backfill_a_gap_is_reported_at_once(venue: FakeVenue) -> None:
@@ -208,10 +211,38 @@ async def test_a_resumed_sink_lets_missed_trades_be_fetched(venue: FakeVenue) ->
     assert sink.ids == [5, 6, 7, 8]
 
 
-async def test_a_hurried_end_leaves_an_open_gap_to_the_next_run(
-    venue: FakeVenue, monkeypatch: pytest.MonkeyPatch
+async def test_an_end_leaves_what_waits_to_the_next_run(
+    venue: FakeVenue, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("k2cli.engine.session.HURRIED_BACKFILL_SECONDS", 0.01)
+    venue.past.wait_seconds = 60.0
+    sink = Memory(journal=PendingJournal(tmp_path / "trades.jsonl"))
+    session = Session(venue=venue, sinks=[sink])
+    async with running(venue, session) as (stream, run):
+        stream.on_batch(batch_of(1, 2, 5, 6))
+        session.stop(hurry=True)
+        ledger = await run
+    assert sink.ids == [1, 2]
+    assert (ledger.missing, ledger.pending, ledger.verdict) == (2, 2, "pending")
+    assert sink.lost_ids == []
+    sink.journal.close()
+
+    next_venue = FakeVenue()
+    next_venue.past.ids = {3, 4}
+    sink = Memory(
+        resume_at={"BTCUSDT": 2}, journal=PendingJournal(tmp_path / "trades.jsonl")
+    )
+    session = Session(venue=next_venue, sinks=[sink])
+    async with running(next_venue, session) as (stream, run):
+        stream.on_batch(batch_of(7))
+        session.stop()
+        ledger = await run
+    assert sink.ids == [3, 4, 5, 6, 7]
+    assert (ledger.missing, ledger.pending, ledger.verdict) == (0, 0, "complete")
+
+
+async def test_what_waits_without_a_journal_is_written_at_the_end(
+    venue: FakeVenue,
+) -> None:
     venue.past.wait_seconds = 60.0
     sink = Memory()
     session = Session(venue=venue, sinks=[sink])
@@ -219,9 +250,36 @@ async def test_a_hurried_end_leaves_an_open_gap_to_the_next_run(
         stream.on_batch(batch_of(1, 2, 5, 6))
         session.stop(hurry=True)
         ledger = await run
-    assert sink.ids == [1, 2]
-    assert ledger.missing == 0
-    assert ledger.trackers["BTCUSDT"].last_id == 2
+    assert sink.ids == [1, 2, 5, 6]
+    assert sink.lost_ids == [("BTCUSDT", (3, 4))]
+    assert (ledger.missing, ledger.pending) == (2, 0)
+
+
+async def test_a_count_leaves_what_waits_beyond_it(
+    venue: FakeVenue, tmp_path: Path
+) -> None:
+    venue.past.ids = {3}
+    sink = Memory(journal=PendingJournal(tmp_path / "trades.jsonl"))
+    session = Session(venue=venue, sinks=[sink])
+    async with running(venue, session, count=4) as (stream, run):
+        stream.on_batch(batch_of(1, 2, 4, 5, 6, 7))
+        ledger = await run
+    assert sink.ids == [1, 2, 3, 4]
+    assert (ledger.trades, ledger.pending) == (7, 3)
+
+
+async def test_a_refusal_proves_nothing(venue: FakeVenue) -> None:
+    venue.past.errors = [
+        RestrictedLocation("not from here"),
+    ]
+    sink = Memory()
+    session = Session(venue=venue, sinks=[sink], max_backfill=10)
+    async with running(venue, session) as (stream, _):
+        stream.on_batch(batch_of(1, 5))
+        while venue.past.errors:
+            await asyncio.sleep(0.01)
+        assert sink.ids == [1]
+        assert sink.lost_ids == []
 
 
 async def test_a_snapshot_is_of_its_moment(venue: FakeVenue) -> None:

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from k2cli.capture.pending import PendingJournal, journal_path
+from k2cli.errors import OutputError
+from k2cli.trade import TradeBatch
+from tests.engine.fakes import batch_of
+
+
+def ids(trades: list[TradeBatch]) -> list[int]:
+    return [int(each) for trade in trades for each in trade.trade_ids]
+
+
+def singles(*trade_ids: int, symbol: str = "BTCUSDT") -> list[TradeBatch]:
+    return [batch_of(each, symbol=symbol) for each in trade_ids]
+
+
+@pytest.fixture(params=["beside a capture", "of this process"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> PendingJournal:
+    beside = request.param == "beside a capture"
+    return PendingJournal(tmp_path / "trades.jsonl" if beside else None)
+
+
+def test_trades_come_out_by_id_and_only_below_the_bound(
+    journal: PendingJournal,
+) -> None:
+    for trade in singles(8, 5, 6, 20):
+        journal.push(trade)
+    assert journal.first("BTCUSDT") == (0, 5)
+    assert ids(journal.pop("BTCUSDT", 7)) == [5, 6]
+    assert ids(journal.pop("BTCUSDT", 7)) == []
+    assert (journal.trades, journal.first("BTCUSDT")) == (2, (0, 8))
+    assert ids(journal.pop("BTCUSDT", None)) == [8, 20]
+    assert (journal.trades, "BTCUSDT" in journal) == (0, False)
+    journal.close()
+
+
+def test_no_more_come_out_than_are_asked_for(journal: PendingJournal) -> None:
+    for trade in singles(1, 2, 3):
+        journal.push(trade)
+    assert ids(journal.pop("BTCUSDT", None, most=2)) == [1, 2]
+    assert journal.first("BTCUSDT") == (0, 3)
+    assert ids(journal.pop("BTCUSDT", None, most=0)) == []
+    journal.close()
+
+
+def test_symbols_wait_apart(journal: PendingJournal) -> None:
+    journal.push(singles(7)[0])
+    journal.push(singles(3, symbol="ETHUSDT")[0])
+    assert ids(journal.pop("BTCUSDT", None)) == [7]
+    assert "ETHUSDT" in journal
+    journal.close()
+
+
+def test_an_earlier_count_goes_first(journal: PendingJournal) -> None:
+    journal.push(singles(3)[0], 1)
+    journal.push(singles(900)[0], 0)
+    assert ids(journal.pop("BTCUSDT", 2, 1)) == [900]
+    assert ids(journal.pop("BTCUSDT", 4, 1)) == [3]
+    journal.close()
+
+
+def test_a_trade_comes_back_as_it_was(journal: PendingJournal) -> None:
+    odd = batch_of(5, is_backfill=True)
+    for trade in (batch_of(4), odd):
+        journal.push(trade)
+    back = journal.pop("BTCUSDT", None)
+    assert [one.trade(0) for one in back] == [batch_of(4).trade(0), odd.trade(0)]
+    assert [one.is_plain for one in back] == [True, False]
+    journal.close()
+
+
+def test_the_next_run_finds_what_waits(tmp_path: Path) -> None:
+    capture = tmp_path / "trades.jsonl"
+    first = PendingJournal(capture)
+    for trade in singles(5, 6, 9):
+        first.push(trade)
+    assert ids(first.pop("BTCUSDT", 6)) == [5]
+    first.close()
+    second = PendingJournal(capture)
+    again = []
+    for trade in second.recover():
+        again.append(trade)
+        second.push_again(trade)
+    # What had left it is there once more: the capture knows what it has.
+    assert ids(again) == [5, 6, 9]
+    second.push(singles(10)[0])
+    assert ids(second.pop("BTCUSDT", None)) == [5, 6, 9, 10]
+    second.close()
+    assert not journal_path(capture).exists()
+
+
+def test_every_cut_loses_at_most_the_last_line(tmp_path: Path) -> None:
+    capture = tmp_path / "trades.jsonl"
+    whole = PendingJournal(capture)
+    for trade in singles(1, 2):
+        whole.push(trade)
+    whole.close()
+    text = journal_path(capture).read_bytes()
+    line_bytes = text.index(b"\n") + 1
+    for cut in range(0, len(text) + 1, 7):
+        journal_path(capture).write_bytes(text[:cut])
+        journal = PendingJournal(capture)
+        found = []
+        for trade in journal.recover():
+            found.append(trade)
+            journal.push_again(trade)
+        assert ids(found) == [1, 2][: cut // line_bytes]
+        journal.push(singles(3)[0])
+        journal.close()
+        lines = journal_path(capture).read_bytes().splitlines()
+        assert len(lines) == cut // line_bytes + 1
+
+
+def test_space_is_taken_back_only_when_all_is_safe(tmp_path: Path) -> None:
+    journal = PendingJournal(tmp_path / "trades.jsonl")
+    journal.push(singles(1)[0])
+    journal.pop("BTCUSDT", None)
+    pushes = journal.pushes
+    journal.push(singles(2)[0])
+    journal.pop("BTCUSDT", None)
+    journal.trim(pushes)
+    assert journal.size_bytes > 0
+    journal.trim(journal.pushes)
+    assert journal.size_bytes == 0
+    journal.push(singles(3)[0])
+    assert ids(journal.pop("BTCUSDT", None)) == [3]
+    journal.close()
+
+
+def test_it_is_full_by_what_waits(tmp_path: Path) -> None:
+    journal = PendingJournal(tmp_path / "trades.jsonl", max_bytes=700)
+    journal.push(singles(1)[0])
+    assert not journal.is_full
+    journal.push(singles(2)[0])
+    assert journal.is_full
+    journal.pop("BTCUSDT", 2)
+    assert not journal.is_full
+    journal.close()
+
+
+def test_a_link_is_refused(tmp_path: Path) -> None:
+    capture = tmp_path / "trades.jsonl"
+    (tmp_path / "other").write_text("")
+    journal_path(capture).symlink_to(tmp_path / "other")
+    with pytest.raises(OutputError, match="regular"):
+        PendingJournal(capture)
+
+
+def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
+    capture = tmp_path / "trades.jsonl"
+    journal_path(capture).write_bytes(b'{"a":1}\n')
+    with pytest.raises(OutputError, match="damaged"):
+        list(PendingJournal(capture).recover())
