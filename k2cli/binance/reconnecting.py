@@ -287,7 +287,7 @@ class ReconnectingConnection:
 
     async def _attempt(self) -> StreamConnection | None:
         """Make one attempt to connect; ``None`` if closed meanwhile."""
-        self._opening = asyncio.ensure_future(
+        self._opening = opening = asyncio.ensure_future(
             open_websocket(
                 self._url,
                 StreamConnection,
@@ -297,8 +297,11 @@ class ReconnectingConnection:
             )
         )
         try:
-            return await self._opening
+            return await opening
         except asyncio.CancelledError:
+            # It may have succeeded just as this task was cancelled.
+            if opening.done() and not opening.cancelled() and not opening.exception():
+                opening.result().transport.abort()
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise

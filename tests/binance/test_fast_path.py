@@ -166,13 +166,13 @@ async def by_k2(chunks: list[bytes], *, fast: bool = True) -> tuple[Messages, in
         "ws://h/stream",
         on_burst=take,
     )
-    client.reception._assets = dict(PAIRS)
+    client.decoder._assets = dict(PAIRS)
 
     def on_frame(message: bytes, received_us: int, leg: Leg) -> Any:
-        before = len(messages), client.reception.malformed_messages
-        kind = client.reception.frame(message, received_us, leg)
+        before = len(messages), client.decoder.malformed_messages
+        kind = client.decoder.frame(message, received_us, leg)
         if len(messages) == before[0]:
-            bad = client.reception.malformed_messages > before[1]
+            bad = client.decoder.malformed_messages > before[1]
             messages.append("malformed" if bad else "other")
         return kind
 
@@ -186,9 +186,9 @@ async def by_k2(chunks: list[bytes], *, fast: bool = True) -> tuple[Messages, in
     connection.data_received(response + chunks[0])
     leg = Leg(
         connection,
-        client.reception.text if fast else lambda text, position, *_: (position, None),
+        client.decoder.text if fast else lambda text, position, *_: (position, None),
         on_frame,
-        ping_seconds=60,
+        ping_interval=60,
         waits=False,
     )
     for chunk in chunks[1:]:

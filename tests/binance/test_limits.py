@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from k2cli.binance.budget import SHARE, WeightBudget
+from k2cli.binance.limits import SHARE, WeightBudget
 
 MINUTE = 60 * 1000.0
 

@@ -7,8 +7,7 @@ import orjson
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from k2cli.binance.catalog import Catalog, SymbolInfo
-from k2cli.binance.catalog_cache import CatalogCache
+from k2cli.binance.catalog import Catalog, CatalogCache, SymbolInfo
 from k2cli.binance.lookup import CatalogSource
 from k2cli.errors import (
     AccessBlocked,
