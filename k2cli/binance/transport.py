@@ -92,7 +92,7 @@ class StreamConnection(asyncio.Protocol):
         self._receiver: Receiver | None = None
         self._is_paused = True
         self._is_closing = False
-        # Frames after an error or a close do not count.
+        # Frames after an error or a close do not count: the protocol discards them.
         self._is_void = False
         self._unread = b""
         self._received_us = 0
@@ -224,6 +224,7 @@ class StreamConnection(asyncio.Protocol):
         position = 0
         while position < len(data) and not self._is_paused:
             if self._is_void:
+                self._receive_frame(data[position:], receiver)
                 position = len(data)
                 break
             if self._fragments is None:
@@ -235,7 +236,8 @@ class StreamConnection(asyncio.Protocol):
             header = data[position : position + 2]
             refused = end - start > MAX_FRAME_BYTES or _is_refused(header)
             if refused:
-                # The protocol ends the connection as soon as it sees the header.
+                # The protocol ends the connection at this frame, or at its header.
+                self._is_void = True
                 end = len(data)
             if end > len(data):
                 break
@@ -268,7 +270,8 @@ class StreamConnection(asyncio.Protocol):
                 if frame.fin:
                     message, self._fragments = b"".join(self._fragments), None
                     receiver.message_received(message, self._received_us)
-        self._is_void = bool(protocol.parser_exc or protocol.close_rcvd)
+        if protocol.parser_exc or protocol.close_rcvd:
+            self._is_void = True
         self._send()
         if protocol.close_expected():
             self._abort_later()

@@ -124,7 +124,11 @@ async def test_the_states_of_a_connection_are_told(
 ) -> None:
     async with connected(client_of(exchange, inbox)):
         await inbox.reached(ConnectionState.LIVE)
-    assert inbox.states == [ConnectionState.CONNECTING, ConnectionState.LIVE, ConnectionState.CLOSED]
+    assert inbox.states == [
+        ConnectionState.CONNECTING,
+        ConnectionState.LIVE,
+        ConnectionState.CLOSED,
+    ]
 
 
 async def test_more_symbols_than_a_connection_takes_are_spread(

@@ -488,7 +488,11 @@ def test_a_page_of_the_history_is_a_batch_in_order() -> None:
     batch = batch_from_history(entries, BTCUSDT, 5)
     assert batch is not None
     assert batch.trade_ids == ["10", "11", "12"]
-    assert (batch.is_backfill, batch.is_plain, batch.exchange) == (True, False, "BINANCE")
+    assert (batch.is_backfill, batch.is_plain, batch.exchange) == (
+        True,
+        False,
+        "BINANCE",
+    )
     assert len(set(batch.message_ids)) == 3
 
 
@@ -519,4 +523,6 @@ def test_a_message_that_is_a_trade_is_a_batch_of_one() -> None:
     assert isinstance(batch, TradeBatch)
     (trade,) = batch.trades()
     plain = convert_binance_trade_to_v2(FRAME, ingestion_timestamp=7, exchange="SIM")
-    assert record_of(trade) | {"message_id": ""} == record_of(plain) | {"message_id": ""}
+    assert record_of(trade) | {"message_id": ""} == record_of(plain) | {
+        "message_id": ""
+    }

@@ -28,9 +28,9 @@ from websockets.exceptions import (
 from websockets.http11 import Response
 
 from k2cli.binance.handshake import (
+    exchange_name,
     explain,
     explain_status,
-    exchange_name,
     open_websocket,
 )
 from k2cli.errors import (

@@ -11,9 +11,6 @@ from k2cli.errors import AttemptsExhausted, RestrictedLocation
 from k2cli.simulator import SimulatedExchange
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from k2cli.trade import TradeV2
     from tests.binance.conftest import MakeTrades
 
 
