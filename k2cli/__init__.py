@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from k2cli.binance.catalog import Catalog, SymbolInfo
     from k2cli.binance.client import BinanceWebSocketClient
-    from k2cli.binance.convert import convert_binance_trade_to_v2
-    from k2cli.binance.line_status import LineState, LineStatus
+    from k2cli.binance.decoder import convert_binance_trade_to_v2
+    from k2cli.binance.status import ConnectionState, ConnectionStatus
     from k2cli.binance.symbols import parse_binance_symbol
     from k2cli.config import BinanceConfig
     from k2cli.errors import (
@@ -54,8 +54,8 @@ _HOMES = {
     "ExchangeUnreachable": "errors",
     "ExitStatus": "errors",
     "K2Error": "errors",
-    "LineState": "binance.line_status",
-    "LineStatus": "binance.line_status",
+    "ConnectionState": "binance.status",
+    "ConnectionStatus": "binance.status",
     "MalformedMessage": "errors",
     "OutputError": "errors",
     "RestrictedLocation": "errors",
@@ -64,7 +64,7 @@ _HOMES = {
     "TooManyRequests": "errors",
     "TradeV2": "trade",
     "UnknownSymbol": "errors",
-    "convert_binance_trade_to_v2": "binance.convert",
+    "convert_binance_trade_to_v2": "binance.decoder",
     "parse_binance_symbol": "binance.symbols",
 }
 
@@ -77,12 +77,12 @@ __all__ = [
     "BinanceWebSocketClient",
     "Catalog",
     "ConnectFailed",
+    "ConnectionState",
+    "ConnectionStatus",
     "ExchangeRefused",
     "ExchangeUnreachable",
     "ExitStatus",
     "K2Error",
-    "LineState",
-    "LineStatus",
     "MalformedMessage",
     "OutputError",
     "RestrictedLocation",
