@@ -13,6 +13,7 @@ from k2cli.binance.message_ids import MessageIds
 from k2cli.binance.symbols import parse_binance_symbol
 from k2cli.binance.transport import now_us
 from k2cli.binance.wire import (
+    BINANCE,
     SERVER_SHUTDOWN,
     TRADE,
     HistoricalTrade,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from k2cli.binance.catalog import Catalog
-
-BINANCE = "BINANCE"
 
 # How many malformed messages are named in the log before it gets terse.
 _MOST_NAMED = 20

@@ -11,9 +11,9 @@ import structlog
 
 from k2cli.binance.api import ILLEGAL_CHARACTERS, INVALID_SYMBOL, BinanceApiClient
 from k2cli.binance.catalog import FRESH_SECONDS, TRADING, Catalog
-from k2cli.binance.handshake import SIMULATED
 from k2cli.binance.rest import get_exchange_info
 from k2cli.binance.symbols import parse_binance_symbol
+from k2cli.binance.wire import SIMULATED
 from k2cli.errors import (
     AccessBlocked,
     ApiError,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from k2cli.binance.connection import Connection
-from k2cli.binance.handshake import SIMULATED, open_websocket
+from k2cli.binance.handshake import open_websocket
 from k2cli.binance.status import ConnectionState, ConnectionStatus
 from k2cli.binance.transport import MAX_FRAME_BYTES, StreamConnection
+from k2cli.binance.wire import SIMULATED
 from k2cli.errors import (
     TRY_AGAIN,
     AccessBlocked,
@@ -343,7 +344,7 @@ class ReconnectingConnection:
         await self._pause(delay)
 
     def _never_began(self) -> bool:
-        """Tell whether the first connection has been tried for long enough."""
+        """Return whether the first connection has been tried for long enough."""
         return (
             not self._was_live
             and self._max_first_seconds is not None
@@ -372,7 +373,7 @@ def _attempts(count: int) -> str:
 
 
 def _is_hopeless(exc: ExchangeUnreachable | ExchangeRefused) -> bool:
-    """Tell whether a first attempt that failed so will not succeed in seconds."""
+    """Return whether a first attempt that failed so will not succeed in seconds."""
     if isinstance(exc, ConnectFailed):
         return exc.permanent
     return isinstance(exc, RestrictedLocation | AccessBlocked | AddressBanned)

@@ -92,6 +92,8 @@ class StreamConnection(asyncio.Protocol):
         self._receiver: Receiver | None = None
         self._is_paused = True
         self._is_closing = False
+        self._is_lost = False
+        self._has_ended = False
         # Frames after an error or a close do not count: the protocol discards them.
         self._is_void = False
         self._unread = b""
@@ -176,7 +178,7 @@ class StreamConnection(asyncio.Protocol):
         """Take what was read."""
         self._received_us = now_us()
         self.activity += 1
-        if not self._handshake_done.done():
+        if self.response is None:
             data = self._receive_response(data)
         self._unread = self._unread + data if self._unread else data
         if not self._is_paused:
@@ -188,6 +190,7 @@ class StreamConnection(asyncio.Protocol):
         """Note the end of the connection."""
         if self._aborting is not None:
             self._aborting.cancel()
+        self._is_lost = True
         if not self._lost.done():
             self._lost.set_result(None)
         if not self._handshake_done.done():
@@ -218,7 +221,7 @@ class StreamConnection(asyncio.Protocol):
     def _deliver(self) -> None:
         """Hand on the whole frames that were read."""
         receiver, data = self._receiver, self._unread
-        if receiver is None or self.protocol.state is State.CLOSED:
+        if receiver is None or self._has_ended:
             return
         text = data.decode("latin-1")
         position = 0
@@ -254,7 +257,8 @@ class StreamConnection(asyncio.Protocol):
         self._unread = data[position:]
         if self._is_paused:
             return
-        if self._lost.done():
+        if self._is_lost:
+            self._has_ended = True
             self.protocol.receive_eof()
             receiver.connection_ended()
         else:
@@ -278,7 +282,7 @@ class StreamConnection(asyncio.Protocol):
 
     def _send(self) -> None:
         """Write what the protocol has to send."""
-        if self._lost.done():
+        if self._is_lost:
             return
         for data in self.protocol.data_to_send():
             # A failed handshake half-closes the connection: connect() aborts it.
@@ -292,7 +296,7 @@ class StreamConnection(asyncio.Protocol):
         if (
             self._aborting is None
             and self._close_timeout is not None
-            and not self._lost.done()
+            and not self._is_lost
         ):
             self._aborting = self._loop.call_later(
                 self._close_timeout, self.transport.abort
@@ -300,7 +304,7 @@ class StreamConnection(asyncio.Protocol):
 
 
 def _is_refused(header: bytes) -> bool:
-    """Tell whether a frame's header is against the protocol, so far as it is there."""
+    """Return whether a header, as far as it is there, is against the protocol."""
     return (
         header[0] & _RESERVED > 0
         or header[0] & 0x0F not in _OPCODES
