@@ -203,8 +203,7 @@ class ReconnectingConnection:
     async def _replace(self, connection: Connection) -> Connection | None:
         """Open a successor, which takes over when it delivers."""
         # What this connection hands on from here on, the successor will repeat.
-        for symbol in self.symbols:
-            self._handed_on.pop(symbol, None)
+        self._handed_on.clear()
         connection.has_successor = True
         try:
             successor = await self._connect(waits=True)
@@ -238,8 +237,7 @@ class ReconnectingConnection:
         self._open.remove(connection)
         await connection.ended
         if successor is not None:
-            handed_on = ((s, self._handed_on.get(s)) for s in self.symbols)
-            successor.take_over({s: last for s, last in handed_on if last is not None})
+            successor.take_over(dict(self._handed_on))
         return successor
 
     async def _connect(self, *, waits: bool) -> Connection | None:

@@ -28,7 +28,7 @@ class Recorder(Wire):
         super().__init__()
         self.reads = True
         self.written: list[bytes] = []
-        self.is_aborted = False
+        self.aborted = asyncio.Event()
         self.unsent = 0
 
     def pause_reading(self) -> None:
@@ -45,7 +45,7 @@ class Recorder(Wire):
         return self.unsent
 
     def abort(self) -> None:
-        self.is_aborted = True
+        self.aborted.set()
 
     def opcodes(self) -> list[int]:
         """Return the opcodes of the frames written after the request."""
@@ -202,8 +202,7 @@ async def test_a_frame_that_is_too_long_ends_the_connection_at_its_header() -> N
     connection.data_received(frames_of("b"))
     assert receiver.messages == [b"a"]
     # A server that does not end it is not waited for.
-    await asyncio.sleep(0.02)
-    assert transport.is_aborted
+    await transport.aborted.wait()
 
 
 @pytest.mark.parametrize("header", [b"\xc1", b"\x83", b"\x81\x85"])
@@ -232,7 +231,7 @@ async def test_a_server_that_pings_and_does_not_read_loses_the_connection() -> N
     connection, transport, _ = await connected()
     ping = frame(b"x" * 125, 0x89)
     sent = 0
-    while not transport.is_aborted:
+    while not transport.aborted.is_set():
         connection.data_received(ping)
         sent += len(ping)
         assert sent < 2 * MAX_UNSENT_BYTES
@@ -254,7 +253,7 @@ async def test_closing_reads_on_while_paused_and_keeps_what_comes() -> None:
     assert (receiver.messages, receiver.ends) == ([b"a"], 0)
     await resumed(connection)
     assert (receiver.messages, receiver.ends) == ([b"a", b"b", b"c", b"d"], 1)
-    assert not transport.is_aborted
+    assert not transport.aborted.is_set()
 
 
 async def test_what_is_kept_while_closing_is_bounded() -> None:
@@ -277,8 +276,7 @@ async def test_what_is_kept_while_closing_is_bounded() -> None:
 async def test_a_server_that_does_not_end_a_connection_is_not_waited_for() -> None:
     connection, transport, _ = await connected()
     closing = asyncio.create_task(connection.close())
-    await asyncio.sleep(0.02)
-    assert transport.is_aborted
+    await transport.aborted.wait()
     connection.connection_lost(None)
     await closing
     await connection.close()
