@@ -239,7 +239,7 @@ async def test_a_server_that_pings_and_does_not_read_loses_the_connection() -> N
 
 
 async def test_closing_reads_on_while_paused_and_keeps_what_comes() -> None:
-    connection, transport, receiver = await connected(1)
+    connection, transport, receiver = await connected(1, 2)
     connection.data_received(frames_of("a", "b"))
     assert not transport.reads
     closing = asyncio.create_task(connection.close())
@@ -247,10 +247,13 @@ async def test_closing_reads_on_while_paused_and_keeps_what_comes() -> None:
     assert transport.opcodes() == [Opcode.CLOSE]
     assert transport.reads
     connection.data_received(frames_of("c"))
+    await resumed(connection)
+    assert receiver.messages == [b"a", b"b"]
+    assert transport.reads  # paused again
     connection.data_received(frames_of("d") + frame(b"\x03\xe8", 0x88))
     connection.connection_lost(None)
     await closing
-    assert (receiver.messages, receiver.ends) == ([b"a"], 0)
+    assert (receiver.messages, receiver.ends) == ([b"a", b"b"], 0)
     await resumed(connection)
     assert (receiver.messages, receiver.ends) == ([b"a", b"b", b"c", b"d"], 1)
     assert not transport.aborted.is_set()
