@@ -14,11 +14,11 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from k2cli.binance.decoder import batch_from_history
-from k2cli.binance.handshake import BINANCE, exchange_name, open_websocket
+from k2cli.binance.handshake import exchange_name, open_websocket
 from k2cli.binance.limits import WeightBudget
 from k2cli.binance.streams import api_url
 from k2cli.binance.transport import now_us
-from k2cli.binance.wire import ApiReply, ErrorDetails, Lenient, Ticker, excerpt
+from k2cli.binance.wire import BINANCE, ApiReply, ErrorDetails, Lenient, Ticker, excerpt
 from k2cli.errors import (
     TRY_AGAIN,
     AddressBanned,

@@ -51,8 +51,8 @@ STREAM_URL = "wss://stream.binance.com:9443/stream"
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 # Half an hour before the exchange's own end, less jitter.
 MAX_AGE_SECONDS = 23.5 * 3600
-# Batches kept for an iterating caller; when there are more, connections wait.
-_QUEUED_BATCHES = 16
+# Trades kept for an iterating caller; when there are more, connections wait.
+_QUEUED_TRADES = 1000
 # How many symbols are named in the log before it gets terse.
 _MOST_NAMED = 20
 
@@ -222,17 +222,20 @@ class BinanceWebSocketClient:
         if self._on_batch is not None:
             raise RuntimeError("iterate, or give on_message or on_batch: not both")
         batches: deque[TradeBatch] = deque()
+        queued = 0
         arrived, taken = asyncio.Event(), asyncio.Event()
 
         async def wait_for_room() -> None:
-            while len(batches) >= _QUEUED_BATCHES:
+            while queued >= _QUEUED_TRADES:
                 taken.clear()
                 await taken.wait()
 
         def keep(batch: TradeBatch) -> Awaitable[None] | None:
+            nonlocal queued
             batches.append(batch)
+            queued += len(batch)
             arrived.set()
-            return None if len(batches) < _QUEUED_BATCHES else wait_for_room()
+            return None if queued < _QUEUED_TRADES else wait_for_room()
 
         self._on_batch = keep
         receiving = asyncio.create_task(self.connect())
@@ -241,6 +244,7 @@ class BinanceWebSocketClient:
             while batches or not receiving.done():
                 while batches:
                     batch = batches.popleft()
+                    queued -= len(batch)
                     taken.set()
                     for trade in batch.trades():
                         yield trade

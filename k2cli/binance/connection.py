@@ -45,9 +45,9 @@ class Connection:
         exchange: What records name as their exchange.
         delivered: Set when the first data has come.
         proved: Whether trades have come.
-        replacing: Gives a reason to replace the connection, once there is one.
+        replacing: Why to replace the connection, once there is a reason.
         silent: Whether it has stopped to answer.
-        ended: Gives why the connection ended; raises what ``on_batch`` raised.
+        ended: Why the connection ended; raises what ``on_batch`` raised.
         has_successor: Whether another connection is about to take over.
         skip_to: Last ids handed on by the connection before, by symbol: not to be
             repeated.

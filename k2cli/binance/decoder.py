@@ -13,6 +13,7 @@ from k2cli.binance.message_ids import MessageIds
 from k2cli.binance.symbols import parse_binance_symbol
 from k2cli.binance.transport import now_us
 from k2cli.binance.wire import (
+    BINANCE,
     SERVER_SHUTDOWN,
     TRADE,
     HistoricalTrade,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from k2cli.binance.catalog import Catalog
-
-BINANCE = "BINANCE"
 
 # How many malformed messages are named in the log before it gets terse.
 _MOST_NAMED = 20
@@ -88,18 +87,19 @@ class MessageDecoder:
         columns, end = cut_plain_trades(text, position, self._plain_symbols)
         if columns is None:
             return None, position
+        event_times, symbols, ids, prices, quantities, times, makers, bests = columns
         batch = TradeBatch(
             instruments=instruments,
             received_us=received_us,
-            symbols=columns.symbols,
-            trade_ids=columns.trade_ids,
-            prices=columns.prices,
-            quantities=columns.quantities,
-            trade_times=columns.trade_times,
-            event_times=columns.event_times,
-            buyer_is_maker=columns.buyer_is_maker,
-            best_match=columns.best_match,
-            message_ids=_message_ids.take(len(columns.symbols)),
+            symbols=symbols,
+            trade_ids=ids,
+            prices=prices,
+            quantities=quantities,
+            trade_times=times,
+            event_times=event_times,
+            buyer_is_maker=makers,
+            best_match=bests,
+            message_ids=_message_ids.take(len(symbols)),
             is_plain=True,
         )
         return batch, end

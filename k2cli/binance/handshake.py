@@ -21,6 +21,7 @@ from websockets.exceptions import (
     WebSocketException,
 )
 
+from k2cli.binance.wire import BINANCE, SIMULATED
 from k2cli.errors import (
     TRY_AGAIN,
     AccessBlocked,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 # Says on every handshake whether a market is made up. Only k2's own exchange sends it.
 EXCHANGE_HEADER = "X-K2-Exchange"
-SIMULATED = "SIM"
-BINANCE = "BINANCE"
 
 # HTTP statuses that are about who asks, not about what is asked.
 REFUSALS = frozenset({403, 418, 429, 451})

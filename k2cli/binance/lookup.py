@@ -11,9 +11,9 @@ import structlog
 
 from k2cli.binance.api import ILLEGAL_CHARACTERS, INVALID_SYMBOL, BinanceApiClient
 from k2cli.binance.catalog import FRESH_SECONDS, TRADING, Catalog
-from k2cli.binance.handshake import SIMULATED
 from k2cli.binance.rest import get_exchange_info
 from k2cli.binance.symbols import parse_binance_symbol
+from k2cli.binance.wire import SIMULATED
 from k2cli.errors import (
     AccessBlocked,
     ApiError,
@@ -164,11 +164,7 @@ class CatalogSource:
         try:
             async with (
                 asyncio.timeout(_ACTIVITY_SECONDS),
-                BinanceApiClient(
-                    self._api_url,
-                    open_timeout_seconds=self._open_timeout_seconds,
-                    proxy=self._proxy,
-                ) as api,
+                self._api() as api,
             ):
                 return await api.trade_counts()
         except (K2Error, TimeoutError) as exc:
@@ -190,11 +186,7 @@ class CatalogSource:
     async def _fetch(self, symbols: Sequence[str] = ()) -> Catalog:
         is_simulated = False
         try:
-            async with BinanceApiClient(
-                self._api_url,
-                open_timeout_seconds=self._open_timeout_seconds,
-                proxy=self._proxy,
-            ) as api:
+            async with self._api() as api:
                 is_simulated = api.exchange == SIMULATED
                 reply: dict[str, Any] = await api.exchange_info(symbols)
         except (RestrictedLocation, AccessBlocked):
@@ -207,6 +199,13 @@ class CatalogSource:
         if catalog.whole and self._cache is not None and not is_simulated:
             self._cache.save(self._api_url, catalog)
         return catalog
+
+    def _api(self) -> BinanceApiClient:
+        return BinanceApiClient(
+            self._api_url,
+            open_timeout_seconds=self._open_timeout_seconds,
+            proxy=self._proxy,
+        )
 
     def _kept(self) -> Catalog | None:
         return self._cache.load(self._api_url) if self._cache is not None else None

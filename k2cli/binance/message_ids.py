@@ -39,7 +39,7 @@ class MessageIds:
 
     def _block(self) -> list[str]:
         digits = self._random_bytes(16 * _AT_ONCE).hex().encode()
-        block = bytearray(b"-") * (_CHARACTERS * _AT_ONCE)
+        block = bytearray(b"-" * _CHARACTERS + b"\n") * _AT_ONCE
         places = (p for p in range(_CHARACTERS) if p not in _DASHES)
         for digit, place in enumerate(places):
             column = digits[digit::32]
@@ -48,9 +48,5 @@ class MessageIds:
                 column = b"4" * _AT_ONCE
             elif digit == 16:
                 column = column.translate(_VARIANT)
-            block[place::_CHARACTERS] = column
-        text = block.decode()
-        return [
-            text[start : start + _CHARACTERS]
-            for start in range(0, len(text), _CHARACTERS)
-        ]
+            block[place :: _CHARACTERS + 1] = column
+        return block.decode().split()

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from k2cli.binance.connection import Connection
-from k2cli.binance.handshake import SIMULATED, open_websocket
+from k2cli.binance.handshake import open_websocket
 from k2cli.binance.status import ConnectionState, ConnectionStatus
 from k2cli.binance.transport import MAX_FRAME_BYTES, StreamConnection
+from k2cli.binance.wire import SIMULATED
 from k2cli.errors import (
     TRY_AGAIN,
     AccessBlocked,
@@ -202,8 +203,7 @@ class ReconnectingConnection:
     async def _replace(self, connection: Connection) -> Connection | None:
         """Open a successor, which takes over when it delivers."""
         # What this connection hands on from here on, the successor will repeat.
-        for symbol in self.symbols:
-            self._handed_on.pop(symbol, None)
+        self._handed_on.clear()
         connection.has_successor = True
         try:
             successor = await self._connect(waits=True)
@@ -237,8 +237,7 @@ class ReconnectingConnection:
         self._open.remove(connection)
         await connection.ended
         if successor is not None:
-            handed_on = ((s, self._handed_on.get(s)) for s in self.symbols)
-            successor.take_over({s: last for s, last in handed_on if last is not None})
+            successor.take_over(dict(self._handed_on))
         return successor
 
     async def _connect(self, *, waits: bool) -> Connection | None:
@@ -287,7 +286,7 @@ class ReconnectingConnection:
 
     async def _attempt(self) -> StreamConnection | None:
         """Make one attempt to connect; ``None`` if closed meanwhile."""
-        self._opening = asyncio.ensure_future(
+        self._opening = opening = asyncio.ensure_future(
             open_websocket(
                 self._url,
                 StreamConnection,
@@ -297,8 +296,11 @@ class ReconnectingConnection:
             )
         )
         try:
-            return await self._opening
+            return await opening
         except asyncio.CancelledError:
+            # It may have succeeded just as this task was cancelled.
+            if opening.done() and not opening.cancelled() and not opening.exception():
+                opening.result().transport.abort()
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
@@ -340,7 +342,7 @@ class ReconnectingConnection:
         await self._pause(delay)
 
     def _never_began(self) -> bool:
-        """Tell whether the first connection has been tried for long enough."""
+        """Return whether the first connection has been tried for long enough."""
         return (
             not self._was_live
             and self._max_first_seconds is not None
@@ -369,7 +371,7 @@ def _attempts(count: int) -> str:
 
 
 def _is_hopeless(exc: ExchangeUnreachable | ExchangeRefused) -> bool:
-    """Tell whether a first attempt that failed so will not succeed in seconds."""
+    """Return whether a first attempt that failed so will not succeed in seconds."""
     if isinstance(exc, ConnectFailed):
         return exc.permanent
     return isinstance(exc, RestrictedLocation | AccessBlocked | AddressBanned)

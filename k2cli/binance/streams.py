@@ -116,7 +116,7 @@ class _Group:
         self._size = 0
 
     def takes(self, size: int, room: int) -> bool:
-        """Tell whether one more name fits; a first one always does."""
+        """Return whether one more name fits; a first one always does."""
         return not self.symbols or (
             len(self.symbols) < STREAMS_PER_CONNECTION and self._size + size <= room
         )

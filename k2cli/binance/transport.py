@@ -92,7 +92,9 @@ class StreamConnection(asyncio.Protocol):
         self._receiver: Receiver | None = None
         self._is_paused = True
         self._is_closing = False
-        # Frames after an error or a close do not count.
+        self._is_lost = False
+        self._has_ended = False
+        # Frames after an error or a close do not count: the protocol discards them.
         self._is_void = False
         self._unread = b""
         self._received_us = 0
@@ -176,7 +178,7 @@ class StreamConnection(asyncio.Protocol):
         """Take what was read."""
         self._received_us = now_us()
         self.activity += 1
-        if not self._handshake_done.done():
+        if self.response is None:
             data = self._receive_response(data)
         self._unread = self._unread + data if self._unread else data
         if not self._is_paused:
@@ -188,6 +190,7 @@ class StreamConnection(asyncio.Protocol):
         """Note the end of the connection."""
         if self._aborting is not None:
             self._aborting.cancel()
+        self._is_lost = True
         if not self._lost.done():
             self._lost.set_result(None)
         if not self._handshake_done.done():
@@ -218,12 +221,13 @@ class StreamConnection(asyncio.Protocol):
     def _deliver(self) -> None:
         """Hand on the whole frames that were read."""
         receiver, data = self._receiver, self._unread
-        if receiver is None or self.protocol.state is State.CLOSED:
+        if receiver is None or self._has_ended:
             return
         text = data.decode("latin-1")
         position = 0
         while position < len(data) and not self._is_paused:
             if self._is_void:
+                self._receive_frame(data[position:], receiver)
                 position = len(data)
                 break
             if self._fragments is None:
@@ -235,7 +239,8 @@ class StreamConnection(asyncio.Protocol):
             header = data[position : position + 2]
             refused = end - start > MAX_FRAME_BYTES or _is_refused(header)
             if refused:
-                # The protocol ends the connection as soon as it sees the header.
+                # The protocol ends the connection at this frame, or at its header.
+                self._is_void = True
                 end = len(data)
             if end > len(data):
                 break
@@ -252,7 +257,8 @@ class StreamConnection(asyncio.Protocol):
         self._unread = data[position:]
         if self._is_paused:
             return
-        if self._lost.done():
+        if self._is_lost:
+            self._has_ended = True
             self.protocol.receive_eof()
             receiver.connection_ended()
         else:
@@ -268,14 +274,15 @@ class StreamConnection(asyncio.Protocol):
                 if frame.fin:
                     message, self._fragments = b"".join(self._fragments), None
                     receiver.message_received(message, self._received_us)
-        self._is_void = bool(protocol.parser_exc or protocol.close_rcvd)
+        if protocol.parser_exc or protocol.close_rcvd:
+            self._is_void = True
         self._send()
         if protocol.close_expected():
             self._abort_later()
 
     def _send(self) -> None:
         """Write what the protocol has to send."""
-        if self._lost.done():
+        if self._is_lost:
             return
         for data in self.protocol.data_to_send():
             # A failed handshake half-closes the connection: connect() aborts it.
@@ -289,7 +296,7 @@ class StreamConnection(asyncio.Protocol):
         if (
             self._aborting is None
             and self._close_timeout is not None
-            and not self._lost.done()
+            and not self._is_lost
         ):
             self._aborting = self._loop.call_later(
                 self._close_timeout, self.transport.abort
@@ -297,7 +304,7 @@ class StreamConnection(asyncio.Protocol):
 
 
 def _is_refused(header: bytes) -> bool:
-    """Tell whether a frame's header is against the protocol, so far as it is there."""
+    """Return whether a header, as far as it is there, is against the protocol."""
     return (
         header[0] & _RESERVED > 0
         or header[0] & 0x0F not in _OPCODES

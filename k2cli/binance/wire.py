@@ -22,6 +22,8 @@ from k2cli.errors import MalformedMessage, printable
 
 TRADE = "trade"
 SERVER_SHUTDOWN = "serverShutdown"
+# What records name as their exchange; the latter where the market is made up.
+BINANCE, SIMULATED = "BINANCE", "SIM"
 
 T = TypeVar("T")
 
@@ -206,7 +208,7 @@ def malformed(what: str, message: object, exc: ValidationError) -> MalformedMess
 
 
 def is_reply(event: dict[str, Any]) -> bool:
-    """Tell whether a message answers a request of ours.
+    """Return whether a message answers a request of ours.
 
     Replies are never wrapped; errors were seen nested as well as flat.
     """

@@ -22,7 +22,7 @@ from k2cli.trade import BACKFILL, Instrument, TradeBatch
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MAX_PENDING_BYTES = 10 * 10**9
 """Size of a journal at which the oldest gap is given up."""
@@ -55,7 +55,9 @@ class PendingJournal:
     Args:
         path: The capture; the journal is a hidden file beside it. ``None`` for a
             journal that ends with the process, where there is no next run.
+        exchange: The capture's; trades of another one are refused. Empty for any.
         max_bytes: How much may wait.
+        on_push: Called when there is something to flush.
 
     Attributes:
         trades: How many wait, of all symbols.
@@ -68,13 +70,20 @@ class PendingJournal:
     """
 
     def __init__(
-        self, path: Path | None, *, max_bytes: int = MAX_PENDING_BYTES
+        self,
+        path: Path | None,
+        *,
+        exchange: str = "",
+        max_bytes: int = MAX_PENDING_BYTES,
+        on_push: Callable[[], None] = lambda: None,
     ) -> None:
         self.trades = 0
         self.pushes = 0
         self.persists = path is not None
         self.name = "the pending trades"
+        self._exchange = exchange
         self._max_bytes = max_bytes
+        self._on_push = on_push
         self._waiting_bytes = 0
         self._first: dict[str, tuple[int, int]] = {}
         self._buffer = bytearray()
@@ -135,6 +144,12 @@ class PendingJournal:
                         "bytes",
                         "Move it away and start again: what it held is fetched anew",
                     ) from exc
+                if self._exchange and trade.exchange != self._exchange:
+                    raise OutputError(
+                        f"{self.name} holds trades of {printable(trade.exchange)}, the "
+                        f"capture those of {self._exchange}",
+                        "Move one of them away",
+                    )
                 self._recovered = (whole_bytes, len(line))
                 yield trade
                 whole_bytes += len(line)
@@ -159,6 +174,7 @@ class PendingJournal:
         self._add(trade, self.size_bytes, len(line), resets)
         self._buffer += line
         self.pushes += 1
+        self._on_push()
         if len(self._buffer) >= _BUFFER_BYTES:
             self.flush()
 
@@ -234,10 +250,12 @@ class PendingJournal:
         if self._path is not None and self._path.exists():
             self._open().cut(0)
 
-    def close(self) -> None:
+    def close(self, *, keep: bool = False) -> None:
         """Flush and close; a journal in which nothing waits is removed.
 
-        To be called when what has left it is safe in the capture.
+        Args:
+            keep: Whether to keep all that is in it, as what has left it may not be
+                safe in the capture.
 
         Raises:
             OutputError: If the last lines could not be written.
@@ -248,7 +266,7 @@ class PendingJournal:
         if disk is None:
             return
         try:
-            if self.trades and self.persists:
+            if self.persists and (self.trades or keep):
                 disk.append(bytes(self._buffer), line_wise=True)
             else:
                 disk.cut(0)

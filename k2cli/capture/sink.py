@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from k2cli.capture.missing import MissingRanges
+from k2cli.capture.pending import MAX_PENDING_BYTES, PendingJournal
 from k2cli.capture.rotation import Rotation, parse_rotation
 from k2cli.capture.writer import FSYNC_SECONDS, CaptureFile
 from k2cli.errors import OutputError
@@ -44,8 +45,12 @@ class CaptureSink:
         rotation: When to continue in a new file: ``"100MB"``, ``"1h"`` …
         fsync_seconds: Seconds between fsyncs, which is what a power cut can lose;
             with 0, every flush syncs; with ``None``, nothing does.
+        max_pending_bytes: How much may wait on disk for gaps to be filled; then the
+            oldest gap is given up.
 
     Attributes:
+        journal: Where trades wait for a gap before them, beside the capture; ``None``
+            for a pipe or a device.
         in_order: Trades of a symbol come by ascending id.
         on_failure: Called when the file turns out not to be writable between calls;
             the next ``write`` raises the same.
@@ -66,6 +71,7 @@ class CaptureSink:
         overwrite: bool = False,
         rotation: str | Rotation | None = None,
         fsync_seconds: float | None = FSYNC_SECONDS,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
     ) -> None:
         if isinstance(rotation, str):
             rotation = parse_rotation(rotation)
@@ -75,7 +81,25 @@ class CaptureSink:
             rotation=rotation,
             fsync_seconds=fsync_seconds,
         )
-        self._missing = MissingRanges(self._file.path) if self._file.path else None
+        self._fsync_seconds = fsync_seconds
+        self._overwrites = overwrite
+        self._missing: MissingRanges | None = None
+        self.journal: PendingJournal | None = None
+        try:
+            if self._file.path is not None:
+                self._missing = MissingRanges(self._file.path)
+                self.journal = PendingJournal(
+                    self._file.path,
+                    exchange=self._file.exchange,
+                    max_bytes=max_pending_bytes,
+                    on_push=self._flush_soon,
+                )
+        except BaseException:
+            self._file.close()
+            raise
+        self._synced_pushes = 0
+        self._journal_synced_seconds = 0.0
+        self._is_safe = True
         self._flushing: asyncio.Handle | None = None
         self._checking: asyncio.Task[None] | None = None
         self.on_failure: Callable[[Exception], None] = lambda _: None
@@ -127,6 +151,8 @@ class CaptureSink:
         self._file.begin()
         if not self._file.platform_sequence and self._missing is not None:
             self._missing.forget()
+        if self._overwrites and self.journal is not None:
+            self.journal.discard()
         self._checking = asyncio.create_task(self._check_now_and_then())
 
     def write(self, batch: TradeBatch) -> None:
@@ -136,6 +162,9 @@ class CaptureSink:
             OutputError: If the file cannot be written any more.
         """
         self._file.write(batch)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if self._flushing is None:
             # At the earliest after whatever else has arrived by now, so that what
             # comes together is written at once and a lone trade without delay.
@@ -162,7 +191,7 @@ class CaptureSink:
         Raises:
             OutputError: If it is not taken.
         """
-        self._file.flush()
+        self._flush()
 
     async def close(self) -> None:
         """Flush and close; a file created here that got no trade is removed.
@@ -177,7 +206,12 @@ class CaptureSink:
                 self._checking.cancel()
                 await asyncio.wait([self._checking])
         finally:
-            await asyncio.to_thread(self._file.close)
+            try:
+                await asyncio.to_thread(self._close_files)
+            finally:
+                if self.journal is not None:
+                    # Unless the capture has all, the journal keeps what it had.
+                    self.journal.close(keep=not self._is_safe)
 
     async def _resume(self, ledger: Ledger) -> None:
         symbols = list(ledger.trackers)
@@ -193,20 +227,50 @@ class CaptureSink:
                 "Symbols that the capture does not have yet", symbols=new[:_MOST_NAMED]
             )
 
+    async def _sync(self, now_seconds: float) -> None:
+        """Sync what is due: the capture, and the journal if it has got anything."""
+        journal = self.journal
+        pushes = journal.pushes if journal is not None else 0
+        if self._file.sync_due(now_seconds):
+            await asyncio.to_thread(self._file.sync, now_seconds)
+            if journal is not None:
+                journal.trim(pushes)
+        if (
+            journal is not None
+            and self._fsync_seconds is not None
+            and pushes != self._synced_pushes
+            and now_seconds - self._journal_synced_seconds >= self._fsync_seconds
+        ):
+            self._synced_pushes, self._journal_synced_seconds = pushes, now_seconds
+            await asyncio.to_thread(journal.sync)
+
     def _flush_now(self) -> None:
         self._flushing = None
         try:
-            self._file.flush()
+            self._flush()
         except OutputError as exc:
             self.on_failure(exc)
+
+    def _flush(self) -> None:
+        # The capture first: what has left the journal must not be in neither of them.
+        self._file.flush()
+        if self.journal is not None:
+            self.journal.flush()
+            if self._fsync_seconds is None:
+                self.journal.trim(self.journal.pushes)
+
+    def _close_files(self) -> None:
+        self._is_safe = False
+        self._file.close()
+        if self.journal is not None and self._fsync_seconds is not None:
+            self.journal.sync()
+        self._is_safe = True
 
     async def _check_now_and_then(self) -> None:
         try:
             while True:
                 await asyncio.sleep(CHECK_SECONDS)
                 self._file.check()
-                now = time.monotonic()
-                if self._file.sync_due(now):
-                    await asyncio.to_thread(self._file.sync, now)
+                await self._sync(time.monotonic())
         except OutputError as exc:
             self.on_failure(exc)

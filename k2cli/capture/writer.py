@@ -106,7 +106,7 @@ class CaptureFile:
             self._rotating = RotationState(
                 rotation, start.platform_sequence, start.ingestion_us
             )
-        self._exchange = self.end.exchange
+        self.exchange = self.end.exchange
         self.platform_sequence = self.end.platform_sequence
         self.trades_written = 0
         self.size_bytes = self.end.whole_bytes
@@ -183,7 +183,7 @@ class CaptureFile:
         """
         if not batch:
             return
-        if batch.exchange != self._exchange:
+        if batch.exchange != self.exchange:
             self._admit(batch.exchange)
         lines = batch.json_lines(self.platform_sequence + 1)
         # All at once would take fresh memory from the system each time. With rotation,
@@ -310,13 +310,13 @@ class CaptureFile:
         )
 
     def _admit(self, exchange: str) -> None:
-        if self._exchange:
+        if self.exchange:
             raise OutputError(
-                f"{self._name} holds trades of {printable(self._exchange)}, these are "
+                f"{self._name} holds trades of {printable(self.exchange)}, these are "
                 f"of {exchange}",
                 "Choose another name",
             )
-        self._exchange = exchange
+        self.exchange = exchange
 
     def _rotate_if_due(
         self, rotating: RotationState, line_bytes: int, now_us: int

@@ -13,7 +13,12 @@ from k2cli.binance.line_status import LineState, LineStatus
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from k2cli.binance.client import BinanceWebSocketClient
+<<<<<<< HEAD
 from k2cli.simulator import Recording, SimulatedExchange, Trade
+=======
+from k2cli.binance.status import ConnectionState, ConnectionStatus
+from k2cli.simulator import SimulatedExchange, Recording, Trade
+>>>>>>> binance
 from k2cli.trade import TradeV2
 
 MakeTrades = Callable[..., list[Trade]]
@@ -27,14 +32,14 @@ class Inbox:
 
     def __init__(self) -> None:
         self.trades: list[TradeV2] = []
-        self.statuses: list[LineStatus] = []
+        self.statuses: list[ConnectionStatus] = []
         self._changed = asyncio.Event()
 
     def take(self, trade: TradeV2) -> None:
         self.trades.append(trade)
         self._changed.set()
 
-    def note(self, status: LineStatus) -> None:
+    def note(self, status: ConnectionStatus) -> None:
         self.statuses.append(status)
         self._changed.set()
 
@@ -43,7 +48,7 @@ class Inbox:
         return [trade.source_sequence for trade in self.trades]
 
     @property
-    def states(self) -> list[LineState]:
+    def states(self) -> list[ConnectionState]:
         return [status.state for status in self.statuses]
 
     @property
@@ -55,7 +60,7 @@ class Inbox:
         while len(self.trades) < count:
             await self._change()
 
-    async def reached(self, state: LineState, times: int = 1) -> None:
+    async def reached(self, state: ConnectionState, times: int = 1) -> None:
         """Wait until a state has been reported so often."""
         while self.states.count(state) < times:
             await self._change()

@@ -11,6 +11,10 @@ from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from k2cli.binance.api import ILLEGAL_CHARACTERS, INVALID_SYMBOL, BinanceApiClient
+<<<<<<< HEAD
+=======
+from k2cli.binance.limits import WeightBudget
+>>>>>>> binance
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,
@@ -21,6 +25,7 @@ from k2cli.errors import (
     TooManyRequests,
 )
 from k2cli.simulator import Rules, SimulatedExchange, parse_fault
+from k2cli.trade import TradeBatch
 
 if TYPE_CHECKING:
     from tests.binance.conftest import MakeTrades, StartServer, StreamHandler
@@ -55,7 +60,7 @@ async def test_the_whole_catalog_is_asked_for(
     info = await api.exchange_info()
     assert {each["symbol"] for each in info["symbols"]} == set(exchange.symbols)
     assert all(each.get("permissionSets", []) == [] for each in info["symbols"])
-    assert api.simulated
+    assert api.exchange == "SIM"
 
 
 async def test_some_symbols_are_asked_for(api: BinanceApiClient) -> None:
@@ -106,7 +111,7 @@ async def test_replies_are_matched_with_their_requests_in_any_order(
             *(api.request("echo", {"number": number}) for number in range(20))
         )
     assert results == [{"number": number} for number in range(20)]
-    assert not api.simulated
+    assert api.exchange == "BINANCE"
 
 
 async def test_messages_that_answer_nothing_are_passed_over(
@@ -303,33 +308,39 @@ async def test_it_is_of_use_only_while_it_is_open(exchange: SimulatedExchange) -
 PAIR = ("BTC", "USDT")
 
 
+def ids_of(page: TradeBatch | None) -> list[str]:
+    return [] if page is None else list(page.trade_ids)
+
+
 async def test_a_page_of_the_history_begins_with_the_id_asked_for(
     api: BinanceApiClient, exchange: SimulatedExchange, make_trades: MakeTrades
 ) -> None:
     await exchange.publish(make_trades(30))
     page = await api.historical_trades("BTCUSDT", 11, 5, PAIR)
-    assert [trade.source_sequence for trade in page] == [11, 12, 13, 14, 15]
-    assert all(trade.vendor_data["source"] == "backfill" for trade in page)
-    assert all(trade.exchange == "SIM" for trade in page)
+    assert page is not None
+    assert ids_of(page) == ["11", "12", "13", "14", "15"]
+    assert page.is_backfill
+    assert page.exchange == "SIM"
     sent = exchange.log.trades("BTCUSDT")[10:15]
     # In microseconds, as those of the stream are.
-    assert [trade.timestamp for trade in page] == [each.trade_time_us for each in sent]
+    assert [t.timestamp for t in page.trades()] == [each.trade_time_us for each in sent]
+    assert all(t.vendor_data["source"] == "backfill" for t in page.trades())
 
 
 async def test_without_an_id_the_newest_trades_are_given(
     api: BinanceApiClient, exchange: SimulatedExchange, make_trades: MakeTrades
 ) -> None:
-    assert await api.historical_trades("BTCUSDT", None, 1, PAIR) == []
+    assert await api.historical_trades("BTCUSDT", None, 1, PAIR) is None
     await exchange.publish(make_trades(30))
     page = await api.historical_trades("BTCUSDT", None, 2, PAIR)
-    assert [trade.source_sequence for trade in page] == [29, 30]
+    assert ids_of(page) == ["29", "30"]
 
 
 async def test_behind_the_newest_trade_the_history_is_empty(
     api: BinanceApiClient, exchange: SimulatedExchange, make_trades: MakeTrades
 ) -> None:
     await exchange.publish(make_trades(3))
-    assert await api.historical_trades("BTCUSDT", 4, 1000, PAIR) == []
+    assert await api.historical_trades("BTCUSDT", 4, 1000, PAIR) is None
 
 
 def entry(trade_id: int) -> dict[str, Any]:
@@ -351,8 +362,9 @@ async def test_entries_of_a_page_that_are_no_trades_are_left_out(
     with capture_logs() as logs:
         async with BinanceApiClient(url, proxy=False) as api:
             page = await api.historical_trades("BTCUSDT", 1, 1000, PAIR)
-    assert [trade.source_sequence for trade in page] == [1, 2, 3]
-    assert all(trade.exchange == "BINANCE" for trade in page)
+    assert page is not None
+    assert ids_of(page) == ["1", "2", "3"]
+    assert page.exchange == "BINANCE"
     assert len(logs) == 3
     assert all(each["reason"].isprintable() for each in logs)
 
@@ -363,7 +375,7 @@ async def test_a_page_that_is_no_list_is_empty(
 ) -> None:
     url = await start_server(replying({"id": 1, "status": 200, "result": result}))
     async with BinanceApiClient(url, proxy=False) as api:
-        assert await api.historical_trades("BTCUSDT", 1, 1000, PAIR) == []
+        assert await api.historical_trades("BTCUSDT", 1, 1000, PAIR) is None
 
 
 async def test_the_budget_learns_from_each_reply() -> None:

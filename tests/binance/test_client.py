@@ -12,9 +12,19 @@ from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
 from k2cli.binance.catalog import Catalog, SymbolInfo
+<<<<<<< HEAD
+=======
+from k2cli.binance.status import (
+    ConnectionState,
+    ConnectionStatus,
+    StreamHealth,
+    health_of,
+)
+from k2cli.config import BinanceConfig
+>>>>>>> binance
 from k2cli.errors import SettingsError
 from k2cli.simulator import SimulatedExchange, parse_fault
-from k2cli.trade import TradeV2
+from k2cli.trade import TradeBatch, TradeV2
 
 if TYPE_CHECKING:
     from tests.binance.conftest import Connected, Inbox, MakeTrades, StartServer
@@ -106,7 +116,7 @@ async def test_a_connection_is_logged_with_its_symbols(
 ) -> None:
     with capture_logs() as logs:
         async with connected(client_of(exchange, inbox, ["BTCUSDT", "ETHUSDT"])):
-            await inbox.reached(LineState.LIVE)
+            await inbox.reached(ConnectionState.LIVE)
     (entry,) = [each for each in logs if each["log_level"] == "info"]
     assert entry["event"] == "Connected to Binance WebSocket"
     assert entry["symbols"] == ["BTCUSDT", "ETHUSDT"]
@@ -117,8 +127,12 @@ async def test_the_states_of_a_connection_are_told(
     exchange: SimulatedExchange, inbox: Inbox, connected: Connected
 ) -> None:
     async with connected(client_of(exchange, inbox)):
-        await inbox.reached(LineState.LIVE)
-    assert inbox.states == [LineState.CONNECTING, LineState.LIVE, LineState.CLOSED]
+        await inbox.reached(ConnectionState.LIVE)
+    assert inbox.states == [
+        ConnectionState.CONNECTING,
+        ConnectionState.LIVE,
+        ConnectionState.CLOSED,
+    ]
 
 
 async def test_more_symbols_than_a_connection_takes_are_spread(
@@ -185,8 +199,13 @@ async def test_assets_that_are_guessed_are_warned_of_once(
     with capture_logs() as logs:
         async with connected(client_of(exchange, inbox, symbols, catalog=catalog)):
             await exchange.wait_subscribed("BTCUSDT")
+<<<<<<< HEAD
             await exchange.disconnect(1000)
             await inbox.reached(LineState.LIVE, times=2)
+=======
+            await exchange.disconnect(1000)
+            await inbox.reached(ConnectionState.LIVE, times=2)
+>>>>>>> binance
     (entry,) = [each for each in logs if "endings" in each["event"]]
     assert entry["log_level"] == "warning"
     assert entry["pairs"] == ["ETH/USDT", "FOOBAR"]
@@ -279,11 +298,11 @@ async def test_connect_runs_once_at_a_time(
 ) -> None:
     client = client_of(exchange, inbox)
     async with connected(client):
-        await inbox.reached(LineState.LIVE)
+        await inbox.reached(ConnectionState.LIVE)
         with pytest.raises(RuntimeError, match="running already"):
             await client.connect()
     async with connected(client):
-        await inbox.reached(LineState.LIVE, times=2)
+        await inbox.reached(ConnectionState.LIVE, times=2)
 
 
 async def test_disconnect_hands_on_what_has_arrived(
@@ -297,8 +316,13 @@ async def test_disconnect_hands_on_what_has_arrived(
     await client.disconnect()
     await running
     assert inbox.ids == list(range(1, 1001))
+<<<<<<< HEAD
     assert inbox.states[-1] is LineState.CLOSED
     assert exchange.stream_connections == []
+=======
+    assert inbox.states[-1] is ConnectionState.CLOSED
+    assert exchange.stream_connections == []
+>>>>>>> binance
 
 
 async def test_disconnect_may_come_out_of_on_message(
@@ -324,11 +348,11 @@ async def test_disconnect_ends_an_attempt_to_connect(
     exchange.add_fault("hang@0")
     client = client_of(exchange, inbox)
     running = asyncio.create_task(client.connect())
-    await inbox.reached(LineState.CONNECTING)
+    await inbox.reached(ConnectionState.CONNECTING)
     await asyncio.sleep(0)
     await client.disconnect()
     await running
-    assert inbox.states == [LineState.CONNECTING, LineState.CLOSED]
+    assert inbox.states == [ConnectionState.CONNECTING, ConnectionState.CLOSED]
 
 
 async def test_disconnect_ends_the_wait_for_the_next_attempt(
@@ -337,10 +361,10 @@ async def test_disconnect_ends_the_wait_for_the_next_attempt(
     exchange.add_fault("refuse@0:503")
     client = client_of(exchange, inbox, reconnect_delay=3600)
     running = asyncio.create_task(client.connect())
-    await inbox.reached(LineState.WAITING)
+    await inbox.reached(ConnectionState.WAITING)
     await client.disconnect()
     await running
-    assert inbox.states[-1] is LineState.CLOSED
+    assert inbox.states[-1] is ConnectionState.CLOSED
     assert exchange.connection_attempts == 1
 
 
@@ -377,8 +401,8 @@ async def test_junk_is_counted_and_skipped_and_the_trades_go_on(
             await exchange.publish(make_trades(10))
             await inbox.holds(10)
     assert inbox.ids == list(range(1, 11))
-    assert client.reception.malformed_messages + client.reception.other_messages >= 40
-    assert client.reception.malformed_messages > 20
+    assert client.decoder.malformed_messages + client.decoder.other_messages >= 40
+    assert client.decoder.malformed_messages > 20
     assert client.reconnects == 0
     for entry in logs:
         for value in entry.values():
@@ -433,8 +457,8 @@ async def test_each_kind_of_message_is_taken_for_what_it_is(
         async with connected(client):
             await inbox.holds(2 if kind == "trade" else 1)
     assert inbox.ids == ([1, 99] if kind == "trade" else [99])
-    assert client.reception.malformed_messages == (kind == "malformed")
-    assert client.reception.other_messages == (kind == "other")
+    assert client.decoder.malformed_messages == (kind == "malformed")
+    assert client.decoder.other_messages == (kind == "other")
     replaced = [each for each in logs if each["event"] == "Replacing the connection"]
     assert bool(replaced) is (kind == "shutdown")
     assert all(str(value).isprintable() for each in logs for value in each.values())
@@ -456,7 +480,7 @@ async def test_the_log_grows_terse_when_malformed_messages_go_on(
             await inbox.holds(1)
     levels = [each["log_level"] for each in logs if "malformed" in each["event"]]
     assert levels == ["warning"] * 20 + ["debug"] * 80
-    assert client.reception.malformed_messages == 100
+    assert client.decoder.malformed_messages == 100
 
 
 async def test_trades_come_in_microseconds_or_as_the_server_has_them(
@@ -491,26 +515,118 @@ async def test_a_client_without_on_message_receives_and_hands_on_nothing(
     await session.ended.wait()
     await client.disconnect()
     await running
-    assert client.reception.malformed_messages == 0
+    assert client.decoder.malformed_messages == 0
 
 
-def test_the_health_of_many_lines_is_that_of_the_one_that_waits_longest() -> None:
-    now = 100.0
-    client = BinanceWebSocketClient(["BTCUSDT"], clock=lambda: now)
-    client._lines = [object(), object(), object()]  # type: ignore[list-item]  # only counted
-    assert client.health() == Health(0, 3, None, 0.0)
+def test_the_health_of_many_connections_is_that_of_the_one_that_waits_longest() -> None:
+    live = ConnectionStatus(ConnectionState.LIVE)
+    short = ConnectionStatus(ConnectionState.WAITING, "lost", 5.0, 1)
+    long = ConnectionStatus(ConnectionState.WAITING, "refused", 20.0, 3)
 
-    short = LineStatus(LineState.WAITING, "lost", 5.0, 1)
-    long = LineStatus(LineState.WAITING, "refused", 20.0, 3)
-    client._line_status(("A",), LineStatus(LineState.LIVE))
-    client._line_status(("B",), short)
-    client._line_status(("C",), long)
-    now = 104.0
-    assert client.health() == Health(1, 3, long, 16.0)
+    assert health_of([], 3, 104.0) == StreamHealth(0, 3, None, 0)
+    statuses = [(live, 100.0), (short, 100.0), (long, 100.0)]
+    assert health_of(statuses, 3, 104.0) == StreamHealth(1, 3, 16.0, 3)
+    statuses[2] = (live, 104.0)
+    assert health_of(statuses, 3, 104.0) == StreamHealth(2, 3, 1.0, 1)
+    # An attempt that should have been made by now is about to be made.
+    assert health_of(statuses, 3, 200.0) == StreamHealth(2, 3, 0.0, 1)
 
-    client._line_status(("C",), LineStatus(LineState.LIVE))
-    now = 200.0
-    assert client.health() == Health(2, 3, short, 0.0)
 
-    client._line_status(("B",), LineStatus(LineState.CLOSED))
-    assert client.health().live == 2
+async def test_a_client_tells_how_its_connections_are(
+    exchange: SimulatedExchange, inbox: Inbox, connected: Connected
+) -> None:
+    client = client_of(exchange, inbox, reconnect_delay=3600)
+    assert client.health() == StreamHealth(0, 0)
+    async with connected(client):
+        await inbox.reached(ConnectionState.LIVE)
+        assert client.health() == StreamHealth(1, 1)
+        await exchange.disconnect()
+        await inbox.reached(ConnectionState.WAITING)
+        health = client.health()
+        assert (health.live, health.connections, health.failures) == (0, 1, 1)
+        assert 0 < (health.retry_in_seconds or 0) <= 3600 * 1.1
+    # What it was like before the end is worth keeping.
+    assert client.health().failures == 1
+
+
+def test_the_settings_are_readable_and_have_the_usual_defaults() -> None:
+    client = BinanceWebSocketClient()
+    assert client.symbols == ["BTCUSDT", "ETHUSDT"]
+    assert client.url == "wss://stream.binance.com:9443/stream"
+    assert (client.reconnect_delay, client.max_reconnect_attempts) == (5.0, 10)
+    assert (client.open_timeout, client.ping_interval) == (10.0, 10.0)
+
+
+def test_a_client_takes_its_settings_from_a_configuration() -> None:
+    config = BinanceConfig(
+        websocket_url="ws://127.0.0.1:1/stream",
+        symbols=["bnb/btc"],
+        reconnect_delay=1,
+        max_reconnect_attempts=2,
+        open_timeout=3,
+        ping_interval=4,
+    )
+    client = BinanceWebSocketClient.from_config(config)
+    assert (client.url, client.symbols) == ("ws://127.0.0.1:1/stream", ["BNBBTC"])
+    assert (client.reconnect_delay, client.max_reconnect_attempts) == (1.0, 2)
+    assert (client.open_timeout, client.ping_interval) == (3.0, 4.0)
+    other = BinanceWebSocketClient.from_config(config, symbols=["ETHBTC"])
+    assert other.symbols == ["ETHBTC"]
+
+
+async def test_batches_are_handed_on_whole(
+    exchange: SimulatedExchange, make_trades: MakeTrades, connected: Connected
+) -> None:
+    batches: list[TradeBatch] = []
+    all_there = asyncio.Event()
+
+    def on_batch(batch: TradeBatch) -> None:
+        batches.append(batch)
+        if sum(map(len, batches)) == 100:
+            all_there.set()
+
+    client = BinanceWebSocketClient(
+        ["BTCUSDT"], url=exchange.url, on_batch=on_batch, proxy=False
+    )
+    async with connected(client):
+        await exchange.wait_subscribed("BTCUSDT")
+        await exchange.publish(make_trades(100))
+        await all_there.wait()
+    ids = [trade_id for batch in batches for trade_id in batch.trade_ids]
+    assert ids == [str(number) for number in range(1, 101)]
+    assert all(batch.is_plain and not batch.is_backfill for batch in batches)
+
+
+def test_trades_go_to_on_message_or_to_on_batch() -> None:
+    with pytest.raises(ValueError, match="not both"):
+        BinanceWebSocketClient(["BTCUSDT"], print, on_batch=lambda batch: None)
+
+
+async def test_a_slow_on_message_loses_nothing_at_disconnect(
+    exchange: SimulatedExchange, make_trades: MakeTrades
+) -> None:
+    received: list[int | None] = []
+    first, go_on = asyncio.Event(), asyncio.Event()
+
+    async def on_message(trade: TradeV2) -> None:
+        received.append(trade.source_sequence)
+        first.set()
+        await go_on.wait()
+
+    client = BinanceWebSocketClient(
+        ["BTCUSDT"], on_message, exchange.url, proxy=False
+    )
+    running = asyncio.create_task(client.connect())
+    await exchange.wait_subscribed("BTCUSDT")
+    (session,) = exchange.stream_connections
+    for start in range(1, 20_001, 1000):
+        await exchange.publish(make_trades(1000, first=start))
+    await first.wait()
+    disconnecting = asyncio.create_task(client.disconnect())
+    # The connection ends while on_message still has its first trade.
+    await session.ended.wait()
+    await disconnecting
+    assert received == [1]
+    go_on.set()
+    await running
+    assert received == list(range(1, 20_001))

@@ -13,8 +13,15 @@ from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
+<<<<<<< HEAD
 from k2cli.binance.connection import Line
 from k2cli.binance.handshake import open_websocket
+=======
+from k2cli.binance.decoder import MessageDecoder, Skipped
+from k2cli.binance.reconnecting import ReconnectingConnection
+from k2cli.binance.status import ConnectionState, ConnectionStatus
+from k2cli.completeness.backoff import AttemptWindow, Backoff
+>>>>>>> binance
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,
@@ -74,18 +81,18 @@ async def test_a_connection_that_ends_is_made_again(
     async with connected(client):
         await exchange.wait_subscribed("BTCUSDT")
         await exchange.publish(make_trades(3))
-        await inbox.reached(LineState.LIVE, times=2)
+        await inbox.reached(ConnectionState.LIVE, times=2)
         await exchange.wait_subscribed("BTCUSDT")
         await exchange.publish(make_trades(2, first=4))
         await inbox.holds(5)
     assert inbox.ids == [1, 2, 3, 4, 5]
     assert inbox.states == [
-        LineState.CONNECTING,
-        LineState.LIVE,
-        LineState.WAITING,
-        LineState.CONNECTING,
-        LineState.LIVE,
-        LineState.CLOSED,
+        ConnectionState.CONNECTING,
+        ConnectionState.LIVE,
+        ConnectionState.WAITING,
+        ConnectionState.CONNECTING,
+        ConnectionState.LIVE,
+        ConnectionState.CLOSED,
     ]
     assert client.reconnects == 1
     assert exchange.connections_accepted == 2
@@ -101,14 +108,19 @@ async def test_a_shutdown_that_was_announced_is_survived(
     with capture_logs() as logs:
         async with connected(client):
             await exchange.wait_subscribed("BTCUSDT")
+<<<<<<< HEAD
             exchange.add_fault("shutdown@0:0s")
             await inbox.reached(LineState.LIVE, times=2)
+=======
+            exchange.add_fault("shutdown@0:0s")
+            await inbox.reached(ConnectionState.LIVE, times=2)
+>>>>>>> binance
             await exchange.wait_subscribed("BTCUSDT")
             await exchange.publish(make_trades(1))
             await inbox.holds(1)
     (replaced,) = [e for e in logs if e["event"] == "Replacing the connection"]
-    assert replaced["reason"] == FrameKind.SHUTDOWN.value
-    assert client.reception.malformed_messages == client.reception.other_messages == 0
+    assert replaced["reason"] == Skipped.SHUTDOWN.value
+    assert client.decoder.malformed_messages == client.decoder.other_messages == 0
 
 
 async def test_a_drop_is_logged_with_its_reason_and_the_wait(
@@ -117,8 +129,13 @@ async def test_a_drop_is_logged_with_its_reason_and_the_wait(
     with capture_logs() as logs:
         async with connected(client_of(exchange.url, inbox)):
             await exchange.wait_subscribed("BTCUSDT")
+<<<<<<< HEAD
             await exchange.disconnect(1008, "Too many requests")
             await inbox.reached(LineState.WAITING)
+=======
+            await exchange.disconnect(1008, "Too many requests")
+            await inbox.reached(ConnectionState.WAITING)
+>>>>>>> binance
     (entry,) = [each for each in logs if each["event"].startswith("Disconnected")]
     assert entry["reason"] == (
         "the exchange closed the connection with code 1008 (Too many requests)"
@@ -150,7 +167,7 @@ async def test_attempts_that_fail_are_spaced_out_and_end(
     assert isinstance(caught.value.__cause__, ConnectFailed)
     assert "gave up after 5 failed attempts" in caught.value.message
     assert "answered HTTP 503" in caught.value.message
-    waits = [each for each in inbox.statuses if each.state is LineState.WAITING]
+    waits = [each for each in inbox.statuses if each.state is ConnectionState.WAITING]
     assert [status.failures for status in waits] == [1, 2, 3, 4]
 
 
@@ -164,7 +181,7 @@ async def test_the_very_first_connection_may_be_given_up_sooner(
     assert exchange.connection_attempts == 1
 
 
-async def test_a_line_that_was_live_has_all_its_attempts(
+async def test_a_connection_that_was_live_has_all_its_attempts(
     exchange: SimulatedExchange, inbox: Inbox
 ) -> None:
     client = client_of(
@@ -215,7 +232,7 @@ async def test_a_server_that_sends_only_junk_before_it_closes_causes_no_storm(
         await client_of(
             url, inbox, reconnect_delay=0.001, max_reconnect_attempts=4
         ).connect()
-    assert inbox.states.count(LineState.LIVE) == 4
+    assert inbox.states.count(ConnectionState.LIVE) == 4
 
 
 async def test_a_connection_that_delivered_starts_the_count_over(
@@ -243,7 +260,7 @@ async def test_a_connection_that_was_stable_starts_the_count_over(
         clock=lambda: next(minutes) * 60.0,
     )
     async with connected(client):
-        await inbox.reached(LineState.LIVE, times=6)
+        await inbox.reached(ConnectionState.LIVE, times=6)
     assert inbox.delays == pytest.approx([0.001] * len(inbox.delays))
 
 
@@ -255,7 +272,7 @@ async def test_zero_attempts_means_never_giving_up(
         exchange.url, inbox, reconnect_delay=1e-9, max_reconnect_attempts=0
     )
     async with connected(client):
-        await inbox.reached(LineState.LIVE)
+        await inbox.reached(ConnectionState.LIVE)
     assert exchange.connection_attempts == 21
 
 
@@ -282,18 +299,30 @@ async def test_a_refusal_that_will_not_pass_ends_the_first_attempt(
 async def test_a_refusal_that_may_pass_is_tried_again(
     exchange: SimulatedExchange, inbox: Inbox, connected: Connected, status: int
 ) -> None:
+<<<<<<< HEAD
     exchange.add_fault(f"refuse@0:{status}:2")
     async with connected(client_of(exchange.url, inbox)):
         await inbox.reached(LineState.LIVE)
+=======
+    exchange.add_fault(f"refuse@0:{status}:2")
+    async with connected(client_of(exchange.url, inbox)):
+        await inbox.reached(ConnectionState.LIVE)
+>>>>>>> binance
     assert exchange.connection_attempts == 3
 
 
 async def test_too_many_requests_are_waited_out_as_long_as_the_exchange_says(
     exchange: SimulatedExchange, inbox: Inbox, connected: Connected
 ) -> None:
+<<<<<<< HEAD
     exchange.add_fault("refuse@0:429")
     async with connected(client_of(exchange.url, inbox)):
         await inbox.reached(LineState.WAITING)
+=======
+    exchange.add_fault("refuse@0:429")
+    async with connected(client_of(exchange.url, inbox)):
+        await inbox.reached(ConnectionState.WAITING)
+>>>>>>> binance
     assert inbox.delays == [2.0]
     assert "too many requests" in inbox.statuses[-2].reason
 
@@ -301,7 +330,7 @@ async def test_too_many_requests_are_waited_out_as_long_as_the_exchange_says(
 @pytest.mark.parametrize(
     ("status", "seconds"), [(451, 120.0), (403, 120.0), (418, 2.0)]
 )
-async def test_a_line_that_was_live_is_patient_with_a_refusal(
+async def test_a_connection_that_was_live_is_patient_with_a_refusal(
     exchange: SimulatedExchange,
     inbox: Inbox,
     connected: Connected,
@@ -310,19 +339,30 @@ async def test_a_line_that_was_live_is_patient_with_a_refusal(
 ) -> None:
     async with connected(client_of(exchange.url, inbox)):
         await exchange.wait_subscribed("BTCUSDT")
+<<<<<<< HEAD
         exchange.add_fault(f"refuse@0:{status}")
         await exchange.disconnect()
         await inbox.reached(LineState.WAITING, times=2)
+=======
+        exchange.add_fault(f"refuse@0:{status}")
+        await exchange.disconnect()
+        await inbox.reached(ConnectionState.WAITING, times=2)
+>>>>>>> binance
     assert inbox.delays[-1] == seconds
 
 
 async def test_a_handshake_that_hangs_is_given_up_and_tried_again(
     exchange: SimulatedExchange, inbox: Inbox, connected: Connected
 ) -> None:
+<<<<<<< HEAD
     exchange.add_fault("hang@0:1")
     client = client_of(exchange.url, inbox, open_timeout_seconds=0.05)
+=======
+    exchange.add_fault("hang@0:1")
+    client = client_of(exchange.url, inbox, open_timeout=0.05)
+>>>>>>> binance
     async with connected(client):
-        await inbox.reached(LineState.LIVE)
+        await inbox.reached(ConnectionState.LIVE)
     assert "did not answer in time" in inbox.statuses[1].reason
 
 
@@ -338,10 +378,10 @@ async def test_a_frame_that_is_too_large_costs_the_connection_and_no_more(
     url = await start_server(handler)
     async with connected(client_of(url, inbox)):
         await inbox.holds(1)
-    assert inbox.states.count(LineState.LIVE) == 2
+    assert inbox.states.count(ConnectionState.LIVE) == 2
 
 
-async def test_one_line_that_cannot_go_on_ends_the_others(
+async def test_one_connection_that_cannot_go_on_ends_the_others(
     start_server: StartServer, inbox: Inbox
 ) -> None:
     both_there = asyncio.Barrier(2)
@@ -382,14 +422,21 @@ class ScriptedWindow(AttemptWindow):
         return 300.0
 
 
+<<<<<<< HEAD
 def line_to(exchange: SimulatedExchange, inbox: Inbox, window: AttemptWindow) -> Line:
     return Line(
         f"{exchange.url}?streams=btcusdt@trade",
+=======
+def connection_to(
+    exchange: SimulatedExchange, inbox: Inbox, window: AttemptWindow
+) -> ReconnectingConnection:
+    return ReconnectingConnection(
+        f"{exchange.url}?streams=btcusdt@trade",
+>>>>>>> binance
         ("BTCUSDT",),
-        on_text=lambda text, position, received_us, leg: (len(text), None),
-        on_frame=lambda frame, received_us, leg: FrameKind.OTHER,
+        decoder=MessageDecoder({}),
+        on_batch=lambda batch: None,
         on_status=inbox.note,
-        handed_on={},
         backoff=Backoff(1e-9, max_failures=0, random=lambda: 0.5),
         window=window,
         max_first_seconds=None,
@@ -401,38 +448,46 @@ def line_to(exchange: SimulatedExchange, inbox: Inbox, window: AttemptWindow) ->
     )
 
 
-async def test_a_line_that_opens_just_as_it_is_closed_is_closed(
-    exchange: SimulatedExchange, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+async def test_a_client_that_is_closed_as_it_connects_is_closed(
+    exchange: SimulatedExchange, inbox: Inbox
 ) -> None:
-    line = line_to(exchange, inbox, AttemptWindow())
+    disconnecting: list[asyncio.Task[None]] = []
 
-    async def open_and_close(*args: Any, **options: Any) -> StreamConnection:
-        connection: StreamConnection = await open_websocket(*args, **options)
-        line._closing.set()
-        return connection
+    def on_status(status: ConnectionStatus) -> None:
+        inbox.note(status)
+        if status.state is ConnectionState.LIVE:
+            disconnecting.append(asyncio.create_task(client.disconnect()))
 
+<<<<<<< HEAD
     monkeypatch.setattr("k2cli.binance.connection.open_websocket", open_and_close)
     await line.run()
     assert inbox.states[-1] is LineState.CLOSED
     assert exchange.stream_connections == []
+=======
+    client = client_of(exchange.url, inbox, on_status=on_status)
+    await client.connect()
+    await asyncio.gather(*disconnecting)
+    assert inbox.states[-1] is ConnectionState.CLOSED
+    assert exchange.stream_connections == []
+>>>>>>> binance
 
 
-async def test_a_line_waits_when_there_were_too_many_attempts(
+async def test_a_connection_waits_when_there_were_too_many_attempts(
     exchange: SimulatedExchange, inbox: Inbox
 ) -> None:
     exchange.add_fault("refuse@0:503")
     window = ScriptedWindow(passing=4)
-    line = line_to(exchange, inbox, window)
-    running = asyncio.create_task(line.run())
+    connection = connection_to(exchange, inbox, window)
+    running = asyncio.create_task(connection.run())
     await window.held.wait()
-    assert inbox.states.count(LineState.CONNECTING) == 4
-    await line.close()
+    assert inbox.states.count(ConnectionState.CONNECTING) == 4
+    await connection.close()
     await running
     assert exchange.connection_attempts == 4
-    assert inbox.states[-1] is LineState.CLOSED
+    assert inbox.states[-1] is ConnectionState.CLOSED
 
 
-async def test_all_lines_share_the_limit_of_attempts(
+async def test_all_connections_share_the_limit_of_attempts(
     exchange: SimulatedExchange, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     windows: list[ScriptedWindow] = []
@@ -453,7 +508,7 @@ async def test_all_lines_share_the_limit_of_attempts(
         proxy=False,
     )
     running = asyncio.create_task(client.connect())
-    await inbox.reached(LineState.CONNECTING)
+    await inbox.reached(ConnectionState.CONNECTING)
     (window,) = windows
     await window.held.wait()
     await client.disconnect()

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 from k2cli.binance.line_status import LineState
 from structlog.testing import capture_logs
-from websockets.asyncio.client import ClientConnection
 
 from k2cli import BinanceWebSocketClient
+<<<<<<< HEAD
+=======
+from k2cli.binance.status import ConnectionState
+from k2cli.binance.transport import StreamConnection
+>>>>>>> binance
 from k2cli.simulator import SimulatedExchange, parse_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from tests.binance.conftest import Connected, Inbox, MakeTrades
 
 
@@ -65,9 +67,9 @@ async def test_the_new_connection_delivers_before_the_old_one_is_closed(
         await inbox.holds(60)
 
     assert inbox.ids == [trade.id for trade in trades]
-    assert client.reception.repeated_trades == 20
+    assert client.repeated_trades == 20
     assert client.reconnects == 1
-    assert LineState.WAITING not in inbox.states
+    assert ConnectionState.WAITING not in inbox.states
 
 
 async def test_an_old_connection_is_replaced(
@@ -108,7 +110,7 @@ async def test_an_announced_shutdown_loses_nothing(
             # The old one may be closed before or after the new one is there.
             async with asyncio.timeout(20):
                 while exchange.connections_accepted < 2:
-                    await inbox.reached(LineState.LIVE, times=2)
+                    await inbox.reached(ConnectionState.LIVE, times=2)
         await exchange.publish(trades[10:20])
         await one_connection(exchange)
         await exchange.publish(trades[20:])
@@ -125,12 +127,12 @@ async def test_a_connection_that_plays_dead_is_replaced(
 ) -> None:
     trades = make_trades(20)
     with capture_logs() as logs:
-        async with connected(client_of(exchange, inbox, ping_seconds=0.1)):
+        async with connected(client_of(exchange, inbox, ping_interval=0.1)):
             await exchange.wait_subscribed("BTCUSDT")
             await exchange.publish(trades[:10])
             await inbox.holds(10)
             exchange.add_fault(parse_fault("stall@0"))
-            await inbox.reached(LineState.LIVE, times=2)
+            await inbox.reached(ConnectionState.LIVE, times=2)
             await exchange.publish(trades[10:])
             await inbox.holds(20)
 
@@ -146,14 +148,14 @@ async def test_a_quiet_market_is_no_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rounds = asyncio.Semaphore(0)
-    ping = ClientConnection.ping
+    ping = StreamConnection.ping
 
-    async def counted(connection: ClientConnection) -> Awaitable[float]:
+    def counted(connection: StreamConnection) -> None:
         rounds.release()
-        return await ping(connection)
+        ping(connection)
 
-    monkeypatch.setattr(ClientConnection, "ping", counted)
-    async with connected(client_of(exchange, inbox, ping_seconds=0.3)):
+    monkeypatch.setattr(StreamConnection, "ping", counted)
+    async with connected(client_of(exchange, inbox, ping_interval=0.3)):
         for _ in range(3):  # pings and answers, and not one trade
             await rounds.acquire()
         (connection,) = exchange.stream_connections
@@ -176,14 +178,19 @@ async def test_a_successor_that_is_lost_leaves_the_old_one_in_charge(
         await inbox.holds(10)
         client.replace_connection("BTCUSDT", "a test wants it")
         await two_connections(exchange)
+<<<<<<< HEAD
         exchange.stream_connections[-1].reset()
         await inbox.reached(LineState.LIVE, times=3)
+=======
+        exchange.stream_connections[-1].reset()
+        await inbox.reached(ConnectionState.LIVE, times=3)
+>>>>>>> binance
         await two_connections(exchange)
         await exchange.publish(trades[10:])
         await inbox.holds(30)
 
     assert inbox.ids == [trade.id for trade in trades]
-    assert LineState.WAITING not in inbox.states
+    assert ConnectionState.WAITING not in inbox.states
 
 
 async def test_a_good_connection_is_kept_when_no_other_can_be_had(
@@ -218,7 +225,7 @@ async def test_closing_during_a_handover_hands_on_what_has_come(
 ) -> None:
     client = client_of(exchange, inbox)
     async with connected(client):
-        await inbox.reached(LineState.LIVE)
+        await inbox.reached(ConnectionState.LIVE)
         client.replace_connection("BTCUSDT", "a test wants it")
         await two_connections(exchange)
         await exchange.publish(make_trades(10))

@@ -28,9 +28,9 @@ from websockets.exceptions import (
 from websockets.http11 import Response
 
 from k2cli.binance.handshake import (
+    exchange_name,
     explain,
     explain_status,
-    is_simulated,
     open_websocket,
 )
 from k2cli.errors import (
@@ -336,7 +336,7 @@ async def test_compression_is_not_asked_for(start_server: StartServer) -> None:
     )
     await connection.wait_closed()
     assert "Sec-WebSocket-Extensions" not in asked[0]
-    assert not is_simulated(connection)
+    assert exchange_name(connection) == "BINANCE"
 
 
 async def test_a_made_up_market_says_so_on_the_handshake(
@@ -349,7 +349,7 @@ async def test_a_made_up_market_says_so_on_the_handshake(
         max_size_bytes=1000,
         proxy=False,
     )
-    assert is_simulated(connection)
+    assert exchange_name(connection) == "SIM"
     await connection.close()
 
 

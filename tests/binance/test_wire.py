@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from k2cli.binance.wire import decode_frame, excerpt, is_reply, unwrap
+from k2cli.binance.wire import decode_message, excerpt, is_reply, unwrap
 from k2cli.errors import MalformedMessage
 
 
 def test_an_event_of_a_combined_connection_is_taken_out_of_its_wrapping() -> None:
     frame = b'{"stream":"btcusdt@trade","data":{"e":"trade","t":1}}'
-    assert decode_frame(frame) == {"e": "trade", "t": 1}
+    assert decode_message(frame) == {"e": "trade", "t": 1}
 
 
 def test_a_raw_event_and_a_reply_are_given_as_received() -> None:
-    assert decode_frame('{"e":"trade","t":1}') == {"e": "trade", "t": 1}
-    assert decode_frame(b'{"result":null,"id":1}') == {"result": None, "id": 1}
+    assert decode_message('{"e":"trade","t":1}') == {"e": "trade", "t": 1}
+    assert decode_message(b'{"result":null,"id":1}') == {"result": None, "id": 1}
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_raw_event_and_a_reply_are_given_as_received() -> None:
 )
 def test_what_is_no_json_object_is_malformed_and_said_in_a_line(frame: bytes) -> None:
     with pytest.raises(MalformedMessage) as caught:
-        decode_frame(frame)
+        decode_message(frame)
     assert caught.value.message.isprintable()
     assert len(caught.value.message) < 300
 

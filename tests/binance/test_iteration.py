@@ -11,18 +11,11 @@ from k2cli.errors import AttemptsExhausted, RestrictedLocation
 from k2cli.simulator import SimulatedExchange
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from k2cli.trade import TradeV2
     from tests.binance.conftest import MakeTrades
 
 
 def client_of(exchange: SimulatedExchange, **options: Any) -> BinanceWebSocketClient:
     return BinanceWebSocketClient(["BTCUSDT"], url=exchange.url, proxy=False, **options)
-
-
-def trades_of(client: BinanceWebSocketClient) -> AsyncGenerator[TradeV2]:
-    return cast("AsyncGenerator[TradeV2]", aiter(client))
 
 
 async def publish_when_subscribed(
@@ -65,7 +58,7 @@ async def test_a_client_can_be_iterated_over_again(
         publishing = asyncio.create_task(
             publish_when_subscribed(exchange, make_trades, 1)
         )
-        async with aclosing(trades_of(client)) as trades:
+        async with aclosing(aiter(client)) as trades:
             assert (await anext(trades)).source_sequence == 1
         await publishing
         assert exchange.stream_connections == []
@@ -93,7 +86,7 @@ async def test_an_error_of_the_client_comes_out_of_the_iteration(
 ) -> None:
     exchange.add_fault("refuse@0:451")
     with pytest.raises(RestrictedLocation):
-        await anext(trades_of(client_of(exchange)))
+        await anext(aiter(client_of(exchange)))
 
 
 async def test_an_iteration_ends_with_its_error_after_what_has_arrived(
@@ -122,7 +115,7 @@ async def test_an_error_of_the_loop_body_closes_the_connection(
     publishing = asyncio.create_task(publish_when_subscribed(exchange, make_trades, 1))
 
     async def iterate() -> None:
-        async with aclosing(trades_of(client_of(exchange))) as trades:
+        async with aclosing(aiter(client_of(exchange))) as trades:
             async for _ in trades:
                 raise ZeroDivisionError
 
@@ -156,7 +149,7 @@ async def test_a_client_is_iterated_over_or_given_on_message_and_not_both(
 ) -> None:
     client = BinanceWebSocketClient(["BTCUSDT"], print, exchange.url)
     with pytest.raises(RuntimeError, match="not both"):
-        await anext(trades_of(client))
+        await anext(aiter(client))
 
 
 async def test_a_slow_loop_body_misses_nothing(
@@ -167,7 +160,7 @@ async def test_a_slow_loop_body_misses_nothing(
         publish_when_subscribed(exchange, make_trades, 3000)
     )
     received = []
-    async with aclosing(trades_of(client_of(exchange))) as trades:
+    async with aclosing(aiter(client_of(exchange))) as trades:
         async for trade in trades:
             received.append(trade.source_sequence)
             if len(received) % 100 == 0:

@@ -10,17 +10,30 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+<<<<<<< HEAD:tests/binance/test_convert.py
 from k2cli.binance.convert import (
+=======
+from structlog.testing import capture_logs
+
+from k2cli.binance.catalog import Catalog, SymbolInfo
+from k2cli.binance.decoder import (
+    MessageDecoder,
+    Skipped,
+    batch_from_event,
+    batch_from_history,
+>>>>>>> binance:tests/binance/test_decoder.py
     convert_binance_trade_to_v2,
-    now_us,
-    trade_from_event,
-    trade_from_history,
 )
+<<<<<<< HEAD:tests/binance/test_convert.py
 
 from k2cli.binance.catalog import Catalog, SymbolInfo
 from k2cli.binance.wire import decode_frame
+=======
+from k2cli.binance.transport import now_us
+from k2cli.binance.wire import decode_message
+>>>>>>> binance:tests/binance/test_decoder.py
 from k2cli.errors import MalformedMessage
-from k2cli.trade import TradeV2
+from k2cli.trade import Instrument, TradeBatch, TradeV2
 
 RECORDING = (
     Path(__file__).parents[3]
@@ -288,7 +301,9 @@ def test_a_field_that_is_absent_makes_the_message_malformed(key: str) -> None:
 
 def test_a_trade_of_a_symbol_not_asked_for_is_malformed() -> None:
     with pytest.raises(MalformedMessage, match="not asked for"):
-        trade_from_event(EVENT, {"ETHUSDT": ("ETH", "USDT")}, 1, "BINANCE")
+        batch_from_event(
+            EVENT, {"ETHUSDT": Instrument("ETHUSDT", "BINANCE", "ETH", "USDT")}, 1
+        )
 
 
 def test_what_a_malformed_message_says_cannot_reach_a_terminal_raw() -> None:
@@ -313,7 +328,7 @@ def converts_or_is_malformed(frame: bytes) -> None:
         record = record_of(trade)
         said = record["price"]
         assert list(record) == KEYS
-        assert record["price"] in decode_frame(frame).values()
+        assert record["price"] in decode_message(frame).values()
     assert said.isprintable()
 
 
@@ -412,9 +427,13 @@ HISTORY_ENTRY: dict[str, Any] = {
 }
 
 
+BTCUSDT = Instrument("BTCUSDT", "BINANCE", "BTC", "USDT")
+
+
 def repaired(**changes: Any) -> TradeV2:
-    entry = HISTORY_ENTRY | changes
-    return trade_from_history(entry, "BTCUSDT", ("BTC", "USDT"), 5, "BINANCE")
+    batch = batch_from_history([HISTORY_ENTRY | changes], BTCUSDT, 5)
+    assert batch is not None
+    return batch.trade(0)
 
 
 def test_a_trade_of_the_history_is_that_of_the_stream_and_marked() -> None:
@@ -454,15 +473,66 @@ def test_a_history_without_best_match_leaves_it_out() -> None:
         {"isBuyerMaker": 1},
     ],
 )
-def test_an_entry_of_the_history_that_is_no_trade_is_malformed(
+def test_an_entry_of_the_history_that_is_no_trade_is_skipped(
     changes: dict[str, Any],
 ) -> None:
-    with pytest.raises(MalformedMessage):
-        repaired(**changes)
+    with capture_logs() as logs:
+        assert batch_from_history([HISTORY_ENTRY | changes], BTCUSDT, 5) is None
+    (entry,) = logs
+    assert entry["log_level"] == "warning"
+    assert next(iter(changes)) in entry["reason"]
 
 
 @pytest.mark.parametrize("entry", [None, 1, "text \x1b[2J", [], [HISTORY_ENTRY]])
-def test_an_entry_of_the_history_that_is_no_object_is_malformed(entry: object) -> None:
-    with pytest.raises(MalformedMessage) as caught:
-        trade_from_history(entry, "BTCUSDT", ("BTC", "USDT"), 5, "BINANCE")
-    assert str(caught.value).isprintable()
+def test_an_entry_of_the_history_that_is_no_object_is_skipped(entry: object) -> None:
+    with capture_logs() as logs:
+        batch = batch_from_history([entry, HISTORY_ENTRY], BTCUSDT, 5)
+    assert batch is not None
+    assert batch.trade_ids == ["3735693016"]
+    (logged,) = logs
+    assert logged["reason"].isprintable()
+
+
+def test_a_page_of_the_history_is_a_batch_in_order() -> None:
+    entries = [HISTORY_ENTRY | {"id": number} for number in (12, 10, 11)]
+    batch = batch_from_history(entries, BTCUSDT, 5)
+    assert batch is not None
+    assert batch.trade_ids == ["10", "11", "12"]
+    assert (batch.is_backfill, batch.is_plain, batch.exchange) == (
+        True,
+        False,
+        "BINANCE",
+    )
+    assert len(set(batch.message_ids)) == 3
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ({"e": "serverShutdown", "E": 1}, Skipped.SHUTDOWN),
+        ({"result": None, "id": 1}, Skipped.REPLY),
+        ({"e": "kline"}, Skipped.OTHER),
+        ({}, Skipped.OTHER),
+        (EVENT | {"p": 1}, Skipped.MALFORMED),
+        (EVENT | {"s": "ETHUSDT"}, Skipped.MALFORMED),
+        ([], Skipped.MALFORMED),
+    ],
+)
+def test_a_message_that_is_no_trade_is_skipped_and_counted(
+    event: Any, expected: Skipped
+) -> None:
+    decoder = MessageDecoder({"BTCUSDT": ("BTC", "USDT")})
+    assert decoder.decode_message(json.dumps(event).encode(), 1, "SIM") is expected
+    assert decoder.malformed_messages == (expected is Skipped.MALFORMED)
+    assert decoder.other_messages == (expected is Skipped.OTHER)
+
+
+def test_a_message_that_is_a_trade_is_a_batch_of_one() -> None:
+    decoder = MessageDecoder({"BTCUSDT": ("BTC", "USDT")})
+    batch = decoder.decode_message(FRAME.encode(), 7, "SIM")
+    assert isinstance(batch, TradeBatch)
+    (trade,) = batch.trades()
+    plain = convert_binance_trade_to_v2(FRAME, ingestion_timestamp=7, exchange="SIM")
+    assert record_of(trade) | {"message_id": ""} == record_of(plain) | {
+        "message_id": ""
+    }

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha1
 from typing import Any
@@ -20,13 +20,20 @@ from k2cli.binance.frames import StreamConnection
 from k2cli.binance.leg import Leg
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
-from websockets.protocol import State
 from websockets.uri import parse_uri
 
+<<<<<<< HEAD:tests/binance/test_burst.py
 from k2cli import BinanceWebSocketClient
 from k2cli.binance.message_ids import MessageIds
 from k2cli.binance.wire import TRADE, decode_frame
 from k2cli.errors import MalformedMessage
+=======
+from k2cli.binance.connection import Connection
+from k2cli.binance.decoder import MessageDecoder, Skipped
+from k2cli.binance.fast_path import cut_plain_trades
+from k2cli.binance.transport import StreamConnection
+from k2cli.trade import TradeBatch
+>>>>>>> binance:tests/binance/test_fast_path.py
 
 PAIRS = {
     "BTCUSDT": ("BTC", "USDT"),
@@ -78,16 +85,20 @@ def blank(line: str) -> str:
     return line
 
 
+def said(decoded: TradeBatch | Skipped) -> Messages:
+    """Say what a decoder has made of something, without what is random."""
+    if isinstance(decoded, Skipped):
+        return ["malformed" if decoded is Skipped.MALFORMED else "other"]
+    # Both ways out of a batch say the same, ids included.
+    lines = decoded.json_lines()
+    assert lines == [trade.to_json_line().decode() for trade in decoded.trades()]
+    return [blank(line) for line in lines]
+
+
 def outcome(message: bytes) -> str:
     """Say what the plain path makes of a message."""
-    try:
-        data = decode_frame(message)
-        if data.get("e") != TRADE:
-            return "other"
-        trade = trade_from_event(data, PAIRS, RECEIVED_US, "BINANCE")
-    except MalformedMessage:
-        return "malformed"
-    return blank(trade.to_json_line().decode())
+    decoded = MessageDecoder(PAIRS).decode_message(message, RECEIVED_US, "BINANCE")
+    return said(decoded)[0]
 
 
 def accept(key: str) -> str:
@@ -129,84 +140,76 @@ class Wire(asyncio.Transport):
 
     def write(self, data: Any) -> None: ...
 
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None: ...
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
+    def get_write_buffer_size(self) -> int:
+        return 0
 
     def is_closing(self) -> bool:
         return False
 
     def abort(self) -> None: ...
 
-    def set_write_buffer_limits(
-        self, high: int | None = None, low: int | None = None
-    ) -> None: ...
+
+class Decoder(MessageDecoder):
+    """A decoder that keeps what it has made, and may be without the fast path."""
+
+    def __init__(self, *, fast: bool) -> None:
+        super().__init__(PAIRS)
+        self.messages: Messages = []
+        self.fast_trades = 0
+        self._fast = fast
+
+    def decode_frames(
+        self, text: str, position: int, received_us: int, exchange: str
+    ) -> tuple[TradeBatch | None, int]:
+        if not self._fast:
+            return None, position
+        batch, end = super().decode_frames(text, position, received_us, exchange)
+        if batch is not None:
+            assert batch.is_plain
+            self.fast_trades += len(batch)
+            self.messages += said(batch)
+        return batch, end
+
+    def decode_message(
+        self, message: bytes, received_us: int, exchange: str
+    ) -> TradeBatch | Skipped:
+        decoded = super().decode_message(message, received_us, exchange)
+        self.messages += said(decoded)
+        return decoded
 
 
 async def by_k2(chunks: list[bytes], *, fast: bool = True) -> tuple[Messages, int]:
     """Receive with a stream connection; also tell how much went the fast way."""
-    messages: Messages = []
-    bursts: list[Burst] = []
+    decoder = Decoder(fast=fast)
+    handed_on: Messages = []
 
-    def take(burst: Burst) -> None:
-        bursts.append(burst)
-        lines = burst.lines(0, len(burst), None)
-        messages.extend(blank(line) for line in lines)
-        # Both ways out of a burst say the same, ids included.
-        records = [burst.trade(i).to_json_line().decode() for i in range(len(burst))]
-        assert records == lines
-
-    client = BinanceWebSocketClient(
-        list(PAIRS),
-        lambda trade: messages.append(blank(trade.to_json_line().decode())),
-        "ws://h/stream",
-        on_burst=take,
-    )
-    client.reception._assets = dict(PAIRS)
-
-    def on_frame(message: bytes, received_us: int, leg: Leg) -> Any:
-        before = len(messages), client.reception.malformed_messages
-        kind = client.reception.frame(message, received_us, leg)
-        if len(messages) == before[0]:
-            bad = client.reception.malformed_messages > before[1]
-            messages.append("malformed" if bad else "other")
-        return kind
+    def take(batch: TradeBatch, _: Connection) -> None:
+        handed_on.extend(said(batch))
 
     protocol = ClientProtocol(parse_uri("ws://h/"))
-    connection = StreamConnection(protocol, ping_interval=None, close_timeout=0.01)
-    connection.connection_made(Wire())
-    request = protocol.connect()
-    protocol.send_request(request)
-    response = response_to(request.headers["Sec-WebSocket-Key"])
+    transport = StreamConnection(protocol)
+    transport.connection_made(Wire())
+    opening = asyncio.create_task(transport.handshake())
+    await asyncio.sleep(0)
     # The response and the first frames may come with one read.
-    connection.data_received(response + chunks[0])
-    leg = Leg(
-        connection,
-        client.reception.text if fast else lambda text, position, *_: (position, None),
-        on_frame,
-        ping_seconds=60,
-        waits=False,
-    )
+    transport.data_received(response_to(protocol.key) + chunks[0])
+    await opening
+    connection = Connection(transport, decoder, take, ping_seconds=60, waits=False)
     for chunk in chunks[1:]:
-        connection.data_received(chunk)
+        transport.data_received(chunk)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    messages.append(protocol.state.name)
-    connection.protocol.state = State.CLOSED
-    connection.connection_lost_waiter.set_result(None)
-    leg.over()
-    await leg.ended
-    return messages, sum(map(len, bursts))
+    state = protocol.state.name
+    transport.connection_lost(None)
+    await connection.ended
+    assert handed_on == [m for m in decoder.messages if m.startswith("{")]
+    return [*decoder.messages, state], decoder.fast_trades
 
 
 @contextmanager
 def stopped_clock() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("k2cli.binance.frames.now_us", lambda: RECEIVED_US)
+        patch.setattr("k2cli.binance.transport.now_us", lambda: RECEIVED_US)
         yield
 
 
@@ -290,7 +293,18 @@ def test_what_is_unusual_comes_in_its_place_by_the_plain_way(name: str) -> None:
     assert_same([unusual * 3])
 
 
-@pytest.mark.parametrize("name", ["plain", "a ping", "fragments", "spaces", "a close"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain",
+        "a ping",
+        "fragments",
+        "spaces",
+        "a close",
+        "a reserved bit",
+        "a long ping",
+    ],
+)
 def test_a_read_may_end_anywhere(name: str) -> None:
     unusual = {"plain": b"", **UNUSUAL, **LAST}[name]
     data = PLAIN[0] + unusual + PLAIN[1]
@@ -364,51 +378,72 @@ def test_any_bytes_give_what_the_package_gives(junk: bytes, plain: int) -> None:
     assert_same([b"".join(PLAIN[:plain]) + junk])
 
 
-def burst_of(count: int, exchange: str = "BINANCE") -> Burst:
+def batch_of(count: int, exchange: str = "BINANCE") -> TradeBatch:
     text = b"".join(
         frame(combined(event(t=100 + i, m=i % 2 == 0, M=i % 3 > 0)))
         for i in range(count)
     ).decode("latin-1")
-    pieces = pieces_of(PAIRS, exchange)
-    trades, end = cut(text, 0, pieces)
-    assert (len(trades), end) == (count, len(text))
-    return Burst(trades, RECEIVED_US, pieces, MessageIds())
+    batch, end = MessageDecoder(PAIRS).decode_frames(text, 0, RECEIVED_US, exchange)
+    assert batch is not None
+    assert (len(batch), end) == (count, len(text))
+    return batch
 
 
 def test_lines_are_numbered_from_where_they_are_asked_for() -> None:
-    burst = burst_of(5)
+    batch = batch_of(5).part(1, 4)
     numbered = [
-        burst.trade(i).to_json_line(platform_sequence=40 + i).decode()
-        for i in range(1, 4)
+        trade.to_json_line(platform_sequence=41 + i).decode()
+        for i, trade in enumerate(batch.trades())
     ]
-    assert burst.lines(1, 4, 41) == numbered
-
-
-def test_a_display_is_told_the_facts_of_the_records() -> None:
-    burst = burst_of(5)
-    records = [burst.trade(i) for i in range(1, 4)]
-    assert list(burst.facts(1, 4)) == [
-        (t.symbol, t.price, t.quantity, t.side, t.source_sequence, t.timestamp, False)
-        for t in records
-    ]
+    assert batch.json_lines(41) == numbered
 
 
 def test_made_up_trades_say_so_on_the_fast_way_too() -> None:
-    burst = burst_of(1, "SIM")
-    assert burst.exchange == "SIM"
-    record = json.loads(burst.lines(0, 1, None)[0])
+    batch = batch_of(1, "SIM")
+    assert batch.exchange == "SIM"
+    record = json.loads(batch.json_lines()[0])
     assert (record["exchange"], record["trade_id"]) == ("SIM", "SIM-100")
 
 
-def test_symbols_that_need_escapes_are_left_to_the_plain_way() -> None:
-    pairs = {**PAIRS, 'A"B': ("A", "B"), "ABC": ("A\x7f", "BC"), "DE": ("D", "é")}
-    assert set(pieces_of(pairs, "BINANCE")) == {"BTCUSDT", "ETHBTC", "1INCHUSDT"}
+def test_one_decoder_may_serve_several_exchanges() -> None:
+    decoder = MessageDecoder(PAIRS)
+    text = PLAIN[0].decode("latin-1")
+    for exchange in ("SIM", "BINANCE", "SIM"):
+        batch, _ = decoder.decode_frames(text, 0, RECEIVED_US, exchange)
+        assert batch is not None
+        assert batch.exchange == exchange
+
+
+@pytest.mark.parametrize("pair", [("A", "B\x7f"), ("é", "DE"), ('A"', "B")])
+def test_symbols_that_need_escapes_are_left_to_the_plain_way(
+    pair: tuple[str, str],
+) -> None:
+    decoder = MessageDecoder({**PAIRS, "BTCUSDT": pair})
+    text = PLAIN[0].decode("latin-1")
+    assert decoder.decode_frames(text, 0, RECEIVED_US, "BINANCE") == (None, 0)
+    batch = decoder.decode_message(PLAIN[0][4:], RECEIVED_US, "BINANCE")
+    assert isinstance(batch, TradeBatch)
+    (line,) = batch.json_lines()
+    assert json.loads(line)["vendor_data"]["base_asset"] == pair[0]
 
 
 def test_trades_up_to_a_strange_symbol_are_taken() -> None:
     text = "".join(f.decode("latin-1") for f in PLAIN)
-    known: Callable[..., dict[str, Any]] = dict.fromkeys
-    trades, end = cut(text, 0, known(["BTCUSDT", "1INCHUSDT"]))
-    assert [trade[2] for trade in trades] == ["BTCUSDT"]
+    columns, end = cut_plain_trades(text, 0, frozenset(["BTCUSDT", "1INCHUSDT"]))
+    assert columns is not None
+    assert columns[1] == ["BTCUSDT"]
     assert end == len(PLAIN[0])
-    assert cut(text, end, known(["BTCUSDT"])) == ([], end)
+    assert cut_plain_trades(text, end, frozenset(["BTCUSDT"])) == (None, end)
+
+
+def test_a_long_read_is_taken_in_parts() -> None:
+    text = "".join(f.decode("latin-1") for f in PLAIN) * 1000
+    position, counts = 0, []
+    while position < len(text):
+        columns, end = cut_plain_trades(text, position, frozenset(PAIRS))
+        assert columns is not None
+        assert end - position <= 2**16
+        counts.append(len(columns[0]))
+        assert {len(column) for column in columns} == {counts[-1]}
+        position = end
+    assert sum(counts) == 3000

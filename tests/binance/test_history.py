@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from k2cli.binance.history import BinanceHistory
+from k2cli.errors import ConnectFailed, RestrictedLocation, TooManyRequests
+from k2cli.simulator import SimulatedExchange, parse_fault
+
+if TYPE_CHECKING:
+    from k2cli.engine.protocols import TradeHistory
+    from tests.binance.conftest import MakeTrades
+
+ASSETS = {"BTCUSDT": ("BTC", "USDT")}
+
+
+def history_of(exchange: SimulatedExchange, **options: float) -> BinanceHistory:
+    return BinanceHistory(
+        exchange.api_url,
+        ASSETS,
+        proxy=False,
+        clock=lambda: 6000.0,
+        **options,
+    )
+
+
+@pytest.fixture
+async def history(exchange: SimulatedExchange) -> AsyncIterator[BinanceHistory]:
+    history = history_of(exchange)
+    yield history
+    await history.close()
+
+
+async def test_a_page_begins_with_the_id_asked_for(
+    history: TradeHistory, exchange: SimulatedExchange, make_trades: MakeTrades
+) -> None:
+    assert exchange.api_connections_accepted == 0
+    await exchange.publish(make_trades(30))
+    page = await history.page("BTCUSDT", 11, 3)
+    assert page is not None
+    assert list(page.trade_ids) == ["11", "12", "13"]
+    assert page.is_backfill
+    assert page.instruments["BTCUSDT"].quote_asset == "USDT"
+    assert await history.page("BTCUSDT", 31, 1000) is None
+    assert exchange.api_connections_accepted == 1
+
+
+async def test_more_than_a_page_is_no_error(
+    history: BinanceHistory, exchange: SimulatedExchange, make_trades: MakeTrades
+) -> None:
+    await exchange.publish(make_trades(1100))
+    page = await history.page("BTCUSDT", 1, 5000)
+    assert page is not None
+    assert len(page) == 1000
+
+
+async def test_the_newest_id_is_known(
+    history: TradeHistory, exchange: SimulatedExchange, make_trades: MakeTrades
+) -> None:
+    assert await history.newest_id("BTCUSDT") is None
+    await exchange.publish(make_trades(30))
+    assert await history.newest_id("BTCUSDT") == 30
+
+
+async def test_half_of_the_weight_is_used(history: BinanceHistory) -> None:
+    for _ in range(120):
+        assert history.reserve() == 0
+    assert history.reserve() == 60
+
+
+async def test_a_closed_history_connects_again(
+    history: BinanceHistory, exchange: SimulatedExchange, make_trades: MakeTrades
+) -> None:
+    await exchange.publish(make_trades(1))
+    await history.close()
+    assert await history.newest_id("BTCUSDT") == 1
+    await history.close()
+    await history.close()
+    assert exchange.api_connections == []
+    assert await history.newest_id("BTCUSDT") == 1
+    assert exchange.api_connections_accepted == 2
+
+
+async def test_many_requests_at_once_share_a_connection(
+    history: BinanceHistory, exchange: SimulatedExchange, make_trades: MakeTrades
+) -> None:
+    await exchange.publish(make_trades(20))
+    pages = await asyncio.gather(
+        *(history.page("BTCUSDT", first, 1) for first in range(1, 21))
+    )
+    assert [page.trade_ids[0] for page in pages if page] == [
+        str(number) for number in range(1, 21)
+    ]
+    assert exchange.api_connections_accepted == 1
+
+
+async def test_a_connection_that_failed_is_replaced(
+    exchange: SimulatedExchange, make_trades: MakeTrades
+) -> None:
+    await exchange.publish(make_trades(1))
+    history = history_of(exchange, reply_timeout_seconds=0.05)
+    exchange.add_fault(parse_fault("api-mute@0:1"))
+    with pytest.raises(ConnectFailed, match="in time"):
+        await history.newest_id("BTCUSDT")
+    assert await history.newest_id("BTCUSDT") == 1
+    assert exchange.api_connections_accepted == 2
+    await history.close()
+
+
+async def test_a_limit_leaves_the_connection_open(
+    history: BinanceHistory, exchange: SimulatedExchange
+) -> None:
+    exchange.add_fault(parse_fault("api-error@0:429"))
+    with pytest.raises(TooManyRequests):
+        await history.page("BTCUSDT", 1, 1)
+    assert await history.page("BTCUSDT", 1, 1) is None
+    assert exchange.api_connections_accepted == 1
+
+
+async def test_a_refusal_is_that_of_the_api(
+    history: BinanceHistory, exchange: SimulatedExchange
+) -> None:
+    exchange.add_fault("refuse@0:451")
+    with pytest.raises(RestrictedLocation):
+        await history.newest_id("BTCUSDT")
