@@ -9,16 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from k2cli.binance.line_status import LineState, LineStatus
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from k2cli.binance.client import BinanceWebSocketClient
-<<<<<<< HEAD
-from k2cli.simulator import Recording, SimulatedExchange, Trade
-=======
 from k2cli.binance.status import ConnectionState, ConnectionStatus
-from k2cli.simulator import SimulatedExchange, Recording, Trade
->>>>>>> binance
+from k2cli.simulator import Recording, SimulatedExchange, Trade
 from k2cli.trade import TradeV2
 
 MakeTrades = Callable[..., list[Trade]]

@@ -6,15 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from k2cli.binance.budget import WeightBudget
 from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from k2cli.binance.api import ILLEGAL_CHARACTERS, INVALID_SYMBOL, BinanceApiClient
-<<<<<<< HEAD
-=======
 from k2cli.binance.limits import WeightBudget
->>>>>>> binance
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,

@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from k2cli.binance.line_status import Health, LineState, LineStatus
 from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
 from k2cli.binance.catalog import Catalog, SymbolInfo
-<<<<<<< HEAD
-=======
 from k2cli.binance.status import (
     ConnectionState,
     ConnectionStatus,
@@ -21,7 +18,6 @@ from k2cli.binance.status import (
     health_of,
 )
 from k2cli.config import BinanceConfig
->>>>>>> binance
 from k2cli.errors import SettingsError
 from k2cli.simulator import SimulatedExchange, parse_fault
 from k2cli.trade import TradeBatch, TradeV2
@@ -199,13 +195,8 @@ async def test_assets_that_are_guessed_are_warned_of_once(
     with capture_logs() as logs:
         async with connected(client_of(exchange, inbox, symbols, catalog=catalog)):
             await exchange.wait_subscribed("BTCUSDT")
-<<<<<<< HEAD
-            await exchange.disconnect(1000)
-            await inbox.reached(LineState.LIVE, times=2)
-=======
             await exchange.disconnect(1000)
             await inbox.reached(ConnectionState.LIVE, times=2)
->>>>>>> binance
     (entry,) = [each for each in logs if "endings" in each["event"]]
     assert entry["log_level"] == "warning"
     assert entry["pairs"] == ["ETH/USDT", "FOOBAR"]
@@ -316,13 +307,8 @@ async def test_disconnect_hands_on_what_has_arrived(
     await client.disconnect()
     await running
     assert inbox.ids == list(range(1, 1001))
-<<<<<<< HEAD
-    assert inbox.states[-1] is LineState.CLOSED
-    assert exchange.stream_connections == []
-=======
     assert inbox.states[-1] is ConnectionState.CLOSED
     assert exchange.stream_connections == []
->>>>>>> binance
 
 
 async def test_disconnect_may_come_out_of_on_message(
@@ -613,9 +599,7 @@ async def test_a_slow_on_message_loses_nothing_at_disconnect(
         first.set()
         await go_on.wait()
 
-    client = BinanceWebSocketClient(
-        ["BTCUSDT"], on_message, exchange.url, proxy=False
-    )
+    client = BinanceWebSocketClient(["BTCUSDT"], on_message, exchange.url, proxy=False)
     running = asyncio.create_task(client.connect())
     await exchange.wait_subscribed("BTCUSDT")
     (session,) = exchange.stream_connections

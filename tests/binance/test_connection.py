@@ -5,23 +5,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from k2cli.binance.backoff import AttemptWindow, Backoff
-from k2cli.binance.frames import StreamConnection
-from k2cli.binance.leg import FrameKind
-from k2cli.binance.line_status import LineState
 from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
-<<<<<<< HEAD
-from k2cli.binance.connection import Line
-from k2cli.binance.handshake import open_websocket
-=======
 from k2cli.binance.decoder import MessageDecoder, Skipped
 from k2cli.binance.reconnecting import ReconnectingConnection
 from k2cli.binance.status import ConnectionState, ConnectionStatus
 from k2cli.completeness.backoff import AttemptWindow, Backoff
->>>>>>> binance
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,
@@ -108,13 +99,8 @@ async def test_a_shutdown_that_was_announced_is_survived(
     with capture_logs() as logs:
         async with connected(client):
             await exchange.wait_subscribed("BTCUSDT")
-<<<<<<< HEAD
-            exchange.add_fault("shutdown@0:0s")
-            await inbox.reached(LineState.LIVE, times=2)
-=======
             exchange.add_fault("shutdown@0:0s")
             await inbox.reached(ConnectionState.LIVE, times=2)
->>>>>>> binance
             await exchange.wait_subscribed("BTCUSDT")
             await exchange.publish(make_trades(1))
             await inbox.holds(1)
@@ -129,13 +115,8 @@ async def test_a_drop_is_logged_with_its_reason_and_the_wait(
     with capture_logs() as logs:
         async with connected(client_of(exchange.url, inbox)):
             await exchange.wait_subscribed("BTCUSDT")
-<<<<<<< HEAD
-            await exchange.disconnect(1008, "Too many requests")
-            await inbox.reached(LineState.WAITING)
-=======
             await exchange.disconnect(1008, "Too many requests")
             await inbox.reached(ConnectionState.WAITING)
->>>>>>> binance
     (entry,) = [each for each in logs if each["event"].startswith("Disconnected")]
     assert entry["reason"] == (
         "the exchange closed the connection with code 1008 (Too many requests)"
@@ -299,30 +280,18 @@ async def test_a_refusal_that_will_not_pass_ends_the_first_attempt(
 async def test_a_refusal_that_may_pass_is_tried_again(
     exchange: SimulatedExchange, inbox: Inbox, connected: Connected, status: int
 ) -> None:
-<<<<<<< HEAD
-    exchange.add_fault(f"refuse@0:{status}:2")
-    async with connected(client_of(exchange.url, inbox)):
-        await inbox.reached(LineState.LIVE)
-=======
     exchange.add_fault(f"refuse@0:{status}:2")
     async with connected(client_of(exchange.url, inbox)):
         await inbox.reached(ConnectionState.LIVE)
->>>>>>> binance
     assert exchange.connection_attempts == 3
 
 
 async def test_too_many_requests_are_waited_out_as_long_as_the_exchange_says(
     exchange: SimulatedExchange, inbox: Inbox, connected: Connected
 ) -> None:
-<<<<<<< HEAD
-    exchange.add_fault("refuse@0:429")
-    async with connected(client_of(exchange.url, inbox)):
-        await inbox.reached(LineState.WAITING)
-=======
     exchange.add_fault("refuse@0:429")
     async with connected(client_of(exchange.url, inbox)):
         await inbox.reached(ConnectionState.WAITING)
->>>>>>> binance
     assert inbox.delays == [2.0]
     assert "too many requests" in inbox.statuses[-2].reason
 
@@ -339,28 +308,17 @@ async def test_a_connection_that_was_live_is_patient_with_a_refusal(
 ) -> None:
     async with connected(client_of(exchange.url, inbox)):
         await exchange.wait_subscribed("BTCUSDT")
-<<<<<<< HEAD
-        exchange.add_fault(f"refuse@0:{status}")
-        await exchange.disconnect()
-        await inbox.reached(LineState.WAITING, times=2)
-=======
         exchange.add_fault(f"refuse@0:{status}")
         await exchange.disconnect()
         await inbox.reached(ConnectionState.WAITING, times=2)
->>>>>>> binance
     assert inbox.delays[-1] == seconds
 
 
 async def test_a_handshake_that_hangs_is_given_up_and_tried_again(
     exchange: SimulatedExchange, inbox: Inbox, connected: Connected
 ) -> None:
-<<<<<<< HEAD
-    exchange.add_fault("hang@0:1")
-    client = client_of(exchange.url, inbox, open_timeout_seconds=0.05)
-=======
     exchange.add_fault("hang@0:1")
     client = client_of(exchange.url, inbox, open_timeout=0.05)
->>>>>>> binance
     async with connected(client):
         await inbox.reached(ConnectionState.LIVE)
     assert "did not answer in time" in inbox.statuses[1].reason
@@ -422,17 +380,11 @@ class ScriptedWindow(AttemptWindow):
         return 300.0
 
 
-<<<<<<< HEAD
-def line_to(exchange: SimulatedExchange, inbox: Inbox, window: AttemptWindow) -> Line:
-    return Line(
-        f"{exchange.url}?streams=btcusdt@trade",
-=======
 def connection_to(
     exchange: SimulatedExchange, inbox: Inbox, window: AttemptWindow
 ) -> ReconnectingConnection:
     return ReconnectingConnection(
         f"{exchange.url}?streams=btcusdt@trade",
->>>>>>> binance
         ("BTCUSDT",),
         decoder=MessageDecoder({}),
         on_batch=lambda batch: None,
@@ -458,18 +410,11 @@ async def test_a_client_that_is_closed_as_it_connects_is_closed(
         if status.state is ConnectionState.LIVE:
             disconnecting.append(asyncio.create_task(client.disconnect()))
 
-<<<<<<< HEAD
-    monkeypatch.setattr("k2cli.binance.connection.open_websocket", open_and_close)
-    await line.run()
-    assert inbox.states[-1] is LineState.CLOSED
-    assert exchange.stream_connections == []
-=======
     client = client_of(exchange.url, inbox, on_status=on_status)
     await client.connect()
     await asyncio.gather(*disconnecting)
     assert inbox.states[-1] is ConnectionState.CLOSED
     assert exchange.stream_connections == []
->>>>>>> binance
 
 
 async def test_a_connection_waits_when_there_were_too_many_attempts(

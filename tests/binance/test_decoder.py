@@ -10,9 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-<<<<<<< HEAD:tests/binance/test_convert.py
-from k2cli.binance.convert import (
-=======
 from structlog.testing import capture_logs
 
 from k2cli.binance.catalog import Catalog, SymbolInfo
@@ -21,17 +18,10 @@ from k2cli.binance.decoder import (
     Skipped,
     batch_from_event,
     batch_from_history,
->>>>>>> binance:tests/binance/test_decoder.py
     convert_binance_trade_to_v2,
 )
-<<<<<<< HEAD:tests/binance/test_convert.py
-
-from k2cli.binance.catalog import Catalog, SymbolInfo
-from k2cli.binance.wire import decode_frame
-=======
 from k2cli.binance.transport import now_us
 from k2cli.binance.wire import decode_message
->>>>>>> binance:tests/binance/test_decoder.py
 from k2cli.errors import MalformedMessage
 from k2cli.trade import Instrument, TradeBatch, TradeV2
 

@@ -14,26 +14,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from k2cli.binance.burst import Burst, cut, pieces_of
-from k2cli.binance.convert import trade_from_event
-from k2cli.binance.frames import StreamConnection
-from k2cli.binance.leg import Leg
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
-<<<<<<< HEAD:tests/binance/test_burst.py
-from k2cli import BinanceWebSocketClient
-from k2cli.binance.message_ids import MessageIds
-from k2cli.binance.wire import TRADE, decode_frame
-from k2cli.errors import MalformedMessage
-=======
 from k2cli.binance.connection import Connection
 from k2cli.binance.decoder import MessageDecoder, Skipped
 from k2cli.binance.fast_path import cut_plain_trades
 from k2cli.binance.transport import StreamConnection
 from k2cli.trade import TradeBatch
->>>>>>> binance:tests/binance/test_fast_path.py
 
 PAIRS = {
     "BTCUSDT": ("BTC", "USDT"),

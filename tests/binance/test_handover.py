@@ -6,15 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from k2cli.binance.line_status import LineState
 from structlog.testing import capture_logs
 
 from k2cli import BinanceWebSocketClient
-<<<<<<< HEAD
-=======
 from k2cli.binance.status import ConnectionState
 from k2cli.binance.transport import StreamConnection
->>>>>>> binance
 from k2cli.simulator import SimulatedExchange, parse_fault
 
 if TYPE_CHECKING:
@@ -178,13 +174,8 @@ async def test_a_successor_that_is_lost_leaves_the_old_one_in_charge(
         await inbox.holds(10)
         client.replace_connection("BTCUSDT", "a test wants it")
         await two_connections(exchange)
-<<<<<<< HEAD
-        exchange.stream_connections[-1].reset()
-        await inbox.reached(LineState.LIVE, times=3)
-=======
         exchange.stream_connections[-1].reset()
         await inbox.reached(ConnectionState.LIVE, times=3)
->>>>>>> binance
         await two_connections(exchange)
         await exchange.publish(trades[10:])
         await inbox.holds(30)

@@ -3,12 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-<<<<<<< HEAD:tests/binance/test_budget.py
-from k2cli.binance.budget import SHARE, WeightBudget
-=======
 
 from k2cli.binance.limits import SHARE, WeightBudget
->>>>>>> binance:tests/binance/test_limits.py
 
 MINUTE = 60 * 1000.0
 

@@ -5,14 +5,9 @@ from pathlib import Path
 
 import orjson
 import pytest
-from k2cli.binance.catalog_cache import CatalogCache
 from websockets.asyncio.server import ServerConnection
 
-<<<<<<< HEAD
-from k2cli.binance.catalog import Catalog, SymbolInfo
-=======
 from k2cli.binance.catalog import Catalog, CatalogCache, SymbolInfo
->>>>>>> binance
 from k2cli.binance.lookup import CatalogSource
 from k2cli.errors import (
     AccessBlocked,

@@ -2,31 +2,6 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from itertools import islice
-
-import pytest
-
-from k2cli.binance.lookup import Lookup
-from k2cli.binance.venue import BinanceVenue, SymbolSelection
-from k2cli.config import BinanceConfig
-from k2cli.simulator import Market, SimulatedExchange
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-
-async def look_up(exchange: SimulatedExchange, selection: SymbolSelection) -> Lookup:
-    config = BinanceConfig(websocket_url=exchange.url, api_url=exchange.api_url)
-    return await BinanceVenue.from_config(config, selection).look_up()
-=======
 import asyncio
 from itertools import islice
 from pathlib import Path
@@ -107,7 +82,6 @@ async def test_a_symbol_that_does_not_exist_is_an_error(
 ) -> None:
     with pytest.raises(UnknownSymbol, match="no symbol BTCUSTD"):
         await venue_of(exchange, SymbolSelection(symbols=["BTCUSTD"])).look_up()
->>>>>>> binance
 
 
 async def test_how_busy_symbols_are_is_asked_where_they_need_several_connections() -> (
@@ -118,26 +92,17 @@ async def test_how_busy_symbols_are_is_asked_where_they_need_several_connections
     async with SimulatedExchange(Market(size=450, rate=0.001)) as exchange:
         await exchange.publish(trades)
 
-<<<<<<< HEAD
-        few = await look_up(exchange, SymbolSelection(quote=["EUR"]))
-        connections_for_few = exchange.api_connections_accepted
-        every = await look_up(exchange, SymbolSelection(all=True))
-        named = await look_up(exchange, SymbolSelection(symbols=list(exchange.symbols)))
-=======
         few = await venue_of(exchange, SymbolSelection(quote=["EUR"])).look_up()
         connections_for_few = exchange.api_connections_accepted
         every = await venue_of(exchange, SymbolSelection(all=True)).look_up()
         names = SymbolSelection(symbols=list(exchange.symbols))
         named = await venue_of(exchange, names).look_up()
->>>>>>> binance
 
     assert few.activity == {}
     assert connections_for_few == 1
     assert len(every.symbols) == 447
     assert every.activity["BTCUSDT"] > 20
     assert named.activity == every.activity
-<<<<<<< HEAD
-=======
 
 
 async def test_its_stream_and_its_history_have_the_same_trades(
@@ -178,4 +143,3 @@ def test_a_stream_needs_what_was_looked_up() -> None:
     venue = BinanceVenue(config, CatalogSource(config.api_url))
     with pytest.raises(TypeError, match="look_up"):
         venue.stream(["BTCUSDT"], lambda batch: None, lambda: None)
->>>>>>> binance
