@@ -2,9 +2,9 @@
 
 ::
 
-    from k2cli import BinanceWebSocketClient
+    import k2cli
 
-    async for trade in BinanceWebSocketClient(["BTCUSDT"]):
+    async for trade in k2cli.tail("BTCUSDT"):
         print(trade.price, trade.quantity, trade.side)
 """
 
@@ -16,10 +16,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from k2cli.binance.catalog import Catalog, SymbolInfo
     from k2cli.binance.client import BinanceWebSocketClient
-    from k2cli.binance.convert import convert_binance_trade_to_v2
-    from k2cli.binance.line_status import LineState, LineStatus
+    from k2cli.binance.decoder import convert_binance_trade_to_v2
+    from k2cli.binance.status import ConnectionState, ConnectionStatus
     from k2cli.binance.symbols import parse_binance_symbol
+    from k2cli.binance.venue import BinanceVenue, SymbolSelection
+    from k2cli.capture.reader import read
+    from k2cli.capture.report import Report
+    from k2cli.capture.sink import CaptureSink
+    from k2cli.capture.verify import verify
+    from k2cli.completeness.id_ranges import IdRange
+    from k2cli.completeness.ledger import Ledger
     from k2cli.config import BinanceConfig
+    from k2cli.engine.protocols import Sink, Venue
+    from k2cli.engine.session import Session, SessionSnapshot
+    from k2cli.engine.tail import tail
     from k2cli.errors import (
         AccessBlocked,
         AddressBanned,
@@ -28,7 +38,6 @@ if TYPE_CHECKING:
         ConnectFailed,
         ExchangeRefused,
         ExchangeUnreachable,
-        ExitStatus,
         K2Error,
         MalformedMessage,
         OutputError,
@@ -37,7 +46,8 @@ if TYPE_CHECKING:
         TooManyRequests,
         UnknownSymbol,
     )
-    from k2cli.trade import TradeV2
+    from k2cli.simulator.exchange import SimulatedExchange
+    from k2cli.trade import Instrument, TradeBatch, TradeV2
 
 __version__ = "0.1.0"
 
@@ -47,25 +57,40 @@ _HOMES = {
     "ApiError": "errors",
     "AttemptsExhausted": "errors",
     "BinanceConfig": "config",
+    "BinanceVenue": "binance.venue",
     "BinanceWebSocketClient": "binance.client",
+    "CaptureSink": "capture.sink",
     "Catalog": "binance.catalog",
     "ConnectFailed": "errors",
+    "ConnectionState": "binance.status",
+    "ConnectionStatus": "binance.status",
     "ExchangeRefused": "errors",
     "ExchangeUnreachable": "errors",
-    "ExitStatus": "errors",
+    "IdRange": "completeness.id_ranges",
+    "Instrument": "trade",
     "K2Error": "errors",
-    "LineState": "binance.line_status",
-    "LineStatus": "binance.line_status",
+    "Ledger": "completeness.ledger",
     "MalformedMessage": "errors",
     "OutputError": "errors",
+    "Report": "capture.report",
     "RestrictedLocation": "errors",
+    "Session": "engine.session",
+    "SessionSnapshot": "engine.session",
     "SettingsError": "errors",
+    "SimulatedExchange": "simulator.exchange",
+    "Sink": "engine.protocols",
     "SymbolInfo": "binance.catalog",
+    "SymbolSelection": "binance.venue",
     "TooManyRequests": "errors",
+    "TradeBatch": "trade",
     "TradeV2": "trade",
     "UnknownSymbol": "errors",
-    "convert_binance_trade_to_v2": "binance.convert",
+    "Venue": "engine.protocols",
+    "convert_binance_trade_to_v2": "binance.decoder",
     "parse_binance_symbol": "binance.symbols",
+    "read": "capture.reader",
+    "tail": "engine.tail",
+    "verify": "capture.verify",
 }
 
 __all__ = [
@@ -74,26 +99,41 @@ __all__ = [
     "ApiError",
     "AttemptsExhausted",
     "BinanceConfig",
+    "BinanceVenue",
     "BinanceWebSocketClient",
+    "CaptureSink",
     "Catalog",
     "ConnectFailed",
+    "ConnectionState",
+    "ConnectionStatus",
     "ExchangeRefused",
     "ExchangeUnreachable",
-    "ExitStatus",
+    "IdRange",
+    "Instrument",
     "K2Error",
-    "LineState",
-    "LineStatus",
+    "Ledger",
     "MalformedMessage",
     "OutputError",
+    "Report",
     "RestrictedLocation",
+    "Session",
+    "SessionSnapshot",
     "SettingsError",
+    "SimulatedExchange",
+    "Sink",
     "SymbolInfo",
+    "SymbolSelection",
     "TooManyRequests",
+    "TradeBatch",
     "TradeV2",
     "UnknownSymbol",
+    "Venue",
     "__version__",
     "convert_binance_trade_to_v2",
     "parse_binance_symbol",
+    "read",
+    "tail",
+    "verify",
 ]
 
 

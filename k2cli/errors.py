@@ -1,44 +1,28 @@
-"""What can go wrong, what a user can do about it, and the exit status it leads to.
+"""What can go wrong, and what a user can do about it.
 
 The tree::
 
     K2Error
-    ├─ SettingsError              2  an option, a variable or config.toml is wrong
-    ├─ ExchangeUnreachable        3  the exchange cannot be reached
-    │  ├─ ConnectFailed           3  one attempt failed: name, network, TLS, handshake
-    │  └─ AttemptsExhausted       3  all attempts allowed have failed
-    ├─ ExchangeRefused            4  the exchange answered, and said no
-    │  ├─ RestrictedLocation      4  451: not from this country
-    │  ├─ AccessBlocked           4  403: its firewall
-    │  ├─ TooManyRequests         4  429: slow down
-    │  ├─ AddressBanned           4  418: banned for not slowing down
-    │  └─ ApiError                4  the API answered a request with an error code
-    ├─ UnknownSymbol              4  not in the exchange's catalog
-    ├─ MalformedMessage           3  a message that is not what Binance documents
-    └─ OutputError                5  the output cannot be written
-       └─ ReaderGone              0  whoever read our output has closed it
+    ├─ SettingsError           an option, a variable or config.toml is wrong
+    ├─ ExchangeUnreachable     the exchange cannot be reached
+    │  ├─ ConnectFailed        one attempt failed: name, network, TLS, handshake
+    │  └─ AttemptsExhausted    all attempts allowed have failed
+    ├─ ExchangeRefused         the exchange answered, and said no
+    │  ├─ RestrictedLocation   451: not from this country
+    │  ├─ AccessBlocked        403: its firewall
+    │  ├─ TooManyRequests      429: slow down
+    │  ├─ AddressBanned        418: banned for not slowing down
+    │  └─ ApiError             the API answered a request with an error code
+    ├─ UnknownSymbol           not in the exchange's catalog
+    ├─ MalformedMessage        not what is documented; a ValueError, too
+    └─ OutputError             the output cannot be written
+       └─ ReaderGone           whoever read our output has closed it
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import ClassVar
-
 TRY_AGAIN = "Check the network, and try again later"
 """The hint where nothing better is known."""
-
-
-class ExitStatus(IntEnum):
-    """How a ``k2`` command ended."""
-
-    DONE = 0
-    BUG = 1
-    USAGE = 2
-    UNREACHABLE = 3
-    REFUSED = 4
-    OUTPUT = 5
-    INCOMPLETE = 6
-    INTERRUPTED = 130
 
 
 class K2Error(Exception):
@@ -48,8 +32,6 @@ class K2Error(Exception):
         message: What happened, in one line.
         hint: What the user can do about it, in one line; may be empty.
     """
-
-    exit_status: ClassVar[ExitStatus] = ExitStatus.BUG
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -63,13 +45,9 @@ class K2Error(Exception):
 class SettingsError(K2Error):
     """An option, an environment variable or the configuration file is wrong."""
 
-    exit_status = ExitStatus.USAGE
-
 
 class ExchangeUnreachable(K2Error):
     """The exchange cannot be reached."""
-
-    exit_status = ExitStatus.UNREACHABLE
 
 
 class ConnectFailed(ExchangeUnreachable):
@@ -98,8 +76,6 @@ class ExchangeRefused(K2Error):
         hint: What the user can do about it.
         retry_after_seconds: When the exchange allows another attempt, if it said so.
     """
-
-    exit_status = ExitStatus.REFUSED
 
     def __init__(
         self, message: str, hint: str = "", *, retry_after_seconds: float | None = None
@@ -145,29 +121,21 @@ class ApiError(ExchangeRefused):
 class UnknownSymbol(K2Error):
     """A symbol is not in the exchange's catalog."""
 
-    exit_status = ExitStatus.REFUSED
 
-
-class MalformedMessage(K2Error):
-    """A message from the exchange is not what its documentation says."""
-
-    exit_status = ExitStatus.UNREACHABLE
+class MalformedMessage(K2Error, ValueError):
+    """A message or a record is not what its documentation says."""
 
 
 class OutputError(K2Error):
     """The output cannot be written."""
 
-    exit_status = ExitStatus.OUTPUT
-
 
 class ReaderGone(OutputError):
     """Whoever read our output has closed it, as ``head`` does: no fault at all."""
 
-    exit_status = ExitStatus.DONE
-
 
 def printable(text: str | bytes, limit: int = 200) -> str:
-    r"""Make text from the wire fit for a terminal or a log line.
+    r"""Make text from outside fit for a terminal or a log line.
 
     Control characters, bidirectional overrides, lone surrogates and whatever else
     does not print become ``\x..`` or ``\u....``; what is beyond ``limit`` is cut.

@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 import signal
 
+from hypothesis import settings
+
+# Machines may be busy: no example is judged by its time.
+settings.register_profile("k2", deadline=None)
+settings.load_profile("k2")
+
 
 def pytest_configure() -> None:
     """Make the processes that tests start independent of where pytest was started."""

@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from k2cli.config import _RULES, BinanceConfig, default_config_file, load_config
-from k2cli.errors import ExitStatus, SettingsError
+from k2cli.config import BinanceConfig, default_config_file, load_config
+from k2cli.errors import SettingsError
 
-FIELDS = list(_RULES)
+FIELDS = list(BinanceConfig.model_fields)
 # For each field the text of a value in the environment, and what it means.
 VALUES: dict[str, list[tuple[str, Any]]] = {
     "enabled": [("true", True), ("false", False), ("0", False)],
@@ -77,7 +77,6 @@ def refusal(
 ) -> SettingsError:
     with pytest.raises(SettingsError) as caught:
         load_config(options or {}, config_file)
-    assert caught.value.exit_status == ExitStatus.USAGE
     assert str(caught.value).isprintable()
     return caught.value
 
@@ -87,8 +86,8 @@ def test_every_field_is_tested_here() -> None:
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
-    assert load_config({}).to_dict() == DEFAULTS
-    assert BinanceConfig().to_dict() == DEFAULTS
+    assert load_config({}).model_dump() == DEFAULTS
+    assert BinanceConfig().model_dump() == DEFAULTS
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -104,8 +103,8 @@ def test_option_goes_before_environment_before_file_before_default(
     config = load_config({field: in_option}, file)
     assert getattr(config, field) == in_option
     # What is set by nobody keeps its default.
-    assert config.to_dict() == {**DEFAULTS, field: in_option}
-    assert config.given == {field}
+    assert config.model_dump() == {**DEFAULTS, field: in_option}
+    assert config.model_fields_set == {field}
 
 
 @pytest.mark.parametrize(
@@ -153,18 +152,18 @@ def test_a_named_file_takes_the_place_of_the_users_own(
 def test_it_shows_who_has_switched_k2_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "enabled" not in load_config({}).given
+    assert "enabled" not in load_config({}).model_fields_set
     in_file = load_config({}, write(tmp_path / "k2.toml", enabled=False))
-    assert "enabled" in in_file.given
+    assert "enabled" in in_file.model_fields_set
     assert not in_file.enabled
     monkeypatch.setenv("K2_BINANCE_ENABLED", "false")
     in_environment = load_config({})
-    assert "enabled" in in_environment.given
+    assert "enabled" in in_environment.model_fields_set
     assert not in_environment.enabled
 
 
 def test_settings_do_not_change_after_they_are_made() -> None:
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(ValidationError, match="frozen"):
         BinanceConfig().symbols = ["BNBBTC"]  # type: ignore[misc]  # that is the test
 
 
@@ -271,7 +270,7 @@ def test_an_unknown_variable_of_the_environment_is_let_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("K2_BINANCE_COLOUR", "blue")
-    assert load_config({}).to_dict() == DEFAULTS
+    assert load_config({}).model_dump() == DEFAULTS
 
 
 @pytest.mark.parametrize(
@@ -302,7 +301,7 @@ def test_a_file_that_is_wrong_as_a_whole_says_so(
 def test_a_file_may_say_nothing(tmp_path: Path, content: str) -> None:
     file = tmp_path / "k2.toml"
     file.write_text(content)
-    assert load_config({}, file).to_dict() == DEFAULTS
+    assert load_config({}, file).model_dump() == DEFAULTS
 
 
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
@@ -327,3 +326,22 @@ def test_a_program_is_told_what_is_wrong() -> None:
         BinanceConfig(open_timeout=0)
     assert caught.value.message == "open_timeout from the program is 0"
     assert BinanceConfig(symbols=["BNBBTC"]).symbols == ["BNBBTC"]
+
+
+def test_an_unknown_setting_of_a_program_is_refused() -> None:
+    with pytest.raises(SettingsError) as caught:
+        BinanceConfig(colour="blue")  # type: ignore[call-arg]  # that is the test
+    assert caught.value.message == "the program has an unknown setting colour"
+    assert caught.value.hint.startswith("There are enabled, websocket_url, ")
+
+
+@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize("field", ["reconnect_delay", "max_reconnect_attempts"])
+def test_true_is_no_number(tmp_path: Path, field: str, value: bool) -> None:
+    exc = refusal({}, write(tmp_path / "k2.toml", **{field: value}))
+    assert exc.message.endswith(f" is {value}")
+
+
+def test_a_password_is_not_shown() -> None:
+    exc = refusal({"websocket_url": "https://me:secret@proxy:1"})
+    assert exc.message.endswith("is 'https://***@proxy:1'")

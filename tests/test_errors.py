@@ -16,7 +16,6 @@ from k2cli.errors import (
     ApiError,
     ConnectFailed,
     ExchangeRefused,
-    ExitStatus,
     K2Error,
     printable,
 )
@@ -32,35 +31,21 @@ WITHOUT_HINT = {"MalformedMessage", "ReaderGone"}
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
 
-def test_the_exit_statuses_are_those_of_the_contract() -> None:
-    assert {status.name: status.value for status in ExitStatus} == {
-        "DONE": 0,
-        "BUG": 1,
-        "USAGE": 2,
-        "UNREACHABLE": 3,
-        "REFUSED": 4,
-        "OUTPUT": 5,
-        "INCOMPLETE": 6,
-        "INTERRUPTED": 130,
-    }
-
-
 def test_the_tree_drawn_in_the_docstring_is_the_tree_there_is() -> None:
-    drawn: dict[str, tuple[str, int]] = {}
+    drawn: dict[str, str] = {}
     above: dict[int, str] = {0: "K2Error"}
     for line in (errors.__doc__ or "").splitlines():
-        match = re.fullmatch(r"    ([│ ├└─]+)([A-Z]\w+) +(\d+)  .+", line)
+        match = re.fullmatch(r"    ([│ ├└─]+)([A-Z]\w+)  .+", line)
         if match:
             depth = len(match[1]) // 3
             above[depth] = match[2]
-            drawn[match[2]] = (above[depth - 1], int(match[3]))
+            drawn[match[2]] = above[depth - 1]
     there_is = {
-        each.__name__: (each.__mro__[1].__name__, int(each.exit_status))
+        each.__name__: each.__mro__[1].__name__
         for each in CLASSES
         if each is not K2Error
     }
     assert drawn == there_is
-    assert K2Error.exit_status is ExitStatus.BUG
 
 
 def make(kind: type[K2Error], message: str, hint: str) -> K2Error:

@@ -103,6 +103,7 @@ def test_help_needs_nothing_heavy() -> None:
         "asyncio",
         "orjson",
         "platformdirs",
+        "pydantic",
         "rich.live",
         "rich.table",
         "structlog",
@@ -110,7 +111,7 @@ def test_help_needs_nothing_heavy() -> None:
         "k2cli.binance",
         "k2cli.config",
         "k2cli.display",
-        "k2cli.log",
+        "k2cli.cli.log",
         "k2cli.simulator",
         "k2cli.trade",
     }
@@ -123,12 +124,13 @@ def test_importing_the_package_imports_none_of_its_parts() -> None:
     assert {name for name in loaded if name.startswith("k2cli")} == {"k2cli"}
 
 
-def test_the_librarys_own_log_leaves_stdout_to_its_user() -> None:
-    stdout, stderr = run(
-        "import structlog, k2cli.binance; structlog.get_logger().warning('hello')"
+def test_the_library_logs_through_structlog_and_configures_nothing() -> None:
+    stdout, _ = run(
+        "import logging, structlog, k2cli\n"
+        "for name in k2cli.__all__: getattr(k2cli, name)\n"
+        "print(structlog.is_configured(), logging.getLogger().handlers)"
     )
-    assert stdout == ""
-    assert "hello" in stderr
+    assert stdout == "False []\n"
 
 
 def test_a_program_that_has_set_structlog_up_keeps_its_way() -> None:
@@ -144,14 +146,23 @@ def test_a_program_that_has_set_structlog_up_keeps_its_way() -> None:
     assert stderr == ""
 
 
-def test_a_pipe_of_json_waits_for_no_rich() -> None:
-    loaded = modules_after(
-        "import k2cli.log, k2cli.cli.tail, k2cli.cli.pipe_output, k2cli.cli.recorder"
-    )
+def test_a_pipe_of_json_waits_for_no_display() -> None:
+    loaded = modules_after("import k2cli.cli.run, k2cli.cli.pipe, k2cli.capture.sink")
     assert "structlog" in loaded
-    assert not loaded & {"rich", "pygments", "tomllib", "k2cli.display.lines"}
+    assert not loaded & {"rich.live", "tomllib", "k2cli.display.lines"}
 
 
-def test_rich_is_there_for_those_who_want_it() -> None:
-    assert "rich.text" in modules_after("import k2cli.log, rich.text")
-    assert "rich" in modules_after("import rich, k2cli.log")
+def test_importing_the_package_hides_no_module_from_others() -> None:
+    stdout, _ = run(
+        "import builtins, sys, k2cli\n"
+        "kept = builtins.__import__\n"
+        "hidden = []\n"
+        "def watched(name, *rest):\n"
+        "    hidden.extend(each for each, module in sys.modules.items()\n"
+        "                  if module is None)\n"
+        "    return kept(name, *rest)\n"
+        "builtins.__import__ = watched\n"
+        "import k2cli.cli.run\n"
+        "print(hidden)"
+    )
+    assert stdout == "[]\n"

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 import structlog
+from pydantic import TypeAdapter, ValidationError
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from k2cli.binance.budget import WeightBudget
-from k2cli.binance.convert import BINANCE, now_us, trade_from_history
-from k2cli.binance.handshake import SIMULATED, is_simulated, open_websocket
+from k2cli.binance.decoder import batch_from_history
+from k2cli.binance.handshake import BINANCE, exchange_name, open_websocket
+from k2cli.binance.limits import WeightBudget
 from k2cli.binance.streams import api_url
-from k2cli.binance.wire import excerpt
+from k2cli.binance.transport import now_us
+from k2cli.binance.wire import ApiReply, ErrorDetails, Lenient, Ticker, excerpt
 from k2cli.errors import (
     TRY_AGAIN,
     AddressBanned,
@@ -27,6 +29,7 @@ from k2cli.errors import (
     TooManyRequests,
     printable,
 )
+from k2cli.trade import Instrument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from k2cli.trade import TradeV2
+    from k2cli.trade import TradeBatch
 
 # The whole catalog was 4 MB in 2023 and grows; websockets would refuse it at 1 MiB.
 MAX_REPLY_BYTES = 64 * 2**20
@@ -42,6 +45,9 @@ MAX_REPLY_BYTES = 64 * 2**20
 HISTORY_WEIGHT = 25
 ILLEGAL_CHARACTERS = -1100
 INVALID_SYMBOL = -1121
+_PING_SECONDS = 20.0
+
+_TICKERS: TypeAdapter[list[Ticker | None]] = TypeAdapter(list[Lenient[Ticker]])
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -49,7 +55,7 @@ log: FilteringBoundLogger = structlog.get_logger()
 class BinanceApiClient:
     """One connection to the WebSocket API, for any number of requests at a time.
 
-    Use it as an async context manager.
+    Use it as an async context manager, or ``connect()`` and ``close()`` it.
 
     Args:
         url: E.g. ``"wss://ws-api.binance.com:443/ws-api/v3"``.
@@ -59,10 +65,11 @@ class BinanceApiClient:
         proxy: As for the stream client.
         budget: Learns from each reply how much weight has been used; shared by
             connections that follow each other.
-        clock: Gives Unix seconds.
+        clock: Returns Unix seconds.
 
     Attributes:
-        simulated: Whether the server says that its market is made up.
+        exchange: What records name as their exchange: ``"SIM"`` if the server says
+            that its market is made up.
     """
 
     def __init__(
@@ -83,11 +90,11 @@ class BinanceApiClient:
         self._clock = clock
         self._connection: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._waiting: dict[int, asyncio.Future[ApiReply]] = {}
         self._next_id = 1
-        self.simulated = False
+        self.exchange = BINANCE
 
-    async def __aenter__(self) -> Self:
+    async def connect(self) -> None:
         """Connect.
 
         Raises:
@@ -100,9 +107,20 @@ class BinanceApiClient:
             open_timeout_seconds=self._open_timeout_seconds,
             max_size_bytes=MAX_REPLY_BYTES,
             proxy=self._proxy,
+            ping_interval_seconds=_PING_SECONDS,
         )
-        self.simulated = is_simulated(self._connection)
+        self.exchange = exchange_name(self._connection)
         self._reader = asyncio.create_task(self._read(self._connection))
+
+    async def close(self) -> None:
+        """Close the connection; whoever waits for a reply is told that it is lost."""
+        if self._connection is not None:
+            await self._connection.close()
+        if self._reader is not None:
+            await self._reader
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
         return self
 
     async def __aexit__(
@@ -111,10 +129,7 @@ class BinanceApiClient:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._connection is not None:
-            await self._connection.close()
-        if self._reader is not None:
-            await self._reader
+        await self.close()
 
     async def exchange_info(self, symbols: Sequence[str] = ()) -> dict[str, Any]:
         """Ask for the catalog.
@@ -138,33 +153,26 @@ class BinanceApiClient:
 
     async def historical_trades(
         self, symbol: str, from_id: int | None, limit: int, pair: tuple[str, str]
-    ) -> list[TradeV2]:
+    ) -> TradeBatch | None:
         """Ask for past trades; entries that are no trades are left out.
 
         Args:
             symbol: Upper case.
             from_id: First id wanted; ``None`` for the newest trades.
-            limit: Most trades to give, up to 1000.
+            limit: Most trades to return, up to 1000.
             pair: The symbol's base and quote asset.
 
         Returns:
-            The trades by ascending id, marked as back-filled.
+            The trades by ascending id, marked as back-filled; ``None`` if there are
+            none.
         """
         params: dict[str, Any] = {"symbol": symbol, "limit": limit}
         if from_id is not None:
             params["fromId"] = from_id
         result = await self.request("trades.historical", params)
-        received_us = now_us()
-        exchange = SIMULATED if self.simulated else BINANCE
-        trades = []
-        for entry in result if isinstance(result, list) else []:
-            try:
-                trade = trade_from_history(entry, symbol, pair, received_us, exchange)
-            except MalformedMessage as exc:
-                log.warning("Skipped a trade of the history", reason=exc.message)
-                continue
-            trades.append(trade)
-        return sorted(trades, key=lambda trade: trade.source_sequence or 0)
+        entries = result if isinstance(result, list) else []
+        instrument = Instrument(symbol, self.exchange, *pair)
+        return batch_from_history(entries, instrument, now_us())
 
     async def trade_counts(self) -> dict[str, int]:
         """Ask how many trades each symbol has had in the last 24 hours.
@@ -173,15 +181,13 @@ class BinanceApiClient:
             MalformedMessage: If the answer is no list.
         """
         result = await self.request("ticker.24hr", {"type": "MINI"})
-        if not isinstance(result, list):
-            raise MalformedMessage(f"the tickers are no list: {excerpt(result)}")
-        tickers = [entry for entry in result if isinstance(entry, dict)]
-        pairs = [(entry.get("symbol"), entry.get("count")) for entry in tickers]
-        return {
-            symbol: count
-            for symbol, count in pairs
-            if isinstance(symbol, str) and isinstance(count, int) and count >= 0
-        }
+        try:
+            tickers = _TICKERS.validate_python(result)
+        except ValidationError:
+            raise MalformedMessage(
+                f"the tickers are no list: {excerpt(result)}"
+            ) from None
+        return {each.symbol: each.trades for each in tickers if each is not None}
 
     async def request(self, method: str, params: Mapping[str, Any]) -> Any:
         """Send one request and wait for its reply.
@@ -203,7 +209,7 @@ class BinanceApiClient:
             raise RuntimeError("use BinanceApiClient as an async context manager")
         request_id = self._next_id
         self._next_id += 1
-        reply: asyncio.Future[dict[str, Any]]
+        reply: asyncio.Future[ApiReply]
         reply = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = reply
         text = orjson.dumps({"id": request_id, "method": method, "params": params})
@@ -221,9 +227,9 @@ class BinanceApiClient:
             raise _lost() from exc
         finally:
             del self._waiting[request_id]
-        self._budget.note(answer.get("rateLimits"), self._clock())
-        if answer.get("status") == 200:
-            return answer.get("result")
+        self._budget.note(answer.rate_limits, self._clock())
+        if answer.status == 200:
+            return answer.result
         raise self._error(method, answer)
 
     async def _read(self, connection: ClientConnection) -> None:
@@ -235,43 +241,33 @@ class BinanceApiClient:
                 except orjson.JSONDecodeError:
                     log.warning("Skipped an API message", text=printable(frame))
                     continue
-                request_id = message.get("id") if isinstance(message, dict) else None
-                if not isinstance(request_id, int):
-                    continue
+                try:
+                    answer = ApiReply.model_validate(message)
+                except ValidationError:
+                    continue  # it answers no request of ours
                 # A reply may come after its request was given up.
-                reply = self._waiting.get(request_id)
+                reply = self._waiting.get(answer.request_id)
                 if reply is not None and not reply.done():
-                    reply.set_result(message)
+                    reply.set_result(answer)
         for reply in self._waiting.values():
             if not reply.done():
                 reply.set_exception(_lost())
 
-    def _error(self, method: str, answer: Mapping[str, Any]) -> ExchangeRefused:
-        status = answer.get("status")
-        error = answer.get("error")
-        details = error if isinstance(error, dict) else {}
-        said = excerpt(details.get("msg", "no reason given"))
+    def _error(self, method: str, answer: ApiReply) -> ExchangeRefused:
+        status, error = answer.status, answer.error or ErrorDetails()
+        message = f"the exchange's API refused {method}: {excerpt(error.message)}"
         if status in (418, 429):
-            data = details.get("data")
-            retry_after = data.get("retryAfter") if isinstance(data, dict) else None
-            # Epoch milliseconds here, unlike the header of the same name.
-            seconds = (
-                max(retry_after / 1000 - self._clock(), 0.0)
-                if isinstance(retry_after, int)
-                else None
-            )
+            retry_after_ms = error.data.retry_after_ms if error.data else None
             kind = AddressBanned if status == 418 else TooManyRequests
             return kind(
-                f"the exchange's API refused {method}: {said}",
+                message,
                 "Wait, and run fewer clients at once",
-                retry_after_seconds=seconds,
+                retry_after_seconds=None
+                if retry_after_ms is None
+                else max(retry_after_ms / 1000 - self._clock(), 0.0),
             )
-        code = details.get("code")
         return ApiError(
-            f"the exchange's API refused {method}: {said}",
-            "Check what was asked for",
-            status=status if isinstance(status, int) else 0,
-            code=code if isinstance(code, int) else None,
+            message, "Check what was asked for", status=status or 0, code=error.code
         )
 
 

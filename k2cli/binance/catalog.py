@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+import os
+import re
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from k2cli.errors import MalformedMessage
+import orjson
+import structlog
+from platformdirs import user_cache_path
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from k2cli.binance.wire import ExchangeInfo
+from k2cli.errors import MalformedMessage, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from structlog.typing import FilteringBoundLogger
+
+    from k2cli.binance.wire import SymbolFilter
 
 TRADING = "TRADING"
+FRESH_SECONDS = 86_400.0
+
+log: FilteringBoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +52,8 @@ class SymbolInfo:
     step_size: str
 
     def to_dict(self) -> dict[str, str]:
-        """Give the entry as ``k2 symbols --json`` prints it."""
-        return {
-            "symbol": self.symbol,
-            "base_asset": self.base_asset,
-            "quote_asset": self.quote_asset,
-            "status": self.status,
-            "tick_size": self.tick_size,
-            "step_size": self.step_size,
-        }
+        """Return the entry as ``k2 symbols --json`` prints it."""
+        return asdict(self)
 
 
 class Catalog:
@@ -71,15 +81,27 @@ class Catalog:
         Raises:
             MalformedMessage: If it has no list of symbols.
         """
-        entries = reply.get("symbols") if isinstance(reply, dict) else None
-        if not isinstance(entries, list):
-            raise MalformedMessage("the exchange's catalog has no list of symbols")
-        infos = (_symbol_info(entry) for entry in entries)
-        return cls(
-            (info for info in infos if info is not None),
-            whole=whole,
-            fetched_at_seconds=fetched_at_seconds,
-        )
+        try:
+            entries = ExchangeInfo.model_validate(reply).symbols
+        except ValidationError:
+            raise MalformedMessage(
+                "the exchange's catalog has no list of symbols"
+            ) from None
+        infos = [
+            SymbolInfo(
+                each.symbol,
+                each.base_asset,
+                each.quote_asset,
+                each.status,
+                tick_size=_size(each.filters, "PRICE_FILTER", "tick_size"),
+                step_size=_size(each.filters, "LOT_SIZE", "step_size"),
+            )
+            for each in entries
+            if each is not None
+        ]
+        if len(infos) < len(entries):
+            log.debug("Skipped catalog entries", count=len(entries) - len(infos))
+        return cls(infos, whole=whole, fetched_at_seconds=fetched_at_seconds)
 
     def __len__(self) -> int:
         return len(self._by_symbol)
@@ -91,7 +113,7 @@ class Catalog:
         return symbol in self._by_symbol
 
     def get(self, symbol: str) -> SymbolInfo | None:
-        """Give the entry of a symbol, if there is one."""
+        """Return the entry of a symbol, if there is one."""
         return self._by_symbol.get(symbol)
 
     def select(
@@ -102,7 +124,7 @@ class Catalog:
         quote: Iterable[str] = (),
         status: str | None = TRADING,
     ) -> list[SymbolInfo]:
-        """Give the symbols that fit every condition, by name.
+        """Return the symbols that fit every condition, by name.
 
         Args:
             text: Part of the symbol's name; empty for all.
@@ -124,15 +146,15 @@ class Catalog:
         )
 
     def price_decimals(self) -> dict[str, int]:
-        """Give the decimals of the tick size, by symbol, where there is such a rule."""
+        """Return the decimals of the tick size, by symbol, where it is a rule."""
         return _decimals({info.symbol: info.tick_size for info in self})
 
-    def size_decimals(self) -> dict[str, int]:
-        """Give the decimals of the step size, likewise."""
+    def quantity_decimals(self) -> dict[str, int]:
+        """Return the decimals of the step size, likewise."""
         return _decimals({info.symbol: info.step_size for info in self})
 
     def suggestions(self, symbol: str, limit: int = 3) -> list[str]:
-        """Give the names that a mistyped symbol may have meant, likeliest first."""
+        """Return the names that a mistyped symbol may have meant, likeliest first."""
         trading = [info for info in self if info.status == TRADING]
         of_base = [
             base + quote
@@ -154,31 +176,63 @@ def _decimals(sizes: Mapping[str, str]) -> dict[str, int]:
     }
 
 
-def _symbol_info(entry: object) -> SymbolInfo | None:
-    """Read one entry; ``None`` for one without the names that make a symbol."""
-    if not isinstance(entry, dict):
-        return None
-    names = [entry.get(key) for key in ("symbol", "baseAsset", "quoteAsset", "status")]
-    if not all(isinstance(name, str) for name in names):
-        return None
-    filters = entry.get("filters")
+def _size(filters: Iterable[SymbolFilter | None] | None, kind: str, name: str) -> str:
     # By type, never by position, which has changed over the years.
-    by_type = {
-        rule.get("filterType"): rule
-        for rule in (filters if isinstance(filters, list) else [])
-        if isinstance(rule, dict)
-    }
-    symbol, base, quote, status = map(str, names)
-    return SymbolInfo(
-        symbol,
-        base,
-        quote,
-        status,
-        tick_size=_size(by_type.get("PRICE_FILTER"), "tickSize"),
-        step_size=_size(by_type.get("LOT_SIZE"), "stepSize"),
-    )
+    of_kind = [each for each in filters or () if each is not None and each.kind == kind]
+    size = getattr(of_kind[-1], name) if of_kind else None
+    return size or "0"
 
 
-def _size(rule: Mapping[str, Any] | None, key: str) -> str:
-    size = rule.get(key) if rule else None
-    return size if isinstance(size, str) else "0"
+class _KeptCatalog(BaseModel):
+    """A file of the cache."""
+
+    model_config = ConfigDict(strict=True)
+
+    fetched_at_seconds: float
+    symbols: list[SymbolInfo]
+
+
+class CatalogCache:
+    """Keeps whole catalogs between runs. A cache that fails is no error.
+
+    Args:
+        folder: Where the files are; the user's cache folder if not given.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or user_cache_path("k2", appauthor=False)
+
+    def load(self, api_url: str) -> Catalog | None:
+        """Return the catalog kept for an API, however old, if one is readable."""
+        try:
+            kept = _KeptCatalog.model_validate_json(self._path(api_url).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as exc:
+            log.debug("Ignored the kept catalog", reason=printable(str(exc)))
+            return None
+        return Catalog(
+            kept.symbols, whole=True, fetched_at_seconds=kept.fetched_at_seconds
+        )
+
+    def save(self, api_url: str, catalog: Catalog) -> None:
+        """Keep a whole catalog, replacing the one before."""
+        path = self._path(api_url)
+        content = orjson.dumps(
+            {
+                "fetched_at_seconds": catalog.fetched_at_seconds,
+                "symbols": [info.to_dict() for info in catalog],
+            }
+        )
+        # Another k2 may read or write at the same time: replace the file as a whole.
+        aside = path.with_suffix(f".{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(content)
+            aside.replace(path)
+        except OSError as exc:
+            log.debug("Could not keep the catalog", reason=str(exc))
+
+    def _path(self, api_url: str) -> Path:
+        slug = re.sub(r"[^a-z0-9.]+", "-", urlsplit(api_url).netloc.lower())
+        return self._folder / f"catalog-{slug}.json"

@@ -3,45 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 import time
+from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
-from k2cli.binance.backoff import AttemptWindow, Backoff
-from k2cli.binance.connection import Line
-from k2cli.binance.leg import PING_SECONDS
-from k2cli.binance.line_status import Health, LineState, LineStatus
-from k2cli.binance.reception import Reception
+from k2cli.binance.connection import PING_SECONDS
+from k2cli.binance.decoder import MessageDecoder
+from k2cli.binance.reconnecting import ReconnectingConnection
+from k2cli.binance.status import (
+    ConnectionState,
+    ConnectionStatus,
+    StreamHealth,
+    health_of,
+)
 from k2cli.binance.streams import spread, stream_url
 from k2cli.binance.symbols import UNKNOWN, normalize_symbols, parse_binance_symbol
+from k2cli.completeness.backoff import AttemptWindow, Backoff
 from k2cli.errors import SettingsError, printable
 
 if TYPE_CHECKING:
     from collections.abc import (
-        AsyncIterator,
+        AsyncGenerator,
         Awaitable,
         Callable,
         Coroutine,
+        Iterator,
         Mapping,
         Sequence,
     )
 
     from structlog.typing import FilteringBoundLogger
 
-    from k2cli.binance.burst import Burst
     from k2cli.binance.catalog import Catalog
-    from k2cli.trade import TradeV2
+    from k2cli.binance.connection import OnBatch
+    from k2cli.config import BinanceConfig
+    from k2cli.trade import TradeBatch, TradeV2
+
+    OnMessage = Callable[[TradeV2], Awaitable[None] | None]
 
 STREAM_URL = "wss://stream.binance.com:9443/stream"
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
 # Half an hour before the exchange's own end, less jitter.
 MAX_AGE_SECONDS = 23.5 * 3600
-# Trades held for an iterating caller; when it is full, the connection waits.
-_QUEUED_TRADES = 1000
-# How many symbols, or malformed messages, are named in the log before it gets terse.
+# Batches kept for an iterating caller; when there are more, connections wait.
+_QUEUED_BATCHES = 16
+# How many symbols are named in the log before it gets terse.
 _MOST_NAMED = 20
 
 log: FilteringBoundLogger = structlog.get_logger()
@@ -61,9 +73,7 @@ class BinanceWebSocketClient:
         on_message: Called with each trade; plain or async. While an async one runs, the
             connection is held back. What it raises ends ``connect()``.
         url: The exchange's stream address.
-        on_burst: Called instead of ``on_message`` with trades that came together, where
-            they did and nothing is unusual about them. What it gives is awaited before
-            more is read.
+        on_batch: Called instead of ``on_message`` with trades that came together.
         catalog: Where base and quote assets come from; without it, the names' endings.
         activity: How many trades symbols have in some time, as far as known: several
             connections then get about as many trades each.
@@ -73,17 +83,17 @@ class BinanceWebSocketClient:
         max_first_seconds: How long to try for the very first connection at most.
         max_connection_age_seconds: Age at which a connection is replaced, up to three
             percent sooner; the exchange ends it after 24 hours.
-        on_status: Called with a ``LineStatus`` whenever a connection's state changes.
-        ping_seconds: Time between pings, and to wait for an answer: a connection on
+        on_status: Called with each change of a connection's state.
+        ping_interval: Seconds between pings, and to wait for an answer: a connection on
             which nothing comes for so long after a ping is replaced.
-        open_timeout_seconds: Longest time to connect.
+        open_timeout: Longest time to connect, in seconds.
         proxy: ``True`` for the proxy that the environment names (``HTTPS_PROXY`` …),
             ``False`` for none, or a proxy's address.
-        clock: Gives monotonic seconds.
-        random_number: Gives numbers in [0, 1), for the jitter.
+        clock: Returns monotonic seconds.
+        random_number: Returns numbers in [0, 1), for the jitter.
 
     Attributes:
-        reception: What becomes of messages, and counts of those that are skipped.
+        decoder: Counts the messages that are skipped.
 
     Raises:
         SettingsError: If there is no symbol, a text that cannot be one, or no WebSocket
@@ -92,20 +102,20 @@ class BinanceWebSocketClient:
 
     def __init__(
         self,
-        symbols: Sequence[str],
-        on_message: Callable[[TradeV2], Awaitable[None] | None] | None = None,
+        symbols: Sequence[str] = SYMBOLS,
+        on_message: OnMessage | None = None,
         url: str = STREAM_URL,
         *,
-        on_burst: Callable[[Burst], Awaitable[None] | None] | None = None,
+        on_batch: OnBatch | None = None,
         catalog: Catalog | None = None,
         activity: Mapping[str, int] | None = None,
         reconnect_delay: float = 5.0,
         max_reconnect_attempts: int = 10,
         max_first_seconds: float | None = None,
         max_connection_age_seconds: float = MAX_AGE_SECONDS,
-        on_status: Callable[[LineStatus], None] | None = None,
-        ping_seconds: float = PING_SECONDS,
-        open_timeout_seconds: float = 10.0,
+        on_status: Callable[[ConnectionStatus], None] | None = None,
+        ping_interval: float = PING_SECONDS,
+        open_timeout: float = 10.0,
         proxy: str | bool = True,
         clock: Callable[[], float] = time.monotonic,
         random_number: Callable[[], float] = random.random,
@@ -118,29 +128,61 @@ class BinanceWebSocketClient:
                 f"'{printable(url)}' is no WebSocket address",
                 "It should look like wss://stream.binance.com:9443/stream",
             )
+        if on_message is not None and on_batch is not None:
+            raise ValueError("give on_message or on_batch, not both")
         self.url = url
+        self.reconnect_delay = reconnect_delay
+        self.max_reconnect_attempts = max_reconnect_attempts
+        self.max_first_seconds = max_first_seconds
+        self.max_connection_age_seconds = max_connection_age_seconds
+        self.ping_interval = ping_interval
+        self.open_timeout = open_timeout
+        self.proxy = proxy
+        self._on_batch = on_batch if on_message is None else _for_each(on_message)
         self._on_status = on_status
         self._activity = activity
-        self._reconnect_delay = reconnect_delay
-        self._max_reconnect_attempts = max_reconnect_attempts
-        self._max_first_seconds = max_first_seconds
-        self._max_connection_age_seconds = max_connection_age_seconds
-        self._ping_seconds = ping_seconds
-        self._open_timeout_seconds = open_timeout_seconds
-        self._proxy = proxy
         self._clock = clock
         self._random_number = random_number
         self._assets: dict[str, tuple[str, str]] = {}
         self._guessed = self._look_up_assets(catalog)
-        self.reception = Reception(self._assets, on_message, on_burst)
-        self._statuses: dict[tuple[str, ...], tuple[LineStatus, float]] = {}
-        self._lines: list[Line] = []
+        self.decoder = MessageDecoder(self._assets)
+        self._statuses: dict[tuple[str, ...], tuple[ConnectionStatus, float]] = {}
+        self._connections: list[ReconnectingConnection] = []
         self._running = False
+
+    @classmethod
+    def from_config(
+        cls,
+        config: BinanceConfig,
+        on_message: OnMessage | None = None,
+        **options: Any,
+    ) -> Self:
+        """Make a client with the settings of a configuration.
+
+        Args:
+            config: The settings.
+            on_message: As for the class.
+            options: Other arguments of the class; they go before the settings.
+        """
+        settings: dict[str, Any] = {
+            "symbols": config.symbols,
+            "url": config.websocket_url,
+            "reconnect_delay": config.reconnect_delay,
+            "max_reconnect_attempts": config.max_reconnect_attempts,
+            "open_timeout": config.open_timeout,
+            "ping_interval": config.ping_interval,
+        }
+        return cls(on_message=on_message, **settings | options)
 
     @property
     def reconnects(self) -> int:
-        """How many connections were made after the first one of each line."""
-        return sum(max(line.connections - 1, 0) for line in self._lines)
+        """How many connections were made after the first ones."""
+        return sum(max(each.connections - 1, 0) for each in self._connections)
+
+    @property
+    def repeated_trades(self) -> int:
+        """Trades that came again from a connection's successor, left out."""
+        return sum(each.repeated_trades for each in self._connections)
 
     def connect(self) -> Coroutine[Any, Any, None]:
         """Receive trades until ``disconnect()``, which may come at once.
@@ -154,17 +196,17 @@ class BinanceWebSocketClient:
             raise RuntimeError("connect() is running already")
         window = AttemptWindow()
         groups = spread(self.symbols, self.url, self._activity)
-        self._lines = [self._line(group, window) for group in groups]
+        self._connections = [self._connection(group, window) for group in groups]
         return self._receive()
 
     async def _receive(self) -> None:
         self._running = True
         try:
             async with asyncio.TaskGroup() as group:
-                for line in self._lines:
-                    group.create_task(line.run())
+                for connection in self._connections:
+                    group.create_task(connection.run())
         except* Exception as errors:
-            # One line's end is the client's end, and its reason is the one to know.
+            # One connection's end is the client's, and its reason is the one to know.
             error = errors.exceptions[0]
             raise error from error.__cause__
         finally:
@@ -173,54 +215,48 @@ class BinanceWebSocketClient:
     async def disconnect(self) -> None:
         """End gracefully: ``connect()`` hands on what has arrived, and returns."""
         async with asyncio.TaskGroup() as group:
-            for line in self._lines:
-                group.create_task(line.close())
+            for connection in self._connections:
+                group.create_task(connection.close())
 
-    async def __aiter__(self) -> AsyncIterator[TradeV2]:
-        queue: asyncio.Queue[TradeV2] = asyncio.Queue(_QUEUED_TRADES)
-        if self.reception.on_message is not None:
-            raise RuntimeError("iterate, or give on_message: not both")
-        self.reception.on_message = queue.put
+    async def __aiter__(self) -> AsyncGenerator[TradeV2, None]:
+        if self._on_batch is not None:
+            raise RuntimeError("iterate, or give on_message or on_batch: not both")
+        batches: deque[TradeBatch] = deque()
+        arrived, taken = asyncio.Event(), asyncio.Event()
+
+        async def wait_for_room() -> None:
+            while len(batches) >= _QUEUED_BATCHES:
+                taken.clear()
+                await taken.wait()
+
+        def keep(batch: TradeBatch) -> Awaitable[None] | None:
+            batches.append(batch)
+            arrived.set()
+            return None if len(batches) < _QUEUED_BATCHES else wait_for_room()
+
+        self._on_batch = keep
         receiving = asyncio.create_task(self.connect())
+        receiving.add_done_callback(lambda _: arrived.set())
         try:
-            while True:
-                while not queue.empty():
-                    yield queue.get_nowait()
-                if receiving.done():
-                    break
-                next_trade = asyncio.ensure_future(queue.get())
-                try:
-                    await asyncio.wait(
-                        {receiving, next_trade}, return_when=asyncio.FIRST_COMPLETED
-                    )
-                finally:
-                    next_trade.cancel()  # changes nothing if it is done
-                if next_trade.done():
-                    yield next_trade.result()
+            while batches or not receiving.done():
+                while batches:
+                    batch = batches.popleft()
+                    taken.set()
+                    for trade in batch.trades():
+                        yield trade
+                if not receiving.done():
+                    arrived.clear()
+                    await arrived.wait()
             await receiving
         finally:
-            self.reception.on_message = None
+            self._on_batch = None
             receiving.cancel()
             with suppress(asyncio.CancelledError):
                 await receiving
 
-    def health(self) -> Health:
-        """Tell how the connections are, all together."""
-        live = [s for s, _ in self._statuses.values() if s.state is LineState.LIVE]
-        waiting = [
-            (since + status.retry_in_seconds - self._clock(), status)
-            for status, since in self._statuses.values()
-            if status.state is LineState.WAITING
-        ]
-        retry_in_seconds, worst = max(
-            waiting, key=lambda each: each[0], default=(0.0, None)
-        )
-        return Health(
-            live=len(live),
-            lines=len(self._lines),
-            waiting=worst,
-            retry_in_seconds=max(retry_in_seconds, 0.0),
-        )
+    def health(self) -> StreamHealth:
+        """Return how the connections are, all together."""
+        return health_of(self._statuses.values(), len(self._connections), self._clock())
 
     def replace_connection(self, symbol: str, reason: str) -> None:
         """Have a symbol's connection replaced by a new one.
@@ -229,45 +265,49 @@ class BinanceWebSocketClient:
             symbol: Whose trades do not come as they should.
             reason: Why, for the log.
         """
-        for line in self._lines:
-            if symbol in line.symbols:
-                line.replace(reason)
+        for connection in self._connections:
+            if symbol in connection.symbols:
+                connection.replace(reason)
 
-    def _line(self, symbols: tuple[str, ...], window: AttemptWindow) -> Line:
-        # Lines that were opened together need not be replaced together.
+    def _connection(
+        self, symbols: tuple[str, ...], window: AttemptWindow
+    ) -> ReconnectingConnection:
+        # Connections that were opened together need not be replaced together.
         sooner = 1 - 0.03 * self._random_number()
-        return Line(
+        return ReconnectingConnection(
             stream_url(self.url, symbols),
             symbols,
-            on_text=self.reception.text,
-            on_frame=self.reception.frame,
-            on_status=partial(self._line_status, symbols),
-            handed_on=self.reception.handed_on,
+            decoder=self.decoder,
+            on_batch=self._hand_on,
+            on_status=partial(self._note_status, symbols),
             backoff=Backoff(
-                self._reconnect_delay,
-                max_failures=self._max_reconnect_attempts,
+                self.reconnect_delay,
+                max_failures=self.max_reconnect_attempts,
                 random=self._random_number,
             ),
             window=window,
-            max_first_seconds=self._max_first_seconds,
-            max_age_seconds=self._max_connection_age_seconds * sooner,
-            ping_seconds=self._ping_seconds,
-            open_timeout_seconds=self._open_timeout_seconds,
-            proxy=self._proxy,
+            max_first_seconds=self.max_first_seconds,
+            max_age_seconds=self.max_connection_age_seconds * sooner,
+            ping_seconds=self.ping_interval,
+            open_timeout_seconds=self.open_timeout,
+            proxy=self.proxy,
             clock=self._clock,
         )
 
-    def _line_status(self, symbols: tuple[str, ...], status: LineStatus) -> None:
-        # A line is closed by us, at the end: what it was like before is worth keeping.
-        if status.state is not LineState.CLOSED:
+    def _hand_on(self, batch: TradeBatch) -> Awaitable[None] | None:
+        return None if self._on_batch is None else self._on_batch(batch)
+
+    def _note_status(self, symbols: tuple[str, ...], status: ConnectionStatus) -> None:
+        # Each is closed by us, at the end: what it was like before is worth keeping.
+        if status.state is not ConnectionState.CLOSED:
             self._statuses[symbols] = (status, self._clock())
-        if status.state is LineState.LIVE:
-            self._say_what_is_guessed()
+        if status.state is ConnectionState.LIVE:
+            self._warn_of_guesses()
         if self._on_status is not None:
             self._on_status(status)
 
     def _look_up_assets(self, catalog: Catalog | None) -> list[str]:
-        """Find base and quote assets; give the pairs that the catalog lacks."""
+        """Find base and quote assets; return the pairs that the catalog lacks."""
         guessed = []
         for symbol in self.symbols:
             base, quote, _ = parse_binance_symbol(symbol, catalog)
@@ -276,7 +316,7 @@ class BinanceWebSocketClient:
                 guessed.append(f"{base}/{quote}" if quote != UNKNOWN else symbol)
         return guessed
 
-    def _say_what_is_guessed(self) -> None:
+    def _warn_of_guesses(self) -> None:
         """Say once that records rest on the suffix rule, and for which symbols."""
         if self._guessed:
             log.warning(
@@ -284,3 +324,26 @@ class BinanceWebSocketClient:
                 pairs=self._guessed[:_MOST_NAMED],
             )
             self._guessed = []
+
+
+def _for_each(on_message: OnMessage) -> OnBatch:
+    """Return what calls ``on_message`` with each trade of a batch."""
+
+    def hand_on(batch: TradeBatch) -> Awaitable[None] | None:
+        trades = batch.trades()
+        for trade in trades:
+            held_back = on_message(trade)
+            if inspect.isawaitable(held_back):
+                return hand_on_rest(held_back, trades)
+        return None
+
+    async def hand_on_rest(
+        held_back: Awaitable[None], trades: Iterator[TradeV2]
+    ) -> None:
+        await held_back
+        for trade in trades:
+            held_back_again = on_message(trade)
+            if inspect.isawaitable(held_back_again):
+                await held_back_again
+
+    return hand_on

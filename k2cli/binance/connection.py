@@ -1,345 +1,210 @@
-"""One line to the exchange: connect, replace before breaking, connect again."""
+"""One connection to a stream address, from its handshake to its end."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import TYPE_CHECKING
 
-import structlog
-
-from k2cli.binance.frames import MAX_FRAME_BYTES, StreamConnection
-from k2cli.binance.handshake import open_websocket
-from k2cli.binance.leg import Leg
-from k2cli.binance.line_status import LineState, LineStatus
-from k2cli.errors import (
-    TRY_AGAIN,
-    AccessBlocked,
-    AddressBanned,
-    AttemptsExhausted,
-    ConnectFailed,
-    ExchangeRefused,
-    ExchangeUnreachable,
-    RestrictedLocation,
-    printable,
-)
+from k2cli.binance.decoder import Skipped
+from k2cli.binance.handshake import exchange_name
+from k2cli.errors import printable
+from k2cli.trade import TradeBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from structlog.typing import FilteringBoundLogger
+    from k2cli.binance.decoder import MessageDecoder
+    from k2cli.binance.transport import StreamConnection
 
-    from k2cli.binance.backoff import AttemptWindow, Backoff
-    from k2cli.binance.leg import OnFrame, OnText
+    OnBatch = Callable[[TradeBatch], Awaitable[None] | None]
+    OnConnectionBatch = Callable[[TradeBatch, "Connection"], Awaitable[None] | None]
 
-# A connection that lives this long has proved itself, even in a silent market.
-STABLE_SECONDS = 60.0
-# A firewall's block or a ban does not go away in seconds.
-BLOCKED_DELAY_SECONDS = 120.0
-# How long a new connection may stay silent before it takes over all the same: in a
-# quiet market nothing comes to prove it.
-QUIET_HANDOVER_SECONDS = 10.0
-
-# Symbols that are named in the log, and how many are where there are more.
-_MOST_NAMED, _NAMED_OF_MANY = 20, 3
-
-log: FilteringBoundLogger = structlog.get_logger()
+# Between pings, and for an answer. That is far below the five frames a second that
+# Binance allows a client, answers to its own pings included.
+PING_SECONDS = 10.0
+# How long after a handover trades may still come that the old connection has brought.
+REPEATS_SECONDS = 60.0
+_DATA_OPCODES = (1, 2)
 
 
-class Line:
-    """Keeps a stream address connected and hands on its frames, each once.
-
-    A connection that gets old, is announced to be closed, or is in doubt is replaced:
-    the new one is opened beside it, and takes over when it delivers.
+class Connection:
+    """A connection that hands on the trades that it receives.
 
     Args:
-        url: The whole address, streams included.
-        symbols: What it carries.
-        on_text: As for ``Leg``.
-        on_frame: As for ``Leg``.
-        on_status: Called with each change of state.
-        handed_on: Last trade ids handed on, by symbol, of legs with a successor; kept
-            by whoever takes frames.
-        backoff: Delays between attempts.
-        window: The limit on attempts, shared by all lines.
-        max_first_seconds: How long to try for the very first connection; ``None`` for
-            as long as the back-off allows.
-        max_age_seconds: When to replace a connection because of its age.
-        ping_seconds: As for ``Leg``.
-        open_timeout_seconds: Longest time to connect.
-        proxy: As for the client.
-        clock: Monotonic seconds.
+        transport: Open.
+        decoder: Makes trades of what is received.
+        on_batch: Called with trades and the connection. An awaitable that it returns is
+            awaited before more is read; what it raises ends the connection.
+        ping_seconds: Time between pings, and to wait for an answer. A connection on
+            which nothing at all has come by then should be replaced.
+        waits: Whether to hand on nothing until ``take_over``: another connection still
+            delivers.
 
     Attributes:
-        connections: How many connections were made.
+        exchange: What records name as their exchange.
+        delivered: Set when the first data has come.
+        proved: Whether trades have come.
+        replacing: Gives a reason to replace the connection, once there is one.
+        silent: Whether it has stopped to answer.
+        ended: Gives why the connection ended; raises what ``on_batch`` raised.
+        has_successor: Whether another connection is about to take over.
+        skip_to: Last ids handed on by the connection before, by symbol: not to be
+            repeated.
     """
 
     def __init__(
         self,
-        url: str,
-        symbols: tuple[str, ...],
+        transport: StreamConnection,
+        decoder: MessageDecoder,
+        on_batch: OnConnectionBatch,
         *,
-        on_text: OnText,
-        on_frame: OnFrame,
-        on_status: Callable[[LineStatus], None],
-        handed_on: dict[str, int],
-        backoff: Backoff,
-        window: AttemptWindow,
-        max_first_seconds: float | None,
-        max_age_seconds: float,
         ping_seconds: float,
-        open_timeout_seconds: float,
-        proxy: str | bool,
-        clock: Callable[[], float],
+        waits: bool,
     ) -> None:
-        self.symbols = symbols
-        self._url = url
-        self._on_text = on_text
-        self._on_frame = on_frame
-        self._on_status = on_status
-        self._handed_on = handed_on
-        self._backoff = backoff
-        self._window = window
-        self._max_first_seconds = max_first_seconds
-        self._begun_seconds = clock()
-        self._max_age_seconds = max_age_seconds
+        self._transport = transport
+        self._decoder = decoder
+        self._on_batch = on_batch
         self._ping_seconds = ping_seconds
-        self._open_timeout_seconds = open_timeout_seconds
-        self._proxy = proxy
-        self._clock = clock
-        self.connections = 0
-        self._legs: list[Leg] = []
-        self._opening: asyncio.Future[StreamConnection] | None = None
-        self._closing = asyncio.Event()
-        self._was_live = False
+        self._waits = waits
+        self._held_back: asyncio.Future[None] | None = None
+        loop = asyncio.get_running_loop()
+        self.exchange = exchange_name(transport)
+        self.delivered = asyncio.Event()
+        self.proved = False
+        self.replacing: asyncio.Future[str] = loop.create_future()
+        self.silent = False
+        self.has_successor = False
+        self.skip_to: dict[str, int] = {}
+        self._end: asyncio.Future[str] = loop.create_future()
+        self.ended = asyncio.create_task(self._run())
+        transport.begin(self)
 
-    async def run(self) -> None:
-        """Stay connected until closed.
+    # What the transport calls.
 
-        Raises:
-            AttemptsExhausted: If all attempts allowed have failed.
-            ConnectFailed: If the first attempt shows that others will fail too.
-            ExchangeRefused: Likewise.
-        """
+    def frames_received(self, text: str, position: int, received_us: int) -> int:
+        """Take what was read: see ``transport.Receiver``."""
+        if self._end.done():
+            return len(text)
+        if self._waits:
+            if ord(text[position]) & 0x0F in _DATA_OPCODES:
+                self.delivered.set()
+                self._transport.pause()
+            return position
         try:
-            leg = await self._next_leg(waits=False)
-            while leg is not None:
-                leg = await self._keep(leg)
-        finally:
-            for one in self._legs:
-                await one.abandon()
-        self._on_status(LineStatus(LineState.CLOSED))
+            batch, end = self._decoder.decode_frames(
+                text, position, received_us, self.exchange
+            )
+            if batch is not None:
+                self._hand_on(batch)
+        except Exception as exc:
+            self._fail(exc)
+            return len(text)
+        return end
+
+    def message_received(self, message: bytes, received_us: int) -> None:
+        """Take a message: see ``transport.Receiver``."""
+        if self._end.done():
+            return
+        self.delivered.set()
+        try:
+            decoded = self._decoder.decode_message(message, received_us, self.exchange)
+            if isinstance(decoded, TradeBatch):
+                self._hand_on(decoded)
+            elif decoded is Skipped.SHUTDOWN:
+                self.replace_because(decoded.value)
+        except Exception as exc:
+            self._fail(exc)
+
+    def connection_ended(self) -> None:
+        """Note that nothing more will come: see ``transport.Receiver``."""
+        if not self._end.done():
+            self._end.set_result(_reason(self._transport))
+
+    # What its user calls.
+
+    def take_over(self, skip_to: dict[str, int]) -> None:
+        """Hand on what comes, from the first frame on.
+
+        Args:
+            skip_to: Last ids that the connection before has handed on, by symbol.
+        """
+        self.skip_to = skip_to
+        asyncio.get_running_loop().call_later(REPEATS_SECONDS, skip_to.clear)
+        self._waits = False
+        self._transport.resume()
+
+    def replace_because(self, reason: str) -> None:
+        """Ask for another connection in place of this one."""
+        if not self.replacing.done():
+            self.replacing.set_result(reason)
+
+    def keep(self) -> None:
+        """Go on with it although it was to be replaced."""
+        self.has_successor = False
+        self.replacing = asyncio.get_running_loop().create_future()
 
     async def close(self) -> None:
-        """End the line: what has arrived is still handed on, then ``run`` returns."""
-        self._closing.set()
-        if self._opening is not None:
-            self._opening.cancel()
-        await asyncio.gather(*(leg.close() for leg in self._legs))
+        """Close it: what has arrived is still handed on before it has ended.
 
-    def replace(self, reason: str) -> None:
-        """Open another connection in place of the present one."""
-        for leg in self._legs[-1:]:
-            leg.replace_because(reason)
+        A connection that waits hands on once it takes over.
+        """
+        await self._transport.close()
 
-    async def _keep(self, leg: Leg) -> Leg | None:
-        """Carry a connection to its end, or to its successor, and give that."""
-        opened = self._clock()
-        ageing = asyncio.create_task(asyncio.sleep(self._max_age_seconds))
-        ageing.add_done_callback(lambda _: leg.replace_because("it is getting old"))
+    async def abandon(self) -> None:
+        """End it at once."""
+        if self._held_back is not None:
+            self._held_back.cancel()
+        self.ended.cancel()
+        await asyncio.gather(self.ended, return_exceptions=True)
+
+    def _hand_on(self, batch: TradeBatch) -> None:
+        self.delivered.set()
+        self.proved = True
+        held_back = self._on_batch(batch, self)
+        if inspect.isawaitable(held_back):
+            self._transport.pause()
+            self._held_back = asyncio.ensure_future(held_back)
+            self._held_back.add_done_callback(self._release)
+
+    def _release(self, held_back: asyncio.Future[None]) -> None:
+        self._held_back = None
+        if held_back.cancelled():
+            return
+        exc = held_back.exception()
+        if isinstance(exc, Exception):
+            self._fail(exc)
+        self._transport.resume()
+
+    def _fail(self, exc: Exception) -> None:
+        if not self._end.done():
+            self._end.set_exception(exc)
+
+    async def _run(self) -> str:
+        keeping_alive = asyncio.create_task(self._keep_alive())
         try:
-            await asyncio.wait(
-                {leg.ended, leg.doubt}, return_when=asyncio.FIRST_COMPLETED
-            )
+            return await self._end
         finally:
-            ageing.cancel()
-        if not leg.ended.done() and not self._closing.is_set():
-            log.info(
-                "Replacing the connection", reason=leg.doubt.result(), symbols=self._few
-            )
-            return await self._replace(leg)
-        why = await leg.ended
-        self._legs.remove(leg)
-        if self._closing.is_set():
-            return None
-        if leg.proved or self._clock() - opened >= STABLE_SECONDS:
-            self._backoff.proved()
-        else:
-            self._backoff.failed()
-        await self._wait_after(ExchangeUnreachable(why, TRY_AGAIN))
-        return await self._next_leg(waits=False)
+            keeping_alive.cancel()
+            await self._transport.close()
 
-    async def _replace(self, leg: Leg) -> Leg | None:
-        """Open a successor beside a leg, which ends when the new one delivers."""
-        # Whatever the successor repeats, this leg hands on from here on.
-        for symbol in self.symbols:
-            self._handed_on.pop(symbol, None)
-        leg.has_successor = True
-        try:
-            successor = await self._next_leg(waits=True)
-        except (ExchangeUnreachable, ExchangeRefused) as exc:
-            if leg.silent or leg.ended.done():
-                raise
-            log.warning("Keeping the old connection", reason=exc.message)
-            self._backoff.proved()
-            leg.trust_again()
-            return leg
-        while successor is not None:
-            delivered = asyncio.create_task(successor.delivered.wait())
-            try:
-                await asyncio.wait(
-                    {delivered, successor.ended, leg.ended},
-                    timeout=QUIET_HANDOVER_SECONDS,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-            finally:
-                delivered.cancel()
-            if not successor.ended.done() or leg.ended.done():
-                break
-            # It was lost before it was of any use: the old one goes on meanwhile.
-            self._legs.remove(successor)
-            self._backoff.failed()
-            await self._wait_after(
-                ExchangeUnreachable(await successor.ended, TRY_AGAIN)
-            )
-            successor = await self._next_leg(waits=True)
-        await leg.close()
-        self._legs.remove(leg)
-        await leg.ended
-        if successor is not None:
-            handed_on = ((s, self._handed_on.get(s)) for s in self.symbols)
-            successor.let_go({s: last for s, last in handed_on if last is not None})
-        return successor
-
-    async def _next_leg(self, *, waits: bool) -> Leg | None:
-        """Connect, however many attempts it takes; ``None`` if the line is closed."""
-        while not self._closing.is_set():
-            wait = self._window.reserve(self._clock())
-            if wait >= 1:
-                log.warning(
-                    "Waiting: the exchange allows 300 connection attempts in 5 minutes",
-                    seconds=round(wait),
-                )
-            await self._pause(wait)
-            if self._closing.is_set():
-                break
-            if not self._legs:
-                self._on_status(LineStatus(LineState.CONNECTING))
-            try:
-                connection = await self._open()
-            except (ConnectFailed, ExchangeRefused) as exc:
-                self._backoff.failed()
-                await self._wait_after(exc)
-                continue
-            if connection is None:
-                break
-            leg = Leg(
-                connection,
-                self._on_text,
-                self._on_frame,
-                ping_seconds=self._ping_seconds,
-                waits=waits,
-            )
-            self._legs.append(leg)
-            self.connections += 1
-            self._was_live = True
-            log.info(
-                "Connected to Binance WebSocket",
-                symbols=self._few,
-                url=printable(self._url.partition("?")[0]),
-                **({"simulated": True} if leg.simulated else {}),
-            )
-            self._on_status(LineStatus(LineState.LIVE))
-            if self._closing.is_set():
-                await leg.close()
-            return leg
-        return None
-
-    async def _open(self) -> StreamConnection | None:
-        """Make one attempt; ``None`` if the line was closed meanwhile."""
-        self._opening = asyncio.ensure_future(
-            open_websocket(
-                self._url,
-                StreamConnection,
-                open_timeout_seconds=self._open_timeout_seconds,
-                max_size_bytes=MAX_FRAME_BYTES,
-                proxy=self._proxy,
-                keepalive=False,
-            )
-        )
-        try:
-            return await self._opening
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return None
-        finally:
-            self._opening = None
-
-    async def _wait_after(self, exc: ExchangeUnreachable | ExchangeRefused) -> None:
-        """Wait for the next attempt, or raise if there is to be none."""
-        if not self._was_live and _is_hopeless(exc):
-            raise exc
-        if self._backoff.exhausted or self._never_began():
-            raise AttemptsExhausted(
-                f"gave up after {_attempts(self._backoff.failures)}: {exc.message}",
-                exc.hint,
-            ) from exc
-        at_least = 0.0
-        if isinstance(exc, ExchangeRefused):
-            at_least = exc.retry_after_seconds or (
-                BLOCKED_DELAY_SECONDS
-                if isinstance(exc, AccessBlocked | AddressBanned | RestrictedLocation)
-                else 0.0
-            )
-        delay = self._backoff.next_delay_seconds(at_least)
-        log.warning(
-            "Disconnected from Binance WebSocket"
-            if type(exc) is ExchangeUnreachable
-            else "Cannot connect to Binance WebSocket",
-            reason=exc.message,
-            retry_in_seconds=round(delay, 1),
-            failures=self._backoff.failures,
-        )
-        if not self._legs:
-            self._on_status(
-                LineStatus(
-                    LineState.WAITING, exc.message, delay, self._backoff.failures
-                )
-            )
-        await self._pause(delay)
-
-    def _never_began(self) -> bool:
-        """Tell whether the first connection has been tried for long enough."""
-        return (
-            not self._was_live
-            and self._max_first_seconds is not None
-            and self._clock() - self._begun_seconds >= self._max_first_seconds
-        )
-
-    async def _pause(self, seconds: float) -> None:
-        if seconds > 0:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._closing.wait()
-            except TimeoutError:
-                pass
-
-    @property
-    def _few(self) -> list[str]:
-        """The symbols for the log: not hundreds of them."""
-        if len(self.symbols) <= _MOST_NAMED:
-            return list(self.symbols)
-        named = self.symbols[:_NAMED_OF_MANY]
-        return [*named, f"and {len(self.symbols) - len(named)} more"]
+    async def _keep_alive(self) -> None:
+        """Ping, and note when nothing has come since the ping before."""
+        at_last_ping = None
+        while True:
+            await asyncio.sleep(self._ping_seconds)
+            # While our own reader is slow, answers wait behind what is unread.
+            reads = self._held_back is None and not self._waits
+            if reads and self._transport.activity == at_last_ping:
+                self.silent = True
+                self.replace_because("nothing comes, not even answers to pings")
+            at_last_ping = self._transport.activity
+            self._transport.ping()
 
 
-def _attempts(count: int) -> str:
-    return "one failed attempt" if count == 1 else f"{count} failed attempts"
-
-
-def _is_hopeless(exc: ExchangeUnreachable | ExchangeRefused) -> bool:
-    """Tell whether a first attempt that failed so will not succeed in seconds."""
-    if isinstance(exc, ConnectFailed):
-        return exc.permanent
-    return isinstance(exc, RestrictedLocation | AccessBlocked | AddressBanned)
+def _reason(transport: StreamConnection) -> str:
+    received = transport.protocol.close_rcvd
+    if received is None:
+        return "the connection was lost"
+    because = f" ({printable(received.reason, 80)})" if received.reason else ""
+    return f"the exchange closed the connection with code {received.code}{because}"

@@ -8,10 +8,10 @@ import re
 import socket
 import ssl
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import (
     InvalidHandshake,
     InvalidProxy,
@@ -33,11 +33,14 @@ from k2cli.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from websockets.http11 import Response
 
 # Says on every handshake whether a market is made up. Only k2's own exchange sends it.
 EXCHANGE_HEADER = "X-K2-Exchange"
 SIMULATED = "SIM"
+BINANCE = "BINANCE"
 
 # HTTP statuses that are about who asks, not about what is asked.
 REFUSALS = frozenset({403, 418, 429, 451})
@@ -45,19 +48,25 @@ REFUSALS = frozenset({403, 418, 429, 451})
 MOST_WAIT_SECONDS = 3 * 86_400.0
 
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
-C = TypeVar("C", bound=ClientConnection)
+C = TypeVar("C")
 
 _logger = logging.getLogger("websockets.client")
 
 
+class HasResponse(Protocol):
+    """A connection, of whatever kind, after its handshake."""
+
+    response: Response | None
+
+
 async def open_websocket(
     url: str,
-    kind: type[C],
+    create_connection: Callable[..., C],
     *,
     open_timeout_seconds: float,
     max_size_bytes: int,
     proxy: str | bool = True,
-    keepalive: bool = True,
+    ping_interval_seconds: float | None = None,
 ) -> C:
     """Open a WebSocket connection.
 
@@ -66,24 +75,27 @@ async def open_websocket(
 
     Args:
         url: ``wss://`` or ``ws://``.
-        kind: Class of the connection.
+        create_connection: Class of the connection; gets a ``ClientProtocol``.
         open_timeout_seconds: Longest time for name, TCP, TLS and handshake together.
         max_size_bytes: Longest message accepted.
         proxy: ``True`` for the environment's proxy, ``False`` for none, or its address.
-        keepalive: Whether to close the connection when a ping is not answered.
+        ping_interval_seconds: Time between pings of the package's own, whose answer it
+            waits for; ``None`` for no pings.
 
     Raises:
         ConnectFailed: If nobody answers, or not as a WebSocket server does.
         ExchangeRefused: If the exchange answers 403, 418, 429 or 451.
     """
     try:
-        connection = await connect(
+        # The package needs no subclass of its own class: "a wrapper" will do.
+        kind: Any = create_connection
+        connection: Any = await connect(
             url,
             create_connection=kind,
             compression=None,
             open_timeout=open_timeout_seconds,
             close_timeout=2,
-            ping_interval=20 if keepalive else None,
+            ping_interval=ping_interval_seconds,
             max_size=max_size_bytes,
             max_queue=256,
             proxy=None if proxy is False else proxy,
@@ -91,18 +103,21 @@ async def open_websocket(
         )
     except (OSError, WebSocketException, ValueError, ImportError) as exc:
         raise explain(exc, url) from exc
-    assert isinstance(connection, kind)  # noqa: S101 - for the type checker
-    return connection
+    opened: C = connection
+    return opened
 
 
-def is_simulated(connection: ClientConnection) -> bool:
-    """Tell whether the server says that its market is made up."""
+def exchange_name(connection: HasResponse) -> str:
+    """Return what records name as their exchange: ``"SIM"`` if the server says so."""
     response = connection.response
-    return response is not None and response.headers.get(EXCHANGE_HEADER) == SIMULATED
+    is_simulated = (
+        response is not None and response.headers.get(EXCHANGE_HEADER) == SIMULATED
+    )
+    return SIMULATED if is_simulated else BINANCE
 
 
 def explain(exc: Exception, url: str) -> K2Error:
-    """Say what a failure to connect means, and whether trying again can help.
+    """Return what a failure to connect means, and whether trying again can help.
 
     Args:
         exc: What ``websockets.connect`` raised.
@@ -199,7 +214,7 @@ def _explain_os_error(exc: OSError, host: str) -> ConnectFailed:
 def explain_status(
     status: int, headers: Mapping[str, str], body: bytes, host: str
 ) -> K2Error:
-    """Say what an HTTP answer other than the one asked for means.
+    """Return what an HTTP answer other than the one asked for means.
 
     Args:
         status: HTTP status.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from k2cli.binance.api import ILLEGAL_CHARACTERS, INVALID_SYMBOL, BinanceApiClient
-from k2cli.binance.catalog import TRADING, Catalog
-from k2cli.binance.catalog_cache import FRESH_SECONDS
+from k2cli.binance.catalog import FRESH_SECONDS, TRADING, Catalog
+from k2cli.binance.handshake import SIMULATED
 from k2cli.binance.rest import get_exchange_info
 from k2cli.binance.symbols import parse_binance_symbol
 from k2cli.errors import (
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from k2cli.binance.catalog_cache import CatalogCache
+    from k2cli.binance.catalog import CatalogCache
 
 # Knowing which symbols are busy is worth no longer wait.
 _ACTIVITY_SECONDS = 5.0
@@ -59,13 +59,21 @@ class Lookup:
     activity: Mapping[str, int] = field(default_factory=dict)
 
     def pair(self, symbol: str) -> tuple[str, str]:
-        """Give a symbol's base and quote asset, by its ending if need be."""
+        """Return a symbol's base and quote asset, by its ending if need be."""
         base, quote, _ = parse_binance_symbol(symbol, self.catalog)
         return base, quote
 
+    def price_decimals(self) -> Mapping[str, int]:
+        """Return the decimals of the price step, by symbol, as far as known."""
+        return self.catalog.price_decimals()
+
+    def quantity_decimals(self) -> Mapping[str, int]:
+        """Return the decimals of the quantity step, by symbol, as far as known."""
+        return self.catalog.quantity_decimals()
+
 
 class CatalogSource:
-    """Gives the catalog: from disk, from the API, or from the data-only host.
+    """Gets the catalog: from disk, from the API, or from the data-only host.
 
     Args:
         api_url: The WebSocket API.
@@ -74,7 +82,7 @@ class CatalogSource:
         cache: Catalogs on disk; ``None`` to neither read nor keep any.
         open_timeout_seconds: Longest time to connect.
         proxy: As for the stream client.
-        clock: Gives Unix seconds.
+        clock: Returns Unix seconds.
     """
 
     def __init__(
@@ -95,7 +103,7 @@ class CatalogSource:
         self._clock = clock
 
     async def whole(self, *, refresh: bool = False) -> Lookup:
-        """Give all symbols of the exchange.
+        """Return all symbols of the exchange.
 
         Args:
             refresh: Ask the exchange even if the kept catalog is fresh.
@@ -152,7 +160,7 @@ class CatalogSource:
         return Lookup(catalog, list(symbols), _not_trading(catalog, symbols))
 
     async def activity(self) -> dict[str, int]:
-        """Give how many trades each symbol had in a day; nothing if that is unknown."""
+        """Return how many trades each symbol had in a day, as far as known."""
         try:
             async with (
                 asyncio.timeout(_ACTIVITY_SECONDS),
@@ -180,14 +188,14 @@ class CatalogSource:
         return await self._fetch()
 
     async def _fetch(self, symbols: Sequence[str] = ()) -> Catalog:
-        simulated = False
+        is_simulated = False
         try:
             async with BinanceApiClient(
                 self._api_url,
                 open_timeout_seconds=self._open_timeout_seconds,
                 proxy=self._proxy,
             ) as api:
-                simulated = api.simulated
+                is_simulated = api.exchange == SIMULATED
                 reply: dict[str, Any] = await api.exchange_info(symbols)
         except (RestrictedLocation, AccessBlocked):
             if self._rest_url is None:
@@ -196,7 +204,7 @@ class CatalogSource:
         catalog = Catalog.from_exchange_info(
             reply, whole=not symbols, fetched_at_seconds=self._clock()
         )
-        if catalog.whole and self._cache is not None and not simulated:
+        if catalog.whole and self._cache is not None and not is_simulated:
             self._cache.save(self._api_url, catalog)
         return catalog
 

@@ -21,7 +21,7 @@ class MessageIds:
     digits are laid out column by column between the dashes.
 
     Args:
-        random_bytes: Gives that many random bytes.
+        random_bytes: Returns that many random bytes.
     """
 
     def __init__(self, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
@@ -29,7 +29,7 @@ class MessageIds:
         self._ids: list[str] = []
 
     def take(self, count: int) -> list[str]:
-        """Give that many new ones."""
+        """Return that many new ones."""
         while len(self._ids) < count:
             self._ids += self._block()
         left = len(self._ids) - count

@@ -18,7 +18,7 @@ MAX_URL_CHARACTERS = 7500
 
 
 def stream_url(base_url: str, symbols: Sequence[str]) -> str:
-    """Give the address of a combined stream of trades, in microseconds.
+    """Return the address of a combined stream of trades, in microseconds.
 
     Args:
         base_url: E.g. ``"wss://stream.binance.com:9443/stream"``; ``/stream`` may be
@@ -43,7 +43,7 @@ def stream_url(base_url: str, symbols: Sequence[str]) -> str:
 
 
 def api_url(base_url: str) -> str:
-    """Give the address of the WebSocket API with times in microseconds.
+    """Return the address of the WebSocket API with times in microseconds.
 
     Args:
         base_url: E.g. ``"wss://ws-api.binance.com:443/ws-api/v3"``; a query is kept.
@@ -83,7 +83,7 @@ def spread(
 def _balanced(
     sizes: Mapping[str, int], room: int, activity: Mapping[str, int], count: int
 ) -> list[tuple[str, ...]]:
-    """Give each symbol, the busiest first, to the connection with the fewest trades."""
+    """Add each symbol, the busiest first, to the connection with the fewest trades."""
     groups = [_Group() for _ in range(count)]
     lightest = [(0, number) for number in range(count)]
     group_of = {}

@@ -54,7 +54,7 @@ def ascii_upper(text: str) -> str:
 
 
 def normalize_symbol(text: str) -> str:
-    """Give the exchange's spelling of a symbol that a person typed.
+    """Return the exchange's spelling of a symbol that a person typed.
 
     Args:
         text: ``BTCUSDT``, ``btcusdt``, ``BTC/USDT``, ``BTC-USDT`` …
@@ -72,7 +72,7 @@ def normalize_symbol(text: str) -> str:
 
 
 def normalize_symbols(texts: list[str]) -> list[str]:
-    """Give the symbols of all texts, each of which may hold several, without repeats.
+    """Return the symbols of all texts, each of which may hold several, without repeats.
 
     Args:
         texts: E.g. ``["BTCUSDT,eth/usdt", "BNBBTC"]``.

@@ -1,4 +1,4 @@
-"""Compressed captures: a file of blocks, each whole in itself.
+"""Compressed captures: a file of blocks, each complete in itself.
 
 A block is what one flush wrote. It can be read without the ones before it, and says how
 long it is, so that a file can be read from its end, and cut to its last whole block.
@@ -6,9 +6,9 @@ long it is, so that a file can be read from its end, and cut to its last whole b
 
 from __future__ import annotations
 
-import importlib
 import zlib
-from typing import TYPE_CHECKING, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from k2cli.errors import SettingsError, printable
 
@@ -17,13 +17,21 @@ if TYPE_CHECKING:
 
 ENDINGS = (".gz", ".zst")
 
+# What is unpacked of a block at once, and at most; one flush writes far less.
+_PIECE_BYTES = 128 * 1024
+_MOST_BLOCK_BYTES = 64 * 2**20
 _GZIP_LEVEL = 6
+_GZIP_BITS = 16 + zlib.MAX_WBITS
+_GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_LEVEL = 3
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+# Zstandard's output has no limit: this much input at once, so that memory has one.
+_ZSTD_FEED_BYTES = 4 * 1024
 _SIZE_BYTES = 4
 
 
 class BrokenBlock(ValueError):
-    """A block is not what was written."""
+    """Compressed data are not what was written."""
 
 
 class Compression(Protocol):
@@ -36,23 +44,23 @@ class Compression(Protocol):
     beginning: bytes
 
     def encode(self, text: bytes) -> bytes:
-        """Make a block."""
+        """Return a block."""
 
     def decode(self, block: bytes) -> bytes:
-        """Give the text of a block.
+        """Return the text of a block.
 
         Raises:
             BrokenBlock: If it does not match its checksum.
         """
 
     def boundary(self, data: bytes) -> int | None:
-        """Find the first place in data where a block begins, or may."""
+        """Return the first position where a block begins, or may."""
 
     def end(self, data: bytes, start: int) -> int | None:
-        """Tell where the block that begins at ``start`` ends, if it is whole."""
+        """Return where the block that begins at ``start`` ends, if it is whole."""
 
     def start(self, data: bytes, end: int) -> int | None:
-        """Tell where the block that ends at ``end`` starts, if it is whole."""
+        """Return where the block that ends at ``end`` starts, if it is whole."""
 
 
 class GzipBlocks:
@@ -63,11 +71,11 @@ class GzipBlocks:
     """
 
     # Magic, deflate, FEXTRA; no time; no system; extra field and subfield.
-    _mark = b"\x1f\x8b\x08\x04" + bytes(4) + b"\0\xff" + b"\x08\0" + b"K2\x04\0"
+    _mark = _GZIP_MAGIC + b"\x08\x04" + bytes(4) + b"\0\xff" + b"\x08\0" + b"K2\x04\0"
     beginning = _mark
 
     def encode(self, text: bytes) -> bytes:
-        """Make a block."""
+        """Return a block."""
         deflate = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
         body = deflate.compress(text) + deflate.flush()
         trailer = _number(zlib.crc32(text)) + _number(len(text) & 0xFFFFFFFF)
@@ -75,15 +83,8 @@ class GzipBlocks:
         return self._mark + _number(size_bytes) + body + trailer
 
     def decode(self, block: bytes) -> bytes:
-        """Give the text of a block."""
-        inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        try:
-            text = inflate.decompress(block)
-        except zlib.error as exc:
-            raise BrokenBlock(str(exc)) from exc
-        if not inflate.eof or inflate.unused_data:
-            raise BrokenBlock("not one gzip member")
-        return text
+        """Return the text of a block."""
+        return _unpack_one(block, Unpacker())
 
     def boundary(self, data: bytes) -> int | None:
         """Find the first header."""
@@ -110,23 +111,24 @@ class ZstdBlocks:
     the size of the frame before it, little endian.
 
     Raises:
-        SettingsError: If there is no Zstandard here.
+        ImportError: If there is no Zstandard here.
     """
 
-    beginning = b"\x28\xb5\x2f\xfd"
+    beginning = _ZSTD_MAGIC
     _mark = b"\x5b\x2a\x4d\x18" + b"\x08\0\0\0" + b"k2zs"
 
     def __init__(self) -> None:
-        self._compress, self._decompress = _zstd()
+        self._zstd = _load_zstd()
 
     def encode(self, text: bytes) -> bytes:
-        """Make a block."""
-        frame = self._compress(text)
+        """Return a block."""
+        frame = self._zstd.compress(text)
         return frame + self._mark + _number(len(frame))
 
     def decode(self, block: bytes) -> bytes:
-        """Give the text of a block."""
-        return self._decompress(block[: -len(self._mark) - _SIZE_BYTES])
+        """Return the text of a block."""
+        frame = block[: -len(self._mark) - _SIZE_BYTES]
+        return _unpack_one(frame, Unpacker(self._zstd))
 
     def boundary(self, data: bytes) -> int | None:
         """Find the first end."""
@@ -150,8 +152,61 @@ class ZstdBlocks:
         return start if 0 <= start < frame_end else None
 
 
+class Unpacker:
+    """Unpacks one gzip member or one Zstandard frame, a bounded piece at a time.
+
+    Args:
+        zstd: If it is a Zstandard frame.
+
+    Attributes:
+        padding: Bytes that may stand behind it, before the next one.
+    """
+
+    def __init__(self, zstd: _Zstd | None = None) -> None:
+        self._is_gzip = zstd is None
+        self._frame = zstd.unpacker() if zstd else zlib.decompressobj(_GZIP_BITS)
+        self._error = zstd.error if zstd else zlib.error
+        self.padding = b"" if zstd else b"\0"
+
+    @property
+    def eof(self) -> bool:
+        """Whether its end was reached."""
+        return bool(self._frame.eof)
+
+    def unpack(self, packed: bytes, most_bytes: int) -> tuple[bytes, bytes]:
+        """Unpack some data.
+
+        Args:
+            packed: The next data; with none, what is held back comes.
+            most_bytes: How much to return; a little more from Zstandard.
+
+        Returns:
+            Unpacked data, and the input that is not used yet.
+
+        Raises:
+            BrokenBlock: If the data are damaged.
+        """
+        frame = self._frame
+        try:
+            if self._is_gzip:
+                text: bytes = frame.decompress(packed, most_bytes)
+                return text, frame.unconsumed_tail or frame.unused_data
+            text = frame.decompress(packed[:_ZSTD_FEED_BYTES])
+            return text, frame.unused_data + packed[_ZSTD_FEED_BYTES:]
+        except self._error as exc:
+            raise BrokenBlock(str(exc)) from exc
+
+
+class _Zstd(NamedTuple):
+    """What is needed of Python 3.14's module or of the package."""
+
+    compress: Callable[[bytes], bytes]
+    unpacker: Callable[[], Any]
+    error: type[Exception]
+
+
 def compression_of(name: str) -> Compression | None:
-    """Give the compression that a file's name asks for, if it does.
+    """Return the compression that a file's name asks for, if it does.
 
     Raises:
         SettingsError: If it needs a package that is not here.
@@ -169,44 +224,60 @@ def compression_of(name: str) -> Compression | None:
     return None
 
 
+def unpacker_of(beginning: bytes) -> Callable[[], Unpacker] | None:
+    """Return what unpacks a file, by its first bytes; ``None`` if it is not packed.
+
+    Raises:
+        ImportError: If there is no Zstandard here.
+    """
+    if beginning.startswith(_GZIP_MAGIC):
+        return Unpacker
+    if beginning.startswith(_ZSTD_MAGIC):
+        zstd = _load_zstd()
+        return lambda: Unpacker(zstd)
+    return None
+
+
+def _unpack_one(packed: bytes, unpacker: Unpacker) -> bytes:
+    pieces = []
+    size_bytes = 0
+    while not unpacker.eof:
+        piece, packed = unpacker.unpack(packed, _PIECE_BYTES)
+        pieces.append(piece)
+        size_bytes += len(piece)
+        if size_bytes > _MOST_BLOCK_BYTES or not (piece or packed or unpacker.eof):
+            raise BrokenBlock("too long, or without an end")
+    if packed:
+        raise BrokenBlock("more than one block")
+    return b"".join(pieces)
+
+
+def _load_zstd() -> _Zstd:
+    # Imported by name, as the type checker need not have either.
+    try:
+        zstd = import_module("compression.zstd")
+    except ImportError:
+        zstandard = import_module("zstandard")
+        return _Zstd(
+            zstandard.ZstdCompressor(_ZSTD_LEVEL, write_checksum=True).compress,
+            zstandard.ZstdDecompressor().decompressobj,
+            zstandard.ZstdError,
+        )
+    options = {
+        zstd.CompressionParameter.compression_level: _ZSTD_LEVEL,
+        zstd.CompressionParameter.checksum_flag: 1,
+    }
+
+    def compress(text: bytes) -> bytes:
+        frame: bytes = zstd.compress(text, options=options)
+        return frame
+
+    return _Zstd(compress, zstd.ZstdDecompressor, zstd.ZstdError)
+
+
 def _number(value: int) -> bytes:
     return value.to_bytes(_SIZE_BYTES, "little")
 
 
 def _number_at(data: bytes, start: int) -> int:
     return int.from_bytes(data[start : start + _SIZE_BYTES], "little")
-
-
-def _zstd() -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:
-    """Give functions that make a frame and read one.
-
-    Raises:
-        ImportError: If there is neither Python 3.14's module nor the package.
-    """
-    # Imported by name, as the type checker need not have either.
-    try:
-        zstd = importlib.import_module("compression.zstd")
-    except ImportError:
-        zstandard = importlib.import_module("zstandard")
-        compress = zstandard.ZstdCompressor(_ZSTD_LEVEL, write_checksum=True).compress
-        decompress, error = zstandard.ZstdDecompressor().decompress, zstandard.ZstdError
-    else:
-        options = {
-            zstd.CompressionParameter.compression_level: _ZSTD_LEVEL,
-            zstd.CompressionParameter.checksum_flag: 1,
-        }
-
-        def compress(text: bytes) -> bytes:
-            frame: bytes = zstd.compress(text, options=options)
-            return frame
-
-        decompress, error = zstd.decompress, zstd.ZstdError
-
-    def read_frame(frame: bytes) -> bytes:
-        try:
-            text: bytes = decompress(frame)
-        except error as exc:
-            raise BrokenBlock(str(exc)) from exc
-        return text
-
-    return compress, read_frame

@@ -1,4 +1,4 @@
-"""One open file: locked, appended to in whole pieces, watched."""
+"""One open file: locked, appended to in whole pieces, checked for interference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from k2cli.capture.lock import lock
 from k2cli.errors import OutputError, printable
 
 if TYPE_CHECKING:
@@ -20,12 +19,36 @@ if TYPE_CHECKING:
 # recorder that has just rotated does.
 _OPEN_ATTEMPTS = 5
 _HINTS = {
-    errno.ENOSPC: "Make room and start again: k2 goes on where it stopped",
-    errno.EDQUOT: "Make room and start again: k2 goes on where it stopped",
+    errno.ENOSPC: "Make room and start again: k2 resumes where it stopped",
+    errno.EDQUOT: "Make room and start again: k2 resumes where it stopped",
     errno.EACCES: "Choose a place that you may write to",
     errno.EPERM: "Choose a place that you may write to",
     errno.EROFS: "Choose a place that can be written to",
 }
+
+
+def lock(fd: int) -> bool:
+    """Lock an open file against other writers, until it is closed.
+
+    Returns:
+        Whether nobody else holds it; a file system without locks counts as that.
+    """
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            # Locks are mandatory there: one byte far behind the end hinders nobody
+            # who reads.
+            os.lseek(fd, 2**62, os.SEEK_SET)
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        # As some network file systems answer.
+        return exc.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+    return True
 
 
 class DiskFile:
@@ -37,6 +60,7 @@ class DiskFile:
 
     Attributes:
         is_regular: Whether it is a file, and no device or pipe.
+        created: Whether it did not exist before.
         size_bytes: Its size, as far as it was written by us.
 
     Raises:
@@ -62,17 +86,12 @@ class DiskFile:
         """Whether it is closed."""
         return self._fd < 0
 
-    @property
-    def created(self) -> bool:
-        """Whether it was not there before."""
-        return self._created
-
     def reader(self) -> BinaryIO:
-        """Give its content; closing that does not close the file."""
+        """Return a file object to read it with; closing that keeps the file open."""
         return open(self._fd, "rb", closefd=False)
 
     def cut(self, size_bytes: int) -> None:
-        """Make it this short.
+        """Cut it to this size.
 
         Raises:
             OutputError: If it cannot be cut.
@@ -85,11 +104,11 @@ class DiskFile:
         self.size_bytes = size_bytes
 
     def append(self, data: bytes, *, line_wise: bool) -> None:
-        """Append all of this; or if that fails, whole pieces only.
+        """Append all of the data; if that fails, only whole pieces of it.
 
         Args:
             data: What to append.
-            line_wise: Whether a piece is a line, rather than all of it.
+            line_wise: Whether a piece is a line, rather than all of the data.
 
         Raises:
             OutputError: If the system does not take it.
@@ -112,7 +131,7 @@ class DiskFile:
         self.size_bytes += written
 
     def sync(self) -> None:
-        """Wait until what was written would outlast a power cut; in any thread.
+        """Wait until what was written would survive a power cut; in any thread.
 
         Raises:
             OutputError: If the disk failed.
@@ -127,7 +146,7 @@ class DiskFile:
                     raise self.error(exc) from exc
 
     def check(self) -> None:
-        """See whether it is still there, and as it was written.
+        """Check that it is still there, and as it was written.
 
         Raises:
             OutputError: If somebody removed, replaced or changed it.
@@ -146,7 +165,7 @@ class DiskFile:
             reason = printable(exc.strerror or str(exc))
             raise OutputError(
                 f"{self._name} cannot be reached any more: {reason}",
-                "Make it reachable and start again: k2 goes on where it stopped",
+                "Make it reachable and start again: k2 resumes where it stopped",
             ) from exc
         if not os.path.samestat(there, os.fstat(self._fd)):
             raise OutputError(
@@ -157,14 +176,14 @@ class DiskFile:
             raise OutputError(
                 f"{self._name} was changed by another program while it was being "
                 "written",
-                "Let nothing else write it and start again: k2 goes on at its end",
+                "Let nothing else write it and start again: k2 resumes at its end",
             )
 
     def close(self, *, remove_if_empty: bool = False) -> None:
         """Close it, if it is open.
 
         Args:
-            remove_if_empty: Take it away if nothing is in it.
+            remove_if_empty: Remove it if nothing is in it.
 
         Raises:
             OutputError: If what was written could not be stored after all.
@@ -186,13 +205,13 @@ class DiskFile:
                 self._remove()
 
     def error(self, exc: OSError) -> OutputError:
-        """Say what the system refused, and what to do about it."""
+        """Return an error that says what the system refused, and what to do."""
         return output_error(self._path, self._name, exc)
 
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         try:
-            self._created = not self._path.exists()
+            self.created = not self._path.exists()
             fd = os.open(self._path, flags, 0o666)
         except OSError as exc:
             raise self.error(exc) from exc
@@ -227,7 +246,7 @@ class DiskFile:
 
 
 def sync_folder(path: Path) -> None:
-    """Let a file's name outlast a power cut, where the system can do that."""
+    """Let a file's name survive a power cut, where the system can do that."""
     if sys.platform == "win32":
         return
     with suppress(OSError):
@@ -239,13 +258,7 @@ def sync_folder(path: Path) -> None:
 
 
 def output_error(path: Path, name: str, exc: OSError) -> OutputError:
-    """Say why a file cannot be written, and what to do about it.
-
-    Args:
-        path: The file.
-        name: What to call it, fit for printing.
-        exc: What the system said.
-    """
+    """Return an error that says why a file cannot be written, and what to do."""
     is_folder = isinstance(exc, IsADirectoryError)
     with suppress(OSError):
         is_folder = is_folder or path.is_dir()

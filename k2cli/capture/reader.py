@@ -1,34 +1,49 @@
-"""The files of a capture, plain or compressed, in chunks and in their order."""
+"""Reading captures, plain or compressed: in chunks, in order, or trade by trade."""
 
 from __future__ import annotations
 
+import os
 import stat
-import zlib
 from contextlib import closing, contextmanager
-from importlib import import_module
 from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import orjson
 
-from k2cli.capture.verify import BrokenOff
-from k2cli.errors import SettingsError, printable
+from k2cli.capture.compression import BrokenBlock, unpacker_of
+from k2cli.capture.schema import violations
+from k2cli.errors import K2Error, MalformedMessage, SettingsError, printable
+from k2cli.trade import TradeV2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from io import BufferedReader
-    from pathlib import Path
+
+    from k2cli.capture.compression import Unpacker
 
 CHUNK_BYTES = 128 * 1024
 """What is read and unpacked at once."""
 
-_GZIP_MAGIC = b"\x1f\x8b"
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+MAX_LINE_BYTES = 2**20
+"""Longest line that is looked at; a record has a few hundred bytes."""
+
 _MAGIC_BYTES = 4
-_GZIP_BITS = 16 + zlib.MAX_WBITS
-# Unpacking has no limit there: this much at once, so that memory has one.
-_ZSTD_FEED_BYTES = 4 * 1024
 _BEGINNING_BYTES = 64 * 1024
+
+
+class BrokenOff(K2Error):
+    """A compressed file cannot be read any further; what came before is good.
+
+    Args:
+        message: What is wrong with it.
+        damaged: Whether it is damaged. If not, it just ends too early, as a crash
+            leaves it.
+    """
+
+    def __init__(self, message: str, *, damaged: bool) -> None:
+        super().__init__(message)
+        self.damaged = damaged
 
 
 class CaptureSource:
@@ -40,7 +55,7 @@ class CaptureSource:
 
     Attributes:
         name: As people know it.
-        size_bytes: Its size as it is on disk; ``None`` if it has none, as a pipe.
+        size_bytes: Its size on disk; ``None`` if it has none, as a pipe.
         read_bytes: How much of that was read.
 
     Raises:
@@ -80,17 +95,16 @@ class CaptureSource:
             file = cast("BufferedReader", opened)
             beginning = file.read(_MAGIC_BYTES)
             self.read_bytes += len(beginning)
-            if beginning.startswith(_GZIP_MAGIC):
-                yield from self._gzip(file, beginning)
-            elif beginning.startswith(_ZSTD_MAGIC):
-                yield from self._zstd(file, beginning)
-            else:
-                while beginning:
-                    yield beginning
-                    beginning = self._read(file)
+            begin_unpacking = self._unpacker_of(beginning)
+            if begin_unpacking is not None:
+                yield from self._unpack(file, beginning, begin_unpacking)
+                return
+            while beginning:
+                yield beginning
+                beginning = self._read(file)
 
     def first_number(self) -> int | None:
-        """Give the platform_sequence of the first record, if one can be seen.
+        """Return the ``platform_sequence`` of the first record, if one can be seen.
 
         Nothing is read from what cannot be read twice.
         """
@@ -115,50 +129,41 @@ class CaptureSource:
         self.read_bytes += len(data)
         return data
 
-    def _gzip(self, file: BufferedReader, packed: bytes) -> Iterator[bytes]:
-        unpacking = zlib.decompressobj(_GZIP_BITS)
-        while packed:
-            if unpacking.eof:
-                # Behind a member is another one, or padding.
-                packed = packed.lstrip(b"\0")
-                if not packed:
-                    packed = self._read(file)
-                    continue
-                unpacking = zlib.decompressobj(_GZIP_BITS)
-            try:
-                data = unpacking.decompress(packed, CHUNK_BYTES)
-            except zlib.error as exc:
-                raise _damaged(exc) from exc
-            if data:
-                yield data
-            packed = unpacking.unconsumed_tail or unpacking.unused_data
-            packed = packed or self._read(file)
-        if not unpacking.eof:
-            yield unpacking.flush()
-            raise _too_early()
-
-    def _zstd(self, file: BufferedReader, packed: bytes) -> Iterator[bytes]:
+    def _unpacker_of(self, beginning: bytes) -> Callable[[], Unpacker] | None:
         try:
-            begin_frame, error = _zstd()
+            return unpacker_of(beginning)
         except ImportError:
             raise SettingsError(
                 f"{self._shown} is compressed with Zstandard, which needs a package",
                 "Install it: pip install 'k2cli[zst]'",
             ) from None
-        unpacking = begin_frame()
+
+    def _unpack(
+        self, file: BufferedReader, packed: bytes, begin: Callable[[], Unpacker]
+    ) -> Iterator[bytes]:
+        unpacker = begin()
         while packed:
-            if unpacking.eof:
-                unpacking = begin_frame()
-            piece, packed = packed[:_ZSTD_FEED_BYTES], packed[_ZSTD_FEED_BYTES:]
+            if unpacker.eof:
+                packed = packed.lstrip(unpacker.padding)
+                if not packed:
+                    packed = self._read(file)
+                    continue
+                unpacker = begin()
             try:
-                data = unpacking.decompress(piece)
-            except error as exc:
-                raise _damaged(exc) from exc
-            if data:
-                yield data
-            packed = (unpacking.unused_data + packed) or self._read(file)
-        if not unpacking.eof:
-            raise _too_early()
+                text, packed = unpacker.unpack(packed, CHUNK_BYTES)
+            except BrokenBlock as exc:
+                raise BrokenOff(
+                    f"cannot be unpacked any further: {printable(str(exc))}",
+                    damaged=True,
+                ) from exc
+            if text:
+                yield text
+            packed = packed or self._read(file)
+        if not unpacker.eof:
+            yield unpacker.unpack(b"", CHUNK_BYTES)[0]
+            raise BrokenOff(
+                "the compressed data end before they are complete", damaged=False
+            )
 
     @contextmanager
     def _errors_explained(self) -> Iterator[None]:
@@ -199,26 +204,72 @@ def in_order(sources: list[CaptureSource]) -> list[CaptureSource]:
     return [sources[i] for i in sorted(range(len(sources)), key=numbers.__getitem__)]
 
 
-def _zstd() -> tuple[Callable[[], Any], type[Exception]]:
-    """Give what unpacks a frame, and the error of it.
+AnyPath = str | os.PathLike[str]
+
+
+def sources_of(paths: AnyPath | Iterable[AnyPath]) -> list[CaptureSource]:
+    """Return the named files in order; see ``in_order``."""
+    some = [paths] if isinstance(paths, str | os.PathLike) else paths
+    return in_order([CaptureSource(Path(path)) for path in some])
+
+
+def read(paths: AnyPath | Iterable[AnyPath]) -> Iterator[TradeV2]:
+    """Read the trades of a capture, each validated.
+
+    Args:
+        paths: The capture: one file, or the files of its rotation in any order.
+            Plain, gzip or Zstandard, told by content.
+
+    Returns:
+        The trades in the order of the file. Where the last file breaks off in the
+        middle of a line, as while it is being written, they end before that line.
 
     Raises:
-        ImportError: If there is neither Python 3.14's module nor the package.
+        SettingsError: If a file cannot be read.
+        MalformedMessage: While iterating, at a line that is no record, or where a
+            file is damaged or breaks off though another one follows.
     """
-    # Imported by name, as the type checker need not have either.
+    return _read(sources_of(paths))
+
+
+def _read(sources: list[CaptureSource]) -> Iterator[TradeV2]:
+    for source in sources:
+        number = 1
+        rest, broken_off = b"", None
+        chunks = source.chunks()
+        while True:
+            try:
+                chunk = next(chunks, None)
+            except BrokenOff as exc:
+                broken_off = exc
+                break
+            if chunk is None:
+                break
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield _trade(line, source, number)
+                number += 1
+            if len(rest) > MAX_LINE_BYTES:
+                raise _malformed(source, number, "the line is too long")
+        if broken_off is not None and broken_off.damaged:
+            raise _malformed(source, number, broken_off.message)
+        if (rest or broken_off is not None) and source is not sources[-1]:
+            raise _malformed(source, number, "the file breaks off")
+
+
+def _trade(line: bytes, source: CaptureSource, number: int) -> TradeV2:
     try:
-        zstd = import_module("compression.zstd")
-    except ImportError:
-        zstd = import_module("zstandard")
-        return zstd.ZstdDecompressor().decompressobj, zstd.ZstdError
-    return zstd.ZstdDecompressor, zstd.ZstdError
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        raise _malformed(source, number, f"no JSON: {printable(line, 40)}") from None
+    found = violations(record)
+    if found:
+        raise _malformed(source, number, "; ".join(found))
+    return TradeV2(**record)
 
 
-def _damaged(exc: Exception) -> BrokenOff:
-    return BrokenOff(
-        f"cannot be unpacked any further: {printable(str(exc))}", damaged=True
+def _malformed(source: CaptureSource, number: int, what: str) -> MalformedMessage:
+    name = printable(source.name)
+    return MalformedMessage(
+        f"{name}, line {number}: {what}", "k2 verify names all that is wrong with it"
     )
-
-
-def _too_early() -> BrokenOff:
-    return BrokenOff("the compressed data end before they are complete", damaged=False)

@@ -4,10 +4,230 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from k2cli.completeness.id_ranges import IdRanges
+from k2cli.completeness.sequence import Verdict
 
 if TYPE_CHECKING:
-    from k2cli.capture.account import Place, SymbolAccount
+    from collections.abc import Iterator
+
+MOST_RANGES = 100_000
+"""Missing ranges that are kept for one symbol; further ones are only counted."""
+
+
+class Place(NamedTuple):
+    """Where in a capture something is.
+
+    Attributes:
+        file: The file's position in the capture, from 0 on.
+        line: Its line, from 1 on.
+    """
+
+    file: int
+    line: int
+
+
+class MissingRange(NamedTuple):
+    """Ids that a capture lacks.
+
+    Attributes:
+        first_id: The first one.
+        last_id: The last one, included.
+        place: The trade that jumped over them.
+    """
+
+    first_id: int
+    last_id: int
+    place: Place
+
+
+class SymbolAccount:
+    """Follows the ids of one symbol through a capture that is written already.
+
+    Unlike ``SequenceTracker``, which decides what to write, it tells a trade in the
+    wrong place from one that is there twice, wherever both are: what is there is always
+    from the lowest id to the highest, without the missing ranges.
+
+    Args:
+        trade_id: Of the first trade.
+        time_us: When that was made, Unix microseconds.
+
+    Attributes:
+        first_id: The first trade's id; a lower one if it comes later.
+        next_id: One more than the highest id.
+        last_time_us: When the trade with the highest id was made, Unix microseconds;
+            digits do as well as a number.
+        repaired: Trades that came from the history.
+        gaps: Jumps in the ids, whether or not their trades come later.
+        duplicates: Trades that are there once more.
+        disorders: Trades behind one with a higher id.
+        resets: Times the exchange began to count anew, as test networks do monthly.
+        unnamed_ranges: Missing ranges that are not kept.
+    """
+
+    __slots__ = (
+        "_former_missing",
+        "_former_ranges",
+        "_former_trades",
+        "_low_id",
+        "_missing",
+        "_places",
+        "_unnamed_from",
+        "_unnamed_ids",
+        "disorders",
+        "duplicates",
+        "first_id",
+        "gaps",
+        "last_time_us",
+        "next_id",
+        "repaired",
+        "resets",
+        "unnamed_ranges",
+    )
+
+    def __init__(self, trade_id: int, time_us: int) -> None:
+        self.first_id = trade_id
+        self.repaired = 0
+        self.gaps = 0
+        self.duplicates = 0
+        self.disorders = 0
+        self.resets = 0
+        self.unnamed_ranges = 0
+        self._former_ranges: list[MissingRange] = []
+        self._former_missing = 0
+        self._former_trades = 0
+        self._begin_count(trade_id, time_us)
+
+    def _begin_count(self, trade_id: int, time_us: int) -> None:
+        self._low_id = trade_id
+        self.next_id = trade_id + 1
+        self.last_time_us: int | str = time_us
+        self._missing = IdRanges()
+        # Where each of these ranges was noticed, by its first id.
+        self._places: dict[int, Place] = {}
+        # Missing, too, but in ranges that are not kept.
+        self._unnamed_ids = 0
+        self._unnamed_from: int | None = None
+
+    @property
+    def last_id(self) -> int:
+        """The highest id, of the last count if there are several."""
+        return self.next_id - 1
+
+    @property
+    def trades(self) -> int:
+        """Trades that are there, each counted once."""
+        return self._former_trades + self._present
+
+    @property
+    def missing(self) -> int:
+        """How many ids are missing."""
+        return self._former_missing + self._missing_now
+
+    @property
+    def missing_ranges(self) -> list[MissingRange]:
+        """What is missing, as far as it is kept, ascending by id within a count."""
+        return [*self._former_ranges, *self._ranges_now]
+
+    @property
+    def _ranges_now(self) -> Iterator[MissingRange]:
+        places = self._places
+        return (MissingRange(*ids, places[ids.first_id]) for ids in self._missing)
+
+    @property
+    def _missing_now(self) -> int:
+        return self._missing.ids + self._unnamed_ids
+
+    @property
+    def _present(self) -> int:
+        return self.next_id - self._low_id - self._missing_now
+
+    def observe(self, trade_id: int, time_us: int, place: Place) -> Verdict:
+        """Record a trade other than the first.
+
+        Where so many ranges are missing that not all are kept, a trade that may be out
+        of order or there twice counts as out of order.
+
+        Args:
+            trade_id: Its id.
+            time_us: When it was made, Unix microseconds; tells a duplicate from the
+                first trades after a reset.
+            place: Where it is.
+
+        Returns:
+            ``NEXT``, ``GAP``, ``LATE`` (out of order), ``DUPLICATE`` or ``RESET``.
+        """
+        if trade_id >= self.next_id:
+            jumped = trade_id > self.next_id
+            if jumped:
+                self.gaps += 1
+                self._lack(self.next_id, trade_id - 1, place)
+            self.next_id = trade_id + 1
+            self.last_time_us = max(time_us, int(self.last_time_us))
+            return Verdict.GAP if jumped else Verdict.NEXT
+        if self._fill(trade_id):
+            return Verdict.LATE
+        if time_us > int(self.last_time_us):
+            # A repeated trade keeps its time: a lower id made later is a new count.
+            self._begin_anew(trade_id, time_us)
+            return Verdict.RESET
+        if trade_id < self._low_id:
+            self._extend_down(trade_id, place)
+            return Verdict.LATE
+        if self._unnamed_from is not None and trade_id >= self._unnamed_from:
+            self.disorders += 1
+            return Verdict.LATE
+        self.duplicates += 1
+        return Verdict.DUPLICATE
+
+    def _lack(self, first_id: int, last_id: int, place: Place) -> None:
+        if len(self._former_ranges) + len(self._missing) < MOST_RANGES:
+            self._missing.add(first_id, last_id)
+            self._places[first_id] = place
+        else:
+            self._leave_unnamed(first_id, last_id)
+
+    def _leave_unnamed(self, first_id: int, last_id: int) -> None:
+        self.unnamed_ranges += 1
+        self._unnamed_ids += last_id - first_id + 1
+        if self._unnamed_from is None or first_id < self._unnamed_from:
+            self._unnamed_from = first_id
+
+    def _fill(self, trade_id: int) -> bool:
+        ids = self._missing.find(trade_id)
+        if ids is None:
+            return False
+        place = self._places[ids.first_id]
+        self._missing.remove(trade_id, trade_id)
+        if trade_id == ids.first_id:
+            del self._places[trade_id]
+        above = trade_id + 1
+        if len(self._former_ranges) + len(self._missing) > MOST_RANGES:
+            # It was split, and there is no room for both parts.
+            self._missing.remove(above, ids.last_id)
+            self._leave_unnamed(above, ids.last_id)
+        elif trade_id < ids.last_id:
+            self._places[above] = place
+        self.disorders += 1
+        return True
+
+    def _extend_down(self, trade_id: int, place: Place) -> None:
+        """Record a trade before the first one: what lies between is missing."""
+        self.disorders += 1
+        if trade_id + 1 < self._low_id:
+            self.gaps += 1
+            self._lack(trade_id + 1, self._low_id - 1, place)
+        if self.first_id == self._low_id:
+            self.first_id = trade_id
+        self._low_id = trade_id
+
+    def _begin_anew(self, trade_id: int, time_us: int) -> None:
+        self._former_trades += self._present
+        self._former_missing += self._missing_now
+        self._former_ranges += self._ranges_now
+        self._begin_count(trade_id, time_us)
+        self.resets += 1
 
 
 class Kind(StrEnum):
@@ -90,6 +310,11 @@ class Report:
         return sum(account.missing for account in self.symbols.values())
 
     @property
+    def whole(self) -> bool:
+        """Whether the capture is proven whole."""
+        return self.conclusion is Conclusion.WHOLE
+
+    @property
     def findings(self) -> int:
         """Everything that is wrong: jumps over ids, and problems, kept or not."""
         gaps = sum(account.gaps for account in self.symbols.values())
@@ -103,7 +328,7 @@ class Report:
         return Conclusion.WHOLE if self.symbols else Conclusion.EMPTY
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as ``k2 verify --json`` prints it."""
+        """Return everything as ``k2 verify --json`` prints it."""
         return {
             "verdict": self.conclusion.value,
             "exchange": self.exchange or None,

@@ -1,12 +1,28 @@
-"""When a capture goes on in a new file, and what the finished one is called."""
+"""When a capture continues in a new file, and the finished files beside it."""
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from k2cli.capture.compression import ENDINGS
-from k2cli.errors import SettingsError, printable
+from k2cli.capture.disk import DiskFile, output_error, sync_folder
+from k2cli.capture.resume import (
+    CaptureEnd,
+    CaptureStart,
+    read_end,
+    read_start,
+    texts_backwards,
+)
+from k2cli.errors import OutputError, SettingsError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from k2cli.capture.compression import Compression
 
 _SIZE_UNITS = {
     "b": 1,
@@ -25,7 +41,7 @@ _NEVER = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """When to go on in a new file; one of the two is given.
+    """When to continue in a new file; one of the two is given.
 
     Attributes:
         size_bytes: No file gets larger than this, unless it holds a single line.
@@ -36,31 +52,20 @@ class Rotation:
     period_seconds: int | None = None
 
     def period_end_us(self, now_us: int) -> int | None:
-        """Tell when a file that is begun now is to end.
-
-        Args:
-            now_us: Unix microseconds UTC.
-
-        Returns:
-            Unix microseconds UTC, later than now; ``None`` if size alone decides.
-        """
+        """Return when a file begun now is to end; ``None`` if size alone decides."""
         if self.period_seconds is None:
             return None
         period_us = self.period_seconds * 1_000_000
         return (now_us // period_us + 1) * period_us
 
 
-class Rotating:
+class RotationState:
     """Decides when the file being written is finished.
 
     Args:
         rotation: The rule.
         first_sequence: ``platform_sequence`` of the file's first record.
-        begun_us: When that was received, Unix microseconds UTC; anything if there is
-            none yet.
-
-    Attributes:
-        first_sequence: ``platform_sequence`` of the file's first record.
+        begun_us: When that was received; anything if there is none yet.
     """
 
     def __init__(self, rotation: Rotation, first_sequence: int, begun_us: int) -> None:
@@ -69,12 +74,9 @@ class Rotating:
         self.begin(first_sequence, begun_us)
 
     def due(self, size_bytes: int, line_bytes: int, now_us: int) -> bool:
-        """Whether the next line belongs in a new file.
+        """Return whether a line received now belongs in a new file.
 
-        Args:
-            size_bytes: Size of the file; one without records is never finished.
-            line_bytes: Size of the line.
-            now_us: When the trade was received, Unix microseconds UTC.
+        A file without records is never finished.
         """
         if not size_bytes:
             self.begin(self.first_sequence, now_us)
@@ -85,13 +87,13 @@ class Rotating:
         )
 
     def begin(self, first_sequence: int, now_us: int) -> None:
-        """Take note of a new file; see the arguments of the class."""
+        """Begin a new file; see the arguments of the class."""
         self.first_sequence = first_sequence
         self._period_end_us = self._rotation.period_end_us(now_us) or _NEVER
 
 
-def rotation(text: str) -> Rotation:
-    """Read a size such as ``100MB`` or ``1GiB``, or a time such as ``1h`` or ``1d``.
+def parse_rotation(text: str) -> Rotation:
+    """Parse a size such as ``100MB`` or ``1GiB``, or a time such as ``1h`` or ``1d``.
 
     Raises:
         SettingsError: If it is neither.
@@ -114,21 +116,18 @@ def rotation(text: str) -> Rotation:
 
 
 def finished_name(name: str, first_sequence: int) -> str:
-    """Name a finished file.
+    """Return the name of a finished file, e.g. ``trades.000000000001.jsonl.gz``.
 
     Args:
         name: Name of the file being written, e.g. ``trades.jsonl.gz``.
         first_sequence: ``platform_sequence`` of the finished file's first record.
-
-    Returns:
-        E.g. ``trades.000000000001.jsonl.gz``.
     """
     stem, ending = _parts(name)
     return f"{stem}.{first_sequence:0{_SEQUENCE_DIGITS}}{ending}"
 
 
 def finished_sequence(finished: str, name: str) -> int | None:
-    """Tell which ``platform_sequence`` a finished file begins with, by its name.
+    """Return which ``platform_sequence`` a finished file begins with, by its name.
 
     Args:
         finished: A file's name.
@@ -144,6 +143,160 @@ def finished_sequence(finished: str, name: str) -> int | None:
     if not re.fullmatch(rf"\d{{{_SEQUENCE_DIGITS},18}}", digits, re.ASCII):
         return None
     return int(digits)
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureState:
+    """What a capture holds when it is opened.
+
+    Attributes:
+        end: Where it stops. If there is nothing in the file being written, number and
+            trades are those of the last finished one.
+        start: The first record of the file being written, if there is one and it was
+            asked for.
+        torn_finished: A finished file that a power cut tore, and how many bytes of it
+            are whole.
+    """
+
+    end: CaptureEnd = field(default_factory=CaptureEnd)
+    start: CaptureStart | None = None
+    torn_finished: tuple[Path, int] | None = None
+
+
+def read_state(
+    disk: DiskFile,
+    path: Path,
+    name: str,
+    compression: Compression | None,
+    *,
+    with_start: bool,
+) -> CaptureState:
+    """Return where a capture stopped, with its first record if asked for.
+
+    Raises:
+        OutputError: If a file cannot be read, or is no capture of k2's.
+    """
+    try:
+        with disk.reader() as file:
+            end = read_end(file, disk.size_bytes, name, compression)
+            if end.whole_bytes:
+                start = read_start(file, name, compression) if with_start else None
+                return CaptureState(end, start)
+    except OSError as exc:
+        raise disk.error(exc) from exc
+    for finished in reversed(finished_files(path)):
+        before = _end_of(finished, compression)
+        if before.platform_sequence:
+            return CaptureState(
+                replace(before, whole_bytes=0, torn_bytes=end.torn_bytes),
+                torn_finished=(finished, before.whole_bytes)
+                if before.torn_bytes
+                else None,
+            )
+    return CaptureState(end)
+
+
+def refuse_finished(path: Path, name: str) -> None:
+    """Raise OutputError if a capture begun anew would mix with an old one."""
+    finished = finished_files(path)
+    if finished:
+        raise OutputError(
+            f"{name} has finished files beside it, like "
+            f"{printable(finished[0].name)}, which a new capture would mix with",
+            "Move them away, or choose another name",
+        )
+
+
+def finish(disk: DiskFile, path: Path, finished: Path, *, sync: bool) -> None:
+    """Close the file being written, and rename it.
+
+    Raises:
+        OutputError: If that is not possible, or another file has that name.
+    """
+    if os.path.lexists(finished):
+        raise OutputError(
+            f"{printable(str(finished))} exists and is not overwritten",
+            "Move it away and start again: k2 resumes where it stopped",
+        )
+    if sync:
+        # Otherwise a power cut could tear a file that is not looked at any more.
+        disk.sync()
+    # Windows renames no file that is open.
+    disk.close()
+    try:
+        path.rename(finished)
+    except OSError as exc:
+        raise disk.error(exc) from exc
+
+
+def begin_next(path: Path, name: str, *, sync: bool) -> DiskFile:
+    """Create the next file to be written; ``sync`` lets its name survive a power cut.
+
+    Raises:
+        OutputError: If it cannot be created.
+    """
+    disk = DiskFile(path, name)
+    if disk.size_bytes:
+        disk.close()
+        raise OutputError(
+            f"{name} was made by another program while it was rotated",
+            "Let nothing else write it and start again",
+        )
+    if sync:
+        sync_folder(path)
+    return disk
+
+
+def cut_finished(path: Path, whole_bytes: int) -> None:
+    """Cut a finished file to what is whole in it."""
+    try:
+        os.truncate(path, whole_bytes)
+    except OSError as exc:
+        raise output_error(path, printable(str(path)), exc) from exc
+
+
+def finished_files(path: Path) -> list[Path]:
+    """Return the finished files beside the one being written, the oldest first."""
+    try:
+        with os.scandir(path.parent) as entries:
+            found = [
+                (sequence, entry.name)
+                for entry in entries
+                if (sequence := finished_sequence(entry.name, path.name)) is not None
+            ]
+    except OSError as exc:
+        raise output_error(path, printable(str(path)), exc) from exc
+    return [path.with_name(name) for _, name in sorted(found)]
+
+
+def texts_of_finished(path: Path, compression: Compression | None) -> Iterator[bytes]:
+    """Return the lines of all finished files, the last ones first, some at a time."""
+    for finished in reversed(finished_files(path)):
+        whole_bytes = _end_of(finished, compression).whole_bytes
+        try:
+            with finished.open("rb") as file:
+                yield from texts_backwards(file, whole_bytes, compression)
+        except OSError as exc:
+            raise _unreadable(finished, exc) from exc
+
+
+def _end_of(finished: Path, compression: Compression | None) -> CaptureEnd:
+    try:
+        with finished.open("rb") as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            return read_end(file, size_bytes, printable(str(finished)), compression)
+    except OutputError as exc:
+        raise OutputError(exc.message, "Move it away, or choose another name") from exc
+    except OSError as exc:
+        raise _unreadable(finished, exc) from exc
+
+
+def _unreadable(finished: Path, exc: OSError) -> OutputError:
+    return OutputError(
+        f"{printable(str(finished))} cannot be read: "
+        f"{printable(exc.strerror or str(exc))}",
+        "k2 resumes where it ends; move it away to begin anew",
+    )
 
 
 def _parts(name: str) -> tuple[str, str]:

@@ -6,24 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from k2cli.capture.account import Place, SymbolAccount
-from k2cli.capture.report import FileFigures, Kind, Problem, Report
+from k2cli.capture.reader import MAX_LINE_BYTES, BrokenOff, sources_of
+from k2cli.capture.report import (
+    FileFigures,
+    Kind,
+    Place,
+    Problem,
+    Report,
+    SymbolAccount,
+)
 from k2cli.capture.schema import (
     BACKFILL,
     EXCHANGES,
-    MAX_ID,
     canonical_lines,
     violations,
 )
-from k2cli.capture.sequence import Verdict
-from k2cli.errors import K2Error, printable
+from k2cli.completeness.sequence import Verdict
+from k2cli.errors import printable
+from k2cli.trade import MAX_ID
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterable
 
-MAX_LINE_BYTES = 2**20
-"""Longest line that is looked at; a record has a few hundred bytes."""
+    from k2cli.capture.reader import AnyPath
 
 MOST_PROBLEMS = 10_000
 """Problems of one kind that are kept; further ones are only counted."""
@@ -32,31 +38,20 @@ MOST_SYMBOLS = 100_000
 """Symbols that are followed; a file with more is no capture."""
 
 
-class BrokenOff(K2Error):
-    """A compressed file cannot be read any further; what came before is good.
+def verify(paths: AnyPath | Iterable[AnyPath]) -> Report:
+    """Read a capture from start to end, and say whether it is whole.
 
     Args:
-        message: What is wrong with it.
-        damaged: Whether it is damaged. If not, it just ends too early, as a crash
-            leaves it.
-    """
-
-    def __init__(self, message: str, *, damaged: bool) -> None:
-        super().__init__(message)
-        self.damaged = damaged
-
-
-def verify(files: Iterable[tuple[str, Iterable[bytes]]]) -> Report:
-    """Read a capture from start to end.
-
-    Args:
-        files: Its files in order: name, and content in chunks that may be cut anywhere.
-            A chunk iterator may raise ``BrokenOff``.
+        paths: The capture: one file, or the files of its rotation in any order.
+            Plain, gzip or Zstandard, told by content.
 
     Returns:
-        What was found.
+        What was found; ``whole`` and ``missing`` sum it up.
+
+    Raises:
+        SettingsError: If a file cannot be read.
     """
-    return Verifier().read(files)
+    return Verifier().read((one.name, one.chunks()) for one in sources_of(paths))
 
 
 class Verifier:
@@ -89,7 +84,12 @@ class Verifier:
         return self._former_lines + self._lines
 
     def read(self, files: Iterable[tuple[str, Iterable[bytes]]]) -> Report:
-        """Read files from start to end; see ``verify``."""
+        """Read a capture from start to end.
+
+        Args:
+            files: Its files in order: name, and content in chunks that may be cut
+                anywhere. A chunk iterator may raise ``BrokenOff``.
+        """
         for name, chunks in files:
             self.begin_file(name)
             broken_off = None
@@ -102,11 +102,7 @@ class Verifier:
         return self.report
 
     def begin_file(self, name: str) -> None:
-        """Begin a file; what it holds goes on from the one before.
-
-        Args:
-            name: As people know it.
-        """
+        """Begin a file; what it holds continues the one before."""
         self._file += 1
         self._former_lines += self._lines
         self._lines = self._size_bytes = 0
@@ -129,11 +125,7 @@ class Verifier:
         self._keep(chunk[end:])
 
     def end_file(self, broken_off: BrokenOff | None = None) -> None:
-        """End the file.
-
-        Args:
-            broken_off: Why it could not be read to its end, if so.
-        """
+        """End the file; ``broken_off`` says why it could not be read to its end."""
         if broken_off is not None:
             kind = Kind.DAMAGED if broken_off.damaged else Kind.TORN
             self._problem(kind, self._lines + 1, broken_off.message)

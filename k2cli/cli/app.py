@@ -14,12 +14,15 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from k2cli import __version__
+from k2cli.cli.exit_status import ExitStatus, exit_status
+from k2cli.cli.manual import manual
 from k2cli.cli.record import record
+from k2cli.cli.schema import schema
 from k2cli.cli.simulate import simulate
 from k2cli.cli.stream import stream
 from k2cli.cli.symbols import symbols
 from k2cli.cli.verify import verify
-from k2cli.errors import ExitStatus, K2Error, printable
+from k2cli.errors import K2Error, printable
 
 _HELP = """Live trades of Binance Spot: watch them, pipe them, record them.
 
@@ -29,6 +32,7 @@ _HELP = """Live trades of Binance Spot: watch them, pipe them, record them.
       k2 record --demo -o trades.jsonl -n 200       # record
       k2 verify trades.jsonl                        # prove it complete
       k2 symbols --demo btc                         # see what there is
+      k2 manual                                     # read more
     """
 
 
@@ -50,7 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for command in (stream, record, symbols, verify, simulate):
+for command in (stream, record, symbols, verify, simulate, manual, schema):
     app.command(help=_dressed(command.__doc__ or ""))(command)
 
 
@@ -93,9 +97,9 @@ def main() -> None:
     except K2Error as exc:
         if debug:
             traceback.print_exc()
-        if str(exc) and exc.exit_status != ExitStatus.DONE:
+        status = exit_status(exc)
+        if str(exc) and status != ExitStatus.DONE:
             _complain(str(exc))
-        status = exc.exit_status
     except BrokenPipeError:
         status = ExitStatus.DONE
     except Exception as exc:

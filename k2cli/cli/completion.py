@@ -58,7 +58,7 @@ def _pairs(ctx: typer.Context) -> list[_Pair]:
 
 
 def _demo_pairs() -> Iterator[_Pair]:
-    from k2cli.simulator.market_listing import LISTINGS
+    from k2cli.simulator.listings import LISTINGS
 
     for one in LISTINGS:
         if one.status == _TRADING:

@@ -130,7 +130,7 @@ class TailOptions:
     symbols: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="SYMBOL...",
+            metavar="SYMBOL",
             help="Symbols: BTCUSDT, btcusdt, BTC/USDT. Without any, those of the "
             "configuration.",
             show_default=False,
@@ -300,9 +300,6 @@ def takes(options: type[Any]) -> Callable[[Callable[..., int]], Callable[..., in
 
         @wraps(command)
         def with_options(**values: Any) -> int:
-            # Before others import structlog: see there.
-            import k2cli.log  # noqa: F401
-
             given = {one.name: values.pop(one.name) for one in shared}
             return command(options(**given), **values)
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from k2cli.cli.options import TailOptions, duration_seconds, takes
-
-if TYPE_CHECKING:
-    from k2cli.cli.tail import Tail
-    from k2cli.display.formats import LineFormat
 
 _WHERE_TO = "Where to"
 
@@ -33,7 +29,7 @@ def record(
         bool,
         typer.Option(
             "--overwrite",
-            help="Start FILE anew instead of going on with it.",
+            help="Overwrite FILE instead of resuming it.",
             rich_help_panel=_WHERE_TO,
         ),
     ] = False,
@@ -42,7 +38,7 @@ def record(
         typer.Option(
             "--rotate",
             metavar="SIZE|TIME",
-            help="Go on in a new file at 100MB, or every 1h or 1d (UTC).",
+            help="Start a new file at 100MB, or every 1h or 1d (UTC).",
             rich_help_panel=_WHERE_TO,
         ),
     ] = None,
@@ -51,8 +47,8 @@ def record(
         typer.Option(
             "--fsync",
             metavar="SECONDS",
-            help="How often to wait for the disk, which is what a power cut may lose; "
-            "0: with every write; never.",
+            help="Seconds between fsyncs: what a power cut may lose. 0: with every "
+            "write; never.",
             rich_help_panel=_WHERE_TO,
         ),
     ] = "5",
@@ -67,7 +63,7 @@ def record(
 ) -> int:
     """Record live trades to a file, one JSON object a line, and account for each.
 
-    A file that exists is gone on with; what was missed meanwhile is fetched.
+    An existing file is resumed; what was missed meanwhile is fetched.
 
     Examples:
       k2 record -o trades.jsonl                     # until Ctrl-C
@@ -77,28 +73,29 @@ def record(
     """
     from rich.console import Console
 
-    from k2cli.capture.file import CaptureFile
-    from k2cli.capture.rotation import rotation as read_rotation
-    from k2cli.cli.pipe_output import PipeOutput
-    from k2cli.cli.recording_output import RecordingOutput
-    from k2cli.cli.run import configure_log, run_tail
+    from k2cli.capture.rotation import parse_rotation
+    from k2cli.capture.sink import CaptureSink
+    from k2cli.cli.pipe import PipeSink
+    from k2cli.cli.progress import RecordingProgress
+    from k2cli.cli.run import configure_log, run_session
     from k2cli.errors import SettingsError
 
-    rotation = read_rotation(rotate) if rotate is not None else None
+    rotation = parse_rotation(rotate) if rotate is not None else None
     fsync_seconds = _fsync_seconds(fsync)
     log_output = configure_log(options)
-    console = Console(stderr=True)
+    progress = RecordingProgress(
+        Console(stderr=True), log_output, per_symbol=per_symbol
+    )
     if str(output) == "-":
         if rotation is not None:
             raise SettingsError("stdout cannot be rotated", "Leave --rotate out")
-        pipe = PipeOutput(_json_lines, numbered=True)
-        progress = RecordingOutput(console, log_output, pipe, per_symbol=per_symbol)
-        return run_tail(options, progress, log_output, in_order=True)
-    with CaptureFile(
+        return run_session(
+            options, log_output, pipe=PipeSink(in_order=True), displays=(progress,)
+        )
+    capture = CaptureSink(
         output, overwrite=overwrite, rotation=rotation, fsync_seconds=fsync_seconds
-    ) as capture:
-        progress = RecordingOutput(console, log_output, per_symbol=per_symbol)
-        return run_tail(options, progress, log_output, capture, in_order=True)
+    )
+    return run_session(options, log_output, capture=capture, displays=(progress,))
 
 
 def _fsync_seconds(text: str) -> float | None:
@@ -107,9 +104,3 @@ def _fsync_seconds(text: str) -> float | None:
     if text.strip() == "0":
         return 0.0
     return duration_seconds(text)
-
-
-def _json_lines(_tail: Tail) -> LineFormat:
-    from k2cli.display.formats import line_format
-
-    return line_format("json")

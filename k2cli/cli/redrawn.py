@@ -1,17 +1,27 @@
-"""What is drawn a few times a second."""
+"""What is drawn, or rings, a few times a second."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import select
+import sys
+import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from k2cli.errors import SettingsError
+
 if TYPE_CHECKING:
-    from k2cli.cli.tail import Tail
+    from k2cli.cli.run import RunView
 
 REDRAWS_PER_SECOND = 4
 MOST_REDRAWS_PER_SECOND = 10
+_BELL = b"\a"
+_STDOUT, _STDERR = 1, 2
+SILENT_SECONDS = 2.0
+"""How long the bell is silent after a ring, however many trades come."""
 
 
 class Redrawn(ABC):
@@ -24,7 +34,7 @@ class Redrawn(ABC):
     def draw(self) -> None:
         """Draw once."""
 
-    def start_drawing(self, tail: Tail, every_seconds: float) -> None:
+    def start_drawing(self, view: RunView, every_seconds: float) -> None:
         """Draw now, and again and again until ``stop_drawing``."""
         asked = self._asked = asyncio.Event()
 
@@ -39,9 +49,9 @@ class Redrawn(ABC):
                         rest = every_seconds - 1 / MOST_REDRAWS_PER_SECOND
                         await asyncio.wait_for(asked.wait(), rest)
             except OSError:
-                tail.stop.request()  # the terminal is gone
+                view.stop()  # the terminal is gone
             except Exception as exc:
-                tail.stop.fail(exc)
+                view.fail(exc)
 
         self._drawing = asyncio.create_task(redraw())
 
@@ -55,3 +65,46 @@ class Redrawn(ABC):
         if self._drawing is not None:
             self._drawing.cancel()
             self._drawing = None
+
+
+class Bell(Redrawn):
+    """Rings the terminal's bell when trades come out.
+
+    Raises:
+        SettingsError: If there is no terminal that could ring.
+    """
+
+    def __init__(self) -> None:
+        ringing = [fd for fd in (_STDERR, _STDOUT) if os.isatty(fd)]
+        if not ringing:
+            raise SettingsError(
+                "--bell needs a terminal to ring", "Leave it out, or run k2 in one"
+            )
+        self._fd = ringing[0]
+        self._view: RunView | None = None
+        self._heard = 0
+        self._next_seconds = 0.0
+
+    def start(self, view: RunView) -> None:
+        """Listen."""
+        self._view = view
+        self.start_drawing(view, 1 / REDRAWS_PER_SECOND)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self.stop_drawing()
+
+    def draw(self) -> None:
+        """Ring, if trades came out since the last ring and that is long enough ago."""
+        now_seconds = time.monotonic()
+        if self._view is None or now_seconds < self._next_seconds:
+            return
+        trades = self._view.snapshot().trades
+        # A terminal that is held with Ctrl-S takes nothing: skip, do not wait.
+        if trades == self._heard or (
+            sys.platform != "win32" and not select.select((), (self._fd,), (), 0)[1]
+        ):
+            return
+        self._heard = trades
+        self._next_seconds = now_seconds + SILENT_SECONDS
+        os.write(self._fd, _BELL)

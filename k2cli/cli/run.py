@@ -1,4 +1,4 @@
-"""Running a tail from start to end, its account on stderr."""
+"""Running a session from start to end, its ledger on stderr."""
 
 from __future__ import annotations
 
@@ -7,32 +7,96 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 import structlog
 
-from k2cli.cli.tail import Tail
-from k2cli.errors import OutputError, printable
-from k2cli.log import LogOutput, configure, stderr_output
+from k2cli.cli.exit_status import ExitStatus
+from k2cli.cli.log import LogOutput, configure, stderr_output
+from k2cli.cli.stop import Stop
+from k2cli.cli.venue import open_venue
+from k2cli.engine.session import Session
+from k2cli.errors import OutputError, ReaderGone, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
 
-    from k2cli.capture.file import CaptureFile
-    from k2cli.cli.flow import Output
+    from k2cli.capture.sink import CaptureSink
     from k2cli.cli.options import TailOptions
-
+    from k2cli.cli.pipe import PipeSink
+    from k2cli.cli.venue import OpenVenue
+    from k2cli.engine.protocols import Sink
+    from k2cli.engine.session import SessionSnapshot
 
 # Of hundreds of symbols, a terminal gets those that leave the verdict on its screen.
 _LEAST_SYMBOLS = 10
 _LINES_BESIDE_SYMBOLS = 8
 # A catalog takes a moment. If it takes longer, a person is told what is waited for.
 _SILENT_SECONDS = 1.5
+# How long a reader of stdout may hold up the end: one that does not read, and one that
+# reads slowly.
+_STUCK_READER_SECONDS = 2.0
+_SLOW_READER_SECONDS = 10.0
 
 log: FilteringBoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """What is shown of a run, and what may be asked of it.
+
+    Attributes:
+        options: What the user asked for.
+        venue: Where the trades come from.
+        capture: The file that is written, if one is.
+        snapshot: Returns how the run is doing.
+        symbol_figures: Returns the ledger's figures by symbol.
+        stop: Asks for the end.
+        fail: Asks for the end because of a failure.
+        before_exit: Registers what is to be done even if a second signal ends the
+            process at once.
+    """
+
+    options: TailOptions
+    venue: OpenVenue
+    capture: CaptureSink | None
+    snapshot: Callable[[], SessionSnapshot]
+    symbol_figures: Callable[[], dict[str, dict[str, Any]]]
+    stop: Callable[[], None]
+    fail: Callable[[Exception], None]
+    before_exit: Callable[[Callable[[], None]], None]
+
+    def connection(self, snapshot: SessionSnapshot) -> str:
+        """Say in a few words how the connection is; ``"live"`` if all is well."""
+        health = snapshot.health
+        if health is None:
+            return "connecting"
+        if health.connections and health.live == health.connections:
+            return "live"
+        # With thousands of symbols there are many connections.
+        some = ""
+        if health.connections > 1:
+            some = f"{health.live} of {health.connections} live, "
+        if health.retry_in_seconds is None:
+            return f"{some}connecting"
+        most = self.venue.max_reconnect_attempts
+        attempt = f"attempt {health.failures + 1}{f' of {most}' if most else ''}"
+        return f"{some}reconnecting in {health.retry_in_seconds:.0f} s ({attempt})"
+
+
+class Display(Protocol):
+    """Shows a run while it lasts."""
+
+    def start(self, view: RunView) -> None:
+        """Begin: the symbols are known, the connection is about to be made."""
+
+    def stop(self) -> None:
+        """End, whatever happened; harmless if it never began."""
 
 
 def configure_log(options: TailOptions) -> LogOutput:
@@ -40,17 +104,26 @@ def configure_log(options: TailOptions) -> LogOutput:
     return configure(options.log_level.value, options.log_format.value, stderr_output())
 
 
-def run_tail(
+def run_session(
     options: TailOptions,
-    output: Output,
     log_output: LogOutput,
-    capture: CaptureFile | None = None,
     *,
-    in_order: bool,
+    pipe: PipeSink | None = None,
+    display_sink: Sink | None = None,
+    capture: CaptureSink | None = None,
+    displays: tuple[Display, ...] = (),
 ) -> int:
-    """Run a tail and give its account, however it ends; see ``Tail``.
+    """Run a session and print its ledger, however it ends.
 
-    SIGUSR1 gives the account so far, as Ctrl-T does where terminals know that.
+    SIGUSR1 prints the ledger so far, as Ctrl-T does where terminals know that.
+
+    Args:
+        options: What the user asked for.
+        log_output: Where log lines go.
+        pipe: Takes the trades on stdout.
+        display_sink: Takes the trades for the screen.
+        capture: Takes the trades for a file.
+        displays: Show the run.
 
     Returns:
         The exit status.
@@ -58,55 +131,175 @@ def run_tail(
     Raises:
         K2Error: If something went wrong.
     """
+    sinks = [sink for sink in (pipe, display_sink, capture) if sink is not None]
+    run = _Run(options, log_output, pipe, capture, displays)
+    return asyncio.run(run.run(sinks))
 
-    async def run() -> int:
-        tail = Tail(options, output, capture, in_order=in_order)
 
-        def give_account() -> None:
+class _Run:
+    """One run of ``k2 stream`` or ``k2 record``."""
+
+    def __init__(
+        self,
+        options: TailOptions,
+        log_output: LogOutput,
+        pipe: PipeSink | None,
+        capture: CaptureSink | None,
+        displays: tuple[Display, ...],
+    ) -> None:
+        self._options = options
+        self._log_output = log_output
+        self._pipe = pipe
+        self._capture = capture
+        self._displays = displays
+        self._session: Session | None = None
+        self._venue: OpenVenue | None = None
+
+    async def run(self, sinks: list[Sink]) -> ExitStatus:
+        options = self._options
+        waiting = asyncio.create_task(self._say_what_is_waited_for())
+        self._print_ledger_on_signal()
+        try:
+            async with open_venue(options) as venue:
+                self._venue = venue
+                session = self._session = Session(
+                    venue=venue.venue,
+                    sinks=sinks,
+                    side=options.side.name if options.side else None,
+                    min_notional=options.min_notional,
+                    max_backfill=options.max_backfill if options.backfill else 0,
+                )
+                stop = Stop(lambda: session.stop(hurry=True))
+                with stop.on_signals():
+                    await self._run(session, venue, stop)
+        finally:
+            waiting.cancel()
+            self._print_ledger()
+        return ExitStatus.INCOMPLETE if session.ledger.missing else ExitStatus.DONE
+
+    async def _run(self, session: Session, venue: OpenVenue, stop: Stop) -> None:
+        options = self._options
+        view = RunView(
+            options=options,
+            venue=venue,
+            capture=self._capture,
+            snapshot=session.snapshot,
+            symbol_figures=lambda: session.ledger.to_dict()["symbols"],
+            stop=lambda: session.stop(hurry=True),
+            fail=session.fail,
+            before_exit=stop.before_exit,
+        )
+        watching = [asyncio.create_task(self._watch_reader(session))]
+        if venue.finished is not None:
+            watching.append(asyncio.create_task(_stop_when(venue.finished, session)))
+        try:
+            async with session:
+                try:
+                    if session.symbols is not None:
+                        for display in self._displays:
+                            display.start(view)
+                    await session.run(options.count, options.duration)
+                finally:
+                    for display in self._displays:
+                        display.stop()
+        finally:
+            for task in watching:
+                task.cancel()
+
+    async def _watch_reader(self, session: Session) -> None:
+        """Let a reader of stdout that has stopped reading not hold up the end."""
+        await session.ending.wait()
+        waited_seconds, look_seconds = 0.0, _STUCK_READER_SECONDS / 10
+        while self._pipe is not None:
+            await asyncio.sleep(look_seconds)
+            if session.is_backfilling_at_end:
+                continue
+            waited_seconds += look_seconds
+            stuck_seconds = min(self._pipe.waits_seconds(), waited_seconds)
+            if (
+                stuck_seconds >= _STUCK_READER_SECONDS
+                or waited_seconds >= _SLOW_READER_SECONDS
+            ):
+                self._pipe.abandon()
+                return
+
+    async def _say_what_is_waited_for(self) -> None:
+        await asyncio.sleep(_SILENT_SECONDS)
+        if self._session is None or self._session.symbols is None:
+            log.info("Waiting for the exchange to tell its symbols")
+
+    def _print_ledger_on_signal(self) -> None:
+        def print_so_far() -> None:
             try:
-                if options.summary is not None:
-                    _write_summary(options.summary, tail)
-            finally:
-                with suppress(OSError):
-                    for line in _account_lines(tail):
-                        log_output.write(f"{line}\n")
-                    log_output.flush()
-
-        def give_account_so_far() -> None:
-            try:
-                give_account()
+                self._print_ledger()
             except OutputError as exc:
                 log.warning(str(exc))
 
         if sys.platform != "win32":
             loop = asyncio.get_running_loop()
             for number in {signal.SIGUSR1, getattr(signal, "SIGINFO", signal.SIGUSR1)}:
-                loop.add_signal_handler(number, give_account_so_far)
-        waiting = asyncio.create_task(_say_what_is_waited_for(tail))
+                loop.add_signal_handler(number, print_so_far)
+
+    def _print_ledger(self) -> None:
+        account = self._account()
+        if account is None:
+            return
         try:
-            return await tail.run()
+            if self._options.summary is not None:
+                _write_summary(self._options.summary, account)
         finally:
-            waiting.cancel()
-            give_account()
+            if self._has_readers():
+                with suppress(OSError):
+                    for line in _ledger_lines(account):
+                        self._log_output.write(f"{line}\n")
+                    self._log_output.flush()
 
-    return asyncio.run(run())
+    def _has_readers(self) -> bool:
+        """Whether there is a ledger that anybody wants to read.
+
+        Not if nothing was received, nor if the reader of stdout left a complete stream.
+        """
+        session = self._session
+        if session is None or not session.ledger.trades:
+            return False
+        return bool(session.ledger.missing or not isinstance(session.error, ReaderGone))
+
+    def _account(self) -> dict[str, Any] | None:
+        """Return the ledger as data; ``None`` if the symbols were never known."""
+        session = self._session
+        if session is None or session.symbols is None:
+            return None
+        ledger = session.ledger
+        account = ledger.to_dict()
+        if self._capture is not None:
+            account["file"] = self._capture.name
+            account["files"] = self._capture.files
+            account["size_bytes"] = self._capture.size_bytes
+            account["trades_written"] = self._capture.trades_written
+            account["platform_sequence"] = self._capture.platform_sequence
+        venue, error = self._venue, session.error
+        played = venue is not None and venue.finished and venue.finished.is_set()
+        if venue is not None and played and venue.damage and not ledger.missing:
+            account["verdict"] = "damaged"
+        if isinstance(error, OutputError) and not isinstance(error, ReaderGone):
+            account["verdict"] = "unwritten"
+        snapshot = session.snapshot()
+        account["uptime_seconds"] = round(snapshot.uptime_seconds, 3)
+        account["reconnects"] = snapshot.reconnects
+        return account
 
 
-async def _say_what_is_waited_for(tail: Tail) -> None:
-    await asyncio.sleep(_SILENT_SECONDS)
-    if tail.account() is None:
-        log.info("Waiting for the exchange to tell its symbols")
+async def _stop_when(finished: asyncio.Event, session: Session) -> None:
+    await finished.wait()
+    session.stop()
 
 
-def _account_lines(tail: Tail) -> list[str]:
-    """Draw the account as stderr takes it: on a terminal with colours, on a screen."""
+def _ledger_lines(account: dict[str, Any]) -> list[str]:
+    """Draw the ledger as stderr takes it: on a terminal with colours, on a screen."""
     from rich.console import Console
 
-    from k2cli.display.account import account_lines
+    from k2cli.display.reports import account_lines
 
-    account = tail.account()
-    if account is None or not tail.has_readers():
-        return []
     console = Console(stderr=True)
     most = None
     if console.is_terminal:
@@ -117,10 +310,7 @@ def _account_lines(tail: Tail) -> list[str]:
     return captured.get().splitlines()
 
 
-def _write_summary(file: Path, tail: Tail) -> None:
-    account = tail.account()
-    if account is None:
-        return
+def _write_summary(file: Path, account: dict[str, Any]) -> None:
     aside = file.with_name(f"{file.name}.{os.getpid()}")
     try:
         aside.write_bytes(orjson.dumps(account, option=orjson.OPT_INDENT_2))

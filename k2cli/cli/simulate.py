@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from k2cli.simulator import SimulatedExchange
 
 
+def _list_faults(wanted: bool) -> None:
+    if wanted:
+        from k2cli.simulator import fault_help
+
+        for syntax, effect in fault_help():
+            typer.echo(f"{syntax:<50} {effect}")
+        raise typer.Exit
+
+
 def simulate(
     port: Annotated[
         int,
@@ -69,9 +78,18 @@ def simulate(
             "--fault",
             metavar="NAME@POSITION[:ARG]",
             help="Misbehave after so many trades, e.g. drop@1000, skip@200:5, "
-            "stall@500:30s.",
+            "stall@500:30s; --faults lists all.",
         ),
     ] = None,
+    _faults: Annotated[
+        bool,
+        typer.Option(
+            "--faults",
+            help="List the faults there are, and exit.",
+            callback=_list_faults,
+            is_eager=True,
+        ),
+    ] = False,
     duration: Annotated[
         float | None,
         typer.Option(
@@ -93,8 +111,9 @@ def simulate(
     del debug  # main() reads it
     import asyncio
 
+    from k2cli.cli.log import configure, stderr_output
     from k2cli.errors import SettingsError
-    from k2cli.simulator import Market, SimulatedExchange, Tape, parse_fault
+    from k2cli.simulator import Market, Recording, SimulatedExchange
 
     if replay is None and speed is not None:
         raise SettingsError("--speed goes with --replay FILE", "Add it, or leave both")
@@ -103,13 +122,13 @@ def simulate(
             "--market-size and --burst make up a market; --replay plays a recording",
             "Leave one out",
         )
-    source: Market | Tape
+    source: Market | Recording
     if replay is not None:
-        source = Tape(replay, speed=1.0 if speed is None else speed)
+        source = Recording(replay, speed=1.0 if speed is None else speed)
     else:
         source = Market(seed=seed, rate=rate, size=market_size, burst=burst)
-    faults = [parse_fault(text) for text in fault or []]
-    exchange = SimulatedExchange(source, port=port, faults=faults)
+    exchange = SimulatedExchange(source, port=port, faults=fault or [])
+    configure("warning", "auto", stderr_output())
     return asyncio.run(_serve(exchange, duration))
 
 
@@ -118,17 +137,17 @@ async def _serve(exchange: SimulatedExchange, duration_seconds: float | None) ->
 
     from k2cli.cli.stop import Stop
 
-    stop = Stop()
-    with stop.on_signals():
+    stopped = asyncio.Event()
+    with Stop(stopped.set).on_signals():
         async with exchange:
             typer.echo(
-                f"SIMULATED exchange, not Binance. Streams: {exchange.stream_url}   "
+                f"SIMULATED exchange, not Binance. Streams: {exchange.url}   "
                 f"API: {exchange.api_url}   Ctrl-C ends it.",
                 err=True,
             )
             try:
                 async with asyncio.timeout(duration_seconds):
-                    await stop.requested.wait()
+                    await stopped.wait()
             except TimeoutError:
                 pass
     return 0

@@ -7,37 +7,26 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from k2cli.errors import ExitStatus
+from k2cli.cli.exit_status import ExitStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Stop:
-    """A request to stop, made by a signal, by a limit reached, or by a failure.
+    """Turns signals into a request to stop, and a second one into an end at once.
 
-    Attributes:
-        requested: Set from the first request on.
-        error: The failure, if that is what stopped it.
+    Args:
+        on_request: Called at the first signal.
     """
 
-    def __init__(self) -> None:
-        self.requested = asyncio.Event()
-        self.error: Exception | None = None
+    def __init__(self, on_request: Callable[[], None]) -> None:
+        self._on_request = on_request
         # Not whether it is to end: that may have another reason, unknown to the user.
         self._is_signalled = False
         self._at_exit: list[Callable[[], None]] = []
-
-    def request(self) -> None:
-        """Ask for the end."""
-        self.requested.set()
-
-    def fail(self, error: Exception) -> None:
-        """Ask for the end because of a failure; the first one counts."""
-        self.error = self.error or error
-        self.requested.set()
 
     def before_exit(self, restore: Callable[[], None]) -> None:
         """Have something done even if a second signal ends the process at once."""
@@ -69,32 +58,13 @@ class Stop:
             for number in taken:
                 if sys.platform != "win32":
                     loop.remove_signal_handler(number)
-                # What is left takes a moment, account included.
+                # What is left takes a moment, the ledger included.
                 signal.signal(number, lambda *_: self._signalled())
-
-    async def unless_requested(self, work: Coroutine[Any, Any, Any]) -> bool:
-        """Do some work, but drop it when the end is asked for.
-
-        Returns:
-            Whether the work was finished.
-        """
-        task = asyncio.ensure_future(work)
-        waiting = asyncio.ensure_future(self.requested.wait())
-        try:
-            await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                task.result()
-                return True
-            return False
-        finally:
-            waiting.cancel()
-            task.cancel()
-            await asyncio.gather(task, waiting, return_exceptions=True)
 
     def _signalled(self) -> None:
         if not self._is_signalled:
             self._is_signalled = True
-            self.requested.set()
+            self._on_request()
             return
         for restore in self._at_exit:
             restore()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,13 +11,12 @@ import typer
 from k2cli.cli.options import TailOptions, duration_seconds, takes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.console import Console
-
-    from k2cli.cli.flow import Output
-    from k2cli.cli.tail import Tail
+    from k2cli.cli.log import LogOutput
+    from k2cli.cli.pipe import PipeSink
+    from k2cli.cli.run import Display
+    from k2cli.cli.screen import ScreenSink
     from k2cli.display.formats import LineFormat
+    from k2cli.engine.protocols import SymbolSet
 
 _WHAT = "What comes out"
 _SCREEN = "The live table"
@@ -133,7 +131,7 @@ def stream(
       k2 stream --quote USDT --format lines --min-notional 100000 --bell
       k2 stream BTCUSDT -o btc.jsonl                # watch and record
     """
-    from k2cli.cli.run import configure_log, run_tail
+    from k2cli.cli.run import configure_log, run_session
     from k2cli.errors import SettingsError
 
     if json and output_format not in (OutputFormat.AUTO, OutputFormat.JSON):
@@ -147,46 +145,51 @@ def stream(
     log_output = configure_log(options)
     chosen = OutputFormat.JSON if json else output_format
 
-    def make_table(console: Console) -> Output:
-        from k2cli.cli.table_output import TableOutput
-
-        name = sort.value if sort is not None else None
-        return TableOutput(
-            console, log_output, picture, sort=name, window_seconds=window
-        )
-
-    screen = _output(chosen, make_table, wants_picture=picture is not None)
+    pipe, screen = _output(
+        chosen, options, log_output, picture, sort.value if sort else None, window
+    )
+    displays: list[Display] = [screen] if screen is not None else []
     if bell:
-        from k2cli.cli.bell import Bell
+        from k2cli.cli.redrawn import Bell
 
-        screen = Bell(screen)
-    with ExitStack() as files:
-        capture = None
-        if output is not None:
-            from k2cli.capture.file import CaptureFile
+        displays.append(Bell())
+    capture = None
+    if output is not None:
+        from k2cli.capture.sink import CaptureSink
 
-            capture = files.enter_context(CaptureFile(output))
-        return run_tail(options, screen, log_output, capture, in_order=False)
+        capture = CaptureSink(output)
+    return run_session(
+        options,
+        log_output,
+        pipe=pipe,
+        display_sink=screen,
+        capture=capture,
+        displays=tuple(displays),
+    )
 
 
 def _output(
     chosen: OutputFormat,
-    make_table: Callable[[Console], Output],
-    *,
-    wants_picture: bool,
-) -> Output:
+    options: TailOptions,
+    log_output: LogOutput,
+    picture: Path | None,
+    sort: str | None,
+    window_seconds: float,
+) -> tuple[PipeSink | None, ScreenSink | None]:
+    """Make what takes the trades: a pipe or a screen."""
     import os
     import sys
 
-    from k2cli.cli.pipe_output import PipeOutput
+    from k2cli.cli.pipe import PipeSink
     from k2cli.errors import SettingsError
 
     terminal = sys.stdout.isatty()
     is_table = chosen in (OutputFormat.AUTO, OutputFormat.TABLE)
-    if (terminal and is_table) or wants_picture:
+    if (terminal and is_table) or picture is not None:
         from rich.console import Console
 
-        from k2cli.display.live import LiveTable
+        from k2cli.cli.screen import ScreenSink
+        from k2cli.display.terminal import LiveTable
 
         if not is_table:
             raise SettingsError("--svg is a picture of the table", "Leave --format out")
@@ -196,8 +199,10 @@ def _output(
             sys.stdout.fileno(), "w", encoding=sys.stdout.encoding, closefd=False
         )
         console = Console(file=screen)
-        if LiveTable.usable(console) or wants_picture:
-            return make_table(console)
+        if LiveTable.usable(console) or picture is not None:
+            return None, ScreenSink(
+                console, log_output, picture, sort=sort, window_seconds=window_seconds
+            )
     if chosen is OutputFormat.TABLE:
         raise SettingsError(
             "the table needs a terminal that can move its cursor",
@@ -205,14 +210,18 @@ def _output(
         )
     if chosen is OutputFormat.AUTO:
         chosen = OutputFormat.LINES if terminal else OutputFormat.JSON
+    if chosen is OutputFormat.JSON:
+        return PipeSink(), None
 
-    def make_format(tail: Tail) -> LineFormat:
-        return _line_format(chosen.value, tail, on_terminal=terminal)
+    def make_format(symbols: SymbolSet) -> LineFormat:
+        return _line_format(chosen.value, symbols, options, on_terminal=terminal)
 
-    return PipeOutput(make_format)
+    return PipeSink(make_format), None
 
 
-def _line_format(name: str, tail: Tail, *, on_terminal: bool) -> LineFormat:
+def _line_format(
+    name: str, symbols: SymbolSet, options: TailOptions, *, on_terminal: bool
+) -> LineFormat:
     import os
     import shutil
 
@@ -224,10 +233,10 @@ def _line_format(name: str, tail: Tail, *, on_terminal: bool) -> LineFormat:
             colour=on_terminal
             and not os.environ.get("NO_COLOR")
             and os.environ.get("TERM") != "dumb",
-            symbols=tail.lookup.symbols,
-            price_decimals=tail.lookup.catalog.price_decimals(),
-            size_decimals=tail.lookup.catalog.size_decimals(),
-            least_notional=tail.options.min_notional or 0,
+            symbols=list(symbols.symbols),
+            price_decimals=symbols.price_decimals(),
+            size_decimals=symbols.quantity_decimals(),
+            least_notional=options.min_notional or 0,
             width=shutil.get_terminal_size().columns if on_terminal else None,
         ),
     )

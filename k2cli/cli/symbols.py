@@ -118,7 +118,7 @@ def symbols(
     import structlog
 
     from k2cli.binance.symbols import ascii_upper
-    from k2cli.log import configure, stderr_output
+    from k2cli.cli.log import configure, stderr_output
 
     configure(log_level.value, log_format.value, stderr_output())
     lookup = _whole_catalog(
@@ -167,11 +167,11 @@ def _size(digits: str) -> Decimal:
 def _whole_catalog(options: shared.TailOptions, *, refresh: bool) -> Lookup:
     import asyncio
 
-    from k2cli.cli.source import open_source
+    from k2cli.cli.venue import open_venue
 
     async def fetch() -> Lookup:
-        async with open_source(options) as source:
-            return await source.catalog.whole(refresh=refresh)
+        async with open_venue(options) as venue:
+            return await venue.venue.catalog.whole(refresh=refresh)
 
     return asyncio.run(fetch())
 
@@ -191,7 +191,7 @@ def _print_table(found: list[SymbolInfo], *, paged: bool) -> None:
     from rich.console import Console
 
     from k2cli.cli.pager import page, pager_command, shows_colours
-    from k2cli.display.catalog import catalog_lines
+    from k2cli.display.reports import catalog_lines
 
     if not found:
         return

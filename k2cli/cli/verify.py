@@ -26,7 +26,7 @@ def verify(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="A capture: one file, or the files of its rotation; - for stdin. "
             "Plain, gzip or zstd.",
             show_default=False,
@@ -57,12 +57,13 @@ def verify(
     import signal
 
     from k2cli.capture.report import Conclusion
-    from k2cli.errors import ExitStatus
+    from k2cli.cli.exit_status import ExitStatus
+    from k2cli.cli.pipe import print_bytes
 
     # As with Ctrl-C, the progress is taken off the terminal first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = _read(_sources(files))
-    _print(_json(report) if json else _text(report, everything=everything))
+    print_bytes(_json(report) if json else _text(report, everything=everything))
     whole = report.conclusion is Conclusion.WHOLE
     return ExitStatus.DONE if whole else ExitStatus.INCOMPLETE
 
@@ -106,9 +107,9 @@ class _Progress:
     ) -> None:
         import time
 
-        from k2cli.display.progress import standing_line
+        from k2cli.display.progress import live_line
 
-        self._live = standing_line(console)
+        self._live = live_line(console)
         self._console = console
         self._sources = sources
         self._verifier = verifier
@@ -136,7 +137,7 @@ class _Progress:
                 self._draw(source, now)
 
     def _draw(self, source: CaptureSource, now: float) -> None:
-        from k2cli.display.verdict import Reading, reading_line
+        from k2cli.display.progress import Reading, reading_line
 
         sizes = [one.size_bytes for one in self._sources]
         known = [size for size in sizes if size is not None]
@@ -164,9 +165,9 @@ def _text(report: Report, *, everything: bool) -> bytes:
 
     from rich.console import Console
 
-    from k2cli.display.verdict import verdict_lines
+    from k2cli.display.reports import verdict_lines
 
-    # Drawn as for stdout, but written by _print, which knows what can go wrong.
+    # Drawn as for stdout, but written by print_bytes, which knows what can go wrong.
     drawn = io.StringIO()
     console = Console(file=drawn, force_terminal=Console().is_terminal)
     # On a terminal, of hundreds of symbols those that leave the verdict on the screen.
@@ -177,21 +178,3 @@ def _text(report: Report, *, everything: bool) -> bytes:
         # Where a line is too long for a terminal, it is broken between words.
         console.print(line, soft_wrap=not console.is_terminal)
     return drawn.getvalue().encode(sys.stdout.encoding, "backslashreplace")
-
-
-def _print(text: bytes) -> None:
-    import os
-    import sys
-
-    from k2cli.errors import OutputError, printable
-
-    try:
-        while text:
-            text = text[os.write(sys.stdout.fileno(), text) :]
-    except BrokenPipeError:
-        return  # what was found is still told by the exit status
-    except OSError as exc:
-        raise OutputError(
-            f"stdout cannot be written: {printable(exc.strerror or str(exc))}",
-            "Make room, or send it elsewhere",
-        ) from exc

@@ -47,7 +47,7 @@ class Backoff:
         return 0 < self._max_failures <= self.failures
 
     def failed(self) -> None:
-        """Count an attempt that failed, or a connection lost before it proved good."""
+        """Count a failed attempt, or a connection lost before it was ``proved``."""
         self.failures += 1
 
     def proved(self) -> None:

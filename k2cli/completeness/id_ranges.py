@@ -47,15 +47,17 @@ class IdRanges:
         return iter(self._ranges)
 
     def __contains__(self, trade_id: object) -> bool:
-        if not isinstance(trade_id, int):
-            return False
-        touched = self._ranges[self._touching(trade_id, trade_id)]
-        return bool(touched)
+        return isinstance(trade_id, int) and self.find(trade_id) is not None
 
     @property
     def first_id(self) -> int | None:
         """The lowest id; ``None`` if the set is empty."""
         return self._ranges[0].first_id if self._ranges else None
+
+    def find(self, trade_id: int) -> IdRange | None:
+        """Return the range that has this id, if one does."""
+        touched = self._ranges[self._touching(trade_id, trade_id)]
+        return touched[0] if touched else None
 
     def add(self, first_id: int, last_id: int) -> None:
         """Add the ids from ``first_id`` to ``last_id``."""

@@ -75,7 +75,7 @@ class Ledger:
                     "gaps": tracker.gaps,
                     "repaired": tracker.repaired,
                     "missing": tracker.missing,
-                    "missing_ranges": tracker.missing_ranges,
+                    "missing_ranges": [list(ids) for ids in tracker.missing_ranges],
                     "missing_unnamed": tracker.unnamed,
                     "duplicates": tracker.duplicates,
                     "resets": tracker.resets,

@@ -149,7 +149,7 @@ class SequenceTracker:
         self._earlier += sorted({x for x in known if end is None or x.last_id <= end})
 
     def expect(self, newest_id: int) -> IdRange | None:
-        """Note that the exchange has this trade; what was not received is open.
+        """Note that the exchange has trades up to this one: what is not here is open.
 
         Args:
             newest_id: The newest trade's id, as the history has it.

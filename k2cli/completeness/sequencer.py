@@ -121,7 +121,7 @@ class Sequencer:
         """Hand on trades before which nothing is missing."""
         held_back = self._at_once(batch) if self._at_once is not None else None
         if self._in_order is not None:
-            held_back = _both(held_back, self._in_order(batch))
+            held_back = both(held_back, self._in_order(batch))
         return held_back
 
     def _receive_one(
@@ -140,7 +140,7 @@ class Sequencer:
             tracker.repaired += 1
             self._repaired_seconds = now_seconds
         if verdict is Verdict.RESET:
-            return _both(self._drain(symbol), self._deliver(trade, tracker))
+            return both(self._drain(symbol), self._deliver(trade, tracker))
         if verdict is Verdict.GAP and before is not None:
             self._opened(symbol, IdRange(before + 1, trade_id - 1), now_seconds)
         return self._deliver(trade, tracker)
@@ -206,8 +206,8 @@ class Sequencer:
         if self._in_order is None:
             return held_back
         self._waiting.push(trade, tracker.resets)
-        held_back = _both(held_back, self._make_room())
-        return _both(held_back, self._drain(symbol))
+        held_back = both(held_back, self._make_room())
+        return both(held_back, self._drain(symbol))
 
     def _make_room(self) -> Awaitable[None] | None:
         """Give gaps up until no more trades wait than allowed."""
@@ -263,9 +263,10 @@ class Sequencer:
             del self._draining[symbol]
 
 
-def _both(
+def both(
     first: Awaitable[None] | None, second: Awaitable[None] | None
 ) -> Awaitable[None] | None:
+    """Return what waits for one awaitable after the other, as far as there are any."""
     if first is None or second is None:
         return first or second
 

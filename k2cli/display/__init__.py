@@ -1,8 +1,8 @@
-"""The eyes: trades as lines for a pipe, and as a live screen for a terminal.
+"""Trades as lines for a pipe and on a live screen, and reports for people.
 
-``market`` knows, with ``symbol`` and ``window``; ``controls`` is what a person has
-chosen; ``view`` draws the screen, of the parts ``table`` (``columns``, ``layout``,
-``order``), ``tape``, ``chart``, ``status`` and ``help``; ``live`` holds the terminal,
-with ``cells``. ``formats`` and ``lines`` serve pipes. Nothing is imported here, so that
-a pipe of JSON does not pay for the screen.
+``market`` keeps the figures that are shown; ``controls`` what a person has chosen;
+``screen`` draws both, from ``table`` (``columns``), ``tape``, ``charts`` and
+``status``; ``terminal`` shows it. ``formats`` and ``lines`` serve pipes, ``progress``
+and ``reports`` the other commands. Everything draws plain data that it is handed.
+Nothing is imported here, so that a pipe of JSON does not wait for the screen.
 """

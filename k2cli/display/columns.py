@@ -1,20 +1,20 @@
-"""The table's columns, one entry each: a newcomer adds a column in this file only."""
+"""The table's columns: a new one is an entry in ``COLUMNS`` and a function above it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from k2cli.display.digits import age_text, percent_text, rate_text, scaled_text
-from k2cli.display.graphs import balance_bar, sparkline
-from k2cli.display.symbol import Direction
+from k2cli.display.charts import balance_bar, sparkline
+from k2cli.display.market import Direction
+from k2cli.display.numbers import age_text, percent_text, rate_text, scaled_text
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from k2cli.display.precision import Precision
-    from k2cli.display.symbol import SymbolState
+    from k2cli.display.market import SymbolState
+    from k2cli.display.numbers import Precision
 
 LARGE_MARK = "◆"
 LARGE_STYLE = "bold magenta"
@@ -26,10 +26,12 @@ _ARROWS = {
     Direction.SAME: ("  ", ""),
     Direction.DOWN: (" ▼", _DOWN),
 }
-# A price that has just moved is coloured for so long; then the eye can rest.
+# A price that has just moved is coloured for this long; then the eye can rest.
 _MOVED_SECONDS = 1.0
 _STALE_SECONDS = 60.0
 _LONGEST_SYMBOL = 20
+
+SortKey = float | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +76,20 @@ class Row:
     room: Mapping[str, int]
 
 
-SortKey = float | str
-
-
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column.
 
     Attributes:
         name: Unique name; what ``--sort`` calls it.
-        header: Heading; ``{window}`` stands for the window of time.
         priority: 0 stays longest when the screen gets narrow; columns of one priority
             come and go together.
-        justify: Side on which the cells' text is flush.
-        cell: Gives the value for a symbol that has traded.
+        cell: Returns the value for a symbol that has traded.
         meaning: What it is, for the help.
-        quiet: Gives the value for a symbol that has not.
+        header: Heading, if it is not the name; ``{window}`` stands for the window of
+            time.
+        justify: Side on which the cells' text is flush.
+        quiet: Returns the value for a symbol that has not traded.
         is_aligned: Whether its numbers align on their decimal points even where that
             takes the room of another column.
         least: Cells that its numbers take from the beginning, so that it seldom has
@@ -101,17 +101,25 @@ class Column:
     """
 
     name: str
-    header: str
     priority: int
-    justify: Literal["left", "right"]
     cell: Callable[[Row], Cell]
     meaning: str
+    header: str = ""
+    justify: Literal["left", "right"] = "right"
     quiet: Callable[[Row], Cell] = lambda _: Cell("–", style="dim")
     is_aligned: bool = False
     least: int = 0
     room: tuple[int, int] | None = None
     sort_key: Callable[[Row], SortKey] | None = None
     ascending: bool = False
+
+    def heading(self, window: str) -> str:
+        """Return the heading.
+
+        Args:
+            window: The window of time in words.
+        """
+        return (self.header or self.name).format(window=window)
 
 
 def _symbol(row: Row) -> Cell:
@@ -146,37 +154,54 @@ def _trend(row: Row) -> Cell:
     return Cell(sparkline(prices, row.room["trend"]), style="cyan")
 
 
-def _price_cell(row: Row, digits: str) -> Cell:
-    whole, fraction = row.precision.price(row.state.symbol, digits)
-    return Cell(whole, fraction)
+def _high(row: Row) -> Cell:
+    return Cell(*row.precision.price(row.state.symbol, row.state.high_price))
+
+
+def _low(row: Row) -> Cell:
+    return Cell(*row.precision.price(row.state.symbol, row.state.low_price))
 
 
 def _vwap(row: Row) -> Cell:
     return Cell(*row.precision.mean_price(row.state.symbol, row.state.vwap))
 
 
-def _scaled(amount: float) -> Cell:
-    digits, scale = scaled_text(amount)
+def _volume(row: Row) -> Cell:
+    digits, scale = scaled_text(row.state.volume)
     return Cell(digits, mark=scale)
 
 
+def _notional(row: Row) -> Cell:
+    digits, scale = scaled_text(row.state.notional)
+    return Cell(digits, mark=scale)
+
+
+def _per_second(row: Row) -> float:
+    return row.state.rate.per_second(row.now_seconds)
+
+
 def _rate(row: Row) -> Cell:
-    per_second = row.state.rate.per_second(row.now_seconds)
-    whole, fraction = rate_text(per_second)
-    return Cell(whole, fraction, style="" if per_second else "dim")
+    per_second = _per_second(row)
+    return Cell(*rate_text(per_second), style="" if per_second else "dim")
 
 
 def _balance(row: Row) -> Cell:
-    share, cells = row.state.bought_share or 0.0, row.room["balance"]
-    if share is None:
-        return Cell("–", style="dim")
-    bought, sold = balance_bar(share, cells)
+    bought, sold = balance_bar(row.state.bought_share, row.room["balance"])
     return Cell(bought, sold, style=_UP, fraction_style=_DOWN)
 
 
+def _age_seconds(row: Row) -> float:
+    return row.now_seconds - row.state.last_seconds
+
+
 def _age(row: Row) -> Cell:
-    seconds = row.now_seconds - row.state.last_seconds
+    seconds = _age_seconds(row)
     return Cell(age_text(seconds), style="dim" if seconds < _STALE_SECONDS else "")
+
+
+def _side(row: Row) -> Cell:
+    side = row.state.side
+    return Cell(printable(side, 10), style=SIDE_STYLES.get(side, ""))
 
 
 def _size(row: Row) -> Cell:
@@ -186,28 +211,24 @@ def _size(row: Row) -> Cell:
     return Cell(whole, fraction, mark, mark_style=LARGE_STYLE)
 
 
-def _side(row: Row) -> Cell:
-    side = row.state.side
-    return Cell(printable(side, 10), style=SIDE_STYLES.get(side, ""))
+def _trades(row: Row) -> Cell:
+    return Cell(f"{row.state.trades:,}")
 
 
 COLUMNS = (
     Column(
         "symbol",
-        "symbol",
         0,
-        "left",
         _symbol,
         "the symbol",
+        justify="left",
         quiet=_quiet_symbol,
         sort_key=lambda row: row.state.symbol,
         ascending=True,
     ),
     Column(
         "last",
-        "last",
         1,
-        "right",
         _last,
         "last price; ▲ or ▼: higher or lower than the one before",
         is_aligned=True,
@@ -215,19 +236,16 @@ COLUMNS = (
     ),
     Column(
         "change",
-        "{window}",
         2,
-        "right",
         _change,
         "its change over the window of time, or since the start if that is shorter",
+        header="{window}",
         least=len("+12.34%"),
         sort_key=lambda row: row.state.change(row.window_seconds),
     ),
     Column(
         "session",
-        "session",
         9,
-        "right",
         _session,
         "its change since the start",
         least=len("+12.34%"),
@@ -235,108 +253,74 @@ COLUMNS = (
     ),
     Column(
         "trend",
-        "trend",
         4,
-        "left",
         _trend,
         "prices over the window of time, lowest to highest",
+        justify="left",
         room=(7, 32),
     ),
-    Column(
-        "high",
-        "high",
-        10,
-        "right",
-        lambda row: _price_cell(row, row.state.high_price),
-        "highest price since the start",
-    ),
-    Column(
-        "low",
-        "low",
-        10,
-        "right",
-        lambda row: _price_cell(row, row.state.low_price),
-        "lowest price since the start",
-    ),
+    Column("high", 10, _high, "highest price since the start"),
+    Column("low", 10, _low, "lowest price since the start"),
     Column(
         "vwap",
-        "VWAP",
         13,
-        "right",
         _vwap,
         "mean price since the start, weighted by size",
+        header="VWAP",
     ),
     Column(
         "volume",
-        "volume",
         7,
-        "right",
-        lambda row: _scaled(row.state.volume),
+        _volume,
         "traded since the start, in the base asset",
         sort_key=lambda row: row.state.volume,
     ),
     Column(
         "notional",
-        "notional",
         8,
-        "right",
-        lambda row: _scaled(row.state.notional),
+        _notional,
         "traded since the start, in the quote asset; sorting converts nothing",
         sort_key=lambda row: row.state.notional,
     ),
     Column(
         "rate",
-        "t/s",
         3,
-        "right",
         _rate,
         "trades per second, over the last five",
+        header="t/s",
         least=len("123.4"),
-        sort_key=lambda row: row.state.rate.per_second(row.now_seconds),
+        sort_key=_per_second,
     ),
     Column(
         "balance",
-        "buy|sell",
         5,
-        "left",
         _balance,
         "taker buys' and sells' shares of the notional, the last minute weighing most",
+        header="buy|sell",
+        justify="left",
         room=(8, 16),
-        sort_key=lambda row: row.state.bought_share or 0.0,
+        sort_key=lambda row: row.state.bought_share,
     ),
     Column(
         "age",
-        "age",
         6,
-        "right",
         _age,
         "time since the last trade",
         least=len("59s"),
-        sort_key=lambda row: row.now_seconds - row.state.last_seconds,
+        sort_key=_age_seconds,
         ascending=True,
     ),
+    Column("side", 14, _side, "the last trade's taker side", justify="left"),
     Column(
-        "side",
-        "side",
-        14,
-        "left",
-        _side,
-        "the last trade's taker",
-    ),
-    Column(
-        "size",
         "size",
         12,
-        "right",
         _size,
-        f"the last trade's; {LARGE_MARK} exceeds 99 in 100 of the symbol's trades",
+        f"the last trade's; {LARGE_MARK}: larger than 99 in 100 of the symbol's trades",
     ),
     Column(
         "trades",
-        "trades",
         15,
-        "right",
-        lambda row: Cell(f"{row.state.trades:,}"),
+        _trades,
         "trades since the start",
         sort_key=lambda row: row.state.trades,
     ),

@@ -1,4 +1,4 @@
-"""Trades as bytes for a pipe, one format per entry of one registry."""
+"""Trades as lines for a pipe: a new format is a class and an entry in ``FORMATS``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from k2cli.errors import SettingsError, printable
+from k2cli.trade import KEYS, VENDOR_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -15,33 +16,8 @@ if TYPE_CHECKING:
 
     from k2cli.trade import TradeV2
 
-CSV_COLUMNS = (
-    "message_id",
-    "trade_id",
-    "symbol",
-    "exchange",
-    "asset_class",
-    "timestamp",
-    "price",
-    "quantity",
-    "currency",
-    "side",
-    "trade_conditions",
-    "source_sequence",
-    "ingestion_timestamp",
-    "platform_sequence",
-    "is_buyer_maker",
-    "is_best_match",
-    "event_type",
-    "event_time",
-    "trade_time",
-    "base_asset",
-    "quote_asset",
-    "source",
-)
+CSV_COLUMNS = (*KEYS[:-1], *VENDOR_KEYS)
 """The record's keys in order, with ``vendor_data`` laid out flat at the end."""
-
-_VENDOR_COLUMNS = CSV_COLUMNS[14:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,28 +46,24 @@ class LineFormat(Protocol):
     """A way to write trades, one line each, in UTF-8."""
 
     def header(self) -> bytes:
-        """Give what comes before the first trade; may be empty."""
+        """Return what comes before the first trade; may be empty."""
 
     def line(self, trade: TradeV2) -> bytes:
-        r"""Give one trade as one line with its ``\n``."""
+        r"""Return one trade as one line with its ``\n``."""
 
 
 class JsonLines:
-    """JSON lines: the record itself.
-
-    Args:
-        options: Not used; JSON is the same for every reader.
-    """
+    """JSON lines: the record itself."""
 
     def __init__(self, options: FormatOptions) -> None:
-        del options
+        del options  # JSON is the same for every reader
 
     def header(self) -> bytes:
-        """Give nothing: every line stands alone."""
+        """Return nothing: every line stands alone."""
         return b""
 
     def line(self, trade: TradeV2) -> bytes:
-        r"""Give one trade as one line of JSON with its ``\n``."""
+        r"""Return one trade as one line of JSON with its ``\n``."""
         line = trade.to_json_line()
         # JSON lets DEL and the C1 controls stand as they are; a terminal acts on them.
         if line.isascii() and b"\x7f" not in line:
@@ -103,7 +75,7 @@ class JsonLines:
 
 
 def _json_printable(character: str) -> str:
-    """Give a character, or JSON's escape for it if it does not print."""
+    """Return a character, or JSON's escape for it if it is not printable."""
     if character.isprintable():
         return character
     units = character.encode("utf-16-be").hex()
@@ -111,7 +83,7 @@ def _json_printable(character: str) -> str:
 
 
 class _Row:
-    """A file for the csv writer, which hands each written row to the caller."""
+    """A file for the csv writer, which returns each written row to the caller."""
 
     def write(self, row: str, /) -> str:
         return row
@@ -120,39 +92,24 @@ class _Row:
 class CsvLines:
     r"""Comma-separated values: a header, ``\n`` line ends, empty for null.
 
-    Conditions are joined by ``;``. What does not print is escaped.
-
-    Args:
-        options: Not used.
+    Conditions are joined by ``;``. What is not printable is escaped.
     """
 
     def __init__(self, options: FormatOptions) -> None:
-        del options
+        del options  # CSV is the same for every reader
         self._writer = csv.writer(_Row(), lineterminator="\n")
 
     def header(self) -> bytes:
-        """Give the column names."""
+        """Return the column names."""
         return self._row(CSV_COLUMNS)
 
     def line(self, trade: TradeV2) -> bytes:
-        r"""Give one trade as one row of UTF-8 with its ``\n``."""
-        vendor = trade.vendor_data
+        r"""Return one trade as one row of UTF-8 with its ``\n``."""
+        record = trade.to_dict()
+        vendor = record.pop("vendor_data")
         cells = (
-            trade.message_id,
-            trade.trade_id,
-            trade.symbol,
-            trade.exchange,
-            trade.asset_class,
-            str(trade.timestamp),
-            trade.price,
-            trade.quantity,
-            trade.currency,
-            trade.side,
-            ";".join(trade.trade_conditions),
-            _number(trade.source_sequence),
-            str(trade.ingestion_timestamp),
-            _number(trade.platform_sequence),
-            *[vendor.get(name, "") for name in _VENDOR_COLUMNS],
+            *map(_cell, record.values()),
+            *[vendor.get(key, "") for key in VENDOR_KEYS],
         )
         return self._row(cells)
 
@@ -163,8 +120,10 @@ class CsvLines:
         return row.encode()
 
 
-def _number(value: int | None) -> str:
-    return "" if value is None else str(value)
+def _cell(value: str | int | list[str] | None) -> str:
+    if value is None:
+        return ""
+    return ";".join(value) if isinstance(value, list) else str(value)
 
 
 def _readable_lines(options: FormatOptions) -> LineFormat:
@@ -177,11 +136,11 @@ def _readable_lines(options: FormatOptions) -> LineFormat:
 FORMATS: Mapping[str, Callable[[FormatOptions], LineFormat]] = MappingProxyType(
     {"json": JsonLines, "csv": CsvLines, "lines": _readable_lines}
 )
-"""Every format by the name a user types; a new one is one entry here."""
+"""Every format by the name a user types."""
 
 
 def line_format(name: str, options: FormatOptions | None = None) -> LineFormat:
-    """Make the format of a name.
+    """Return the format of a name.
 
     Args:
         name: A key of ``FORMATS``.

@@ -1,4 +1,4 @@
-"""One aligned line per trade, for those who read along: ``tail -f`` for a market."""
+"""One aligned line per trade, for people: ``tail -f`` for a market."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from k2cli.display.digits import clock_text, grouped, notional_text
-from k2cli.display.magnitude import Magnitude
-from k2cli.display.number_column import NumberColumn
+from k2cli.display.numbers import NumberColumn, clock_text, grouped, notional_text
+from k2cli.display.text import padded
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
@@ -24,18 +23,51 @@ _DIM = "\x1b[2m"
 _YELLOW = "\x1b[33m"
 _RESET = "\x1b[0m"
 
-BACKFILL_MARK = "backfill"
-_MARGIN = 2  # cells between columns
+_GAP = 2  # cells between columns
+_LARGE_MARK = "◆"
+_MOST_MARKS = 3
+# A mean of fewer trades says little about what is usual.
+_FEWEST_FOR_MEAN = 20
+
+
+class SizeMarks:
+    """Marks trades that are larger than usual: ``◆`` for every factor of ten.
+
+    What is usual is the mean notional of the symbol's trades so far or, where only
+    trades of a least notional are looked at, that.
+
+    Args:
+        least_notional: The least notional looked at, in the quote asset; 0 for any.
+    """
+
+    def __init__(self, least_notional: float = 0.0) -> None:
+        self._least_notional = least_notional
+        # By symbol: trades so far, and the sum of their notionals.
+        self._sums: dict[str, tuple[int, float]] = {}
+
+    def marks(self, symbol: str, notional: float) -> str:
+        """Return a trade's marks, at most three; empty for a usual one."""
+        usual = self._least_notional or self._usual(symbol, notional)
+        count = 0
+        while usual and count < _MOST_MARKS and notional >= usual * 10:
+            usual *= 10
+            count += 1
+        return _LARGE_MARK * count
+
+    def _usual(self, symbol: str, notional: float) -> float:
+        trades, total = self._sums.get(symbol, (0, 0.0))
+        self._sums[symbol] = trades + 1, total + notional
+        return total / trades if trades >= _FEWEST_FOR_MEAN else 0.0
 
 
 class ReadableLines:
     """Lines for people: time, symbol, side, price × size, notional, marks.
 
     Times are UTC. The side is a word, so that colour only repeats it. A trade that is
-    ten times larger than usual (see ``Magnitude``) ends in ``◆``, one that came from
-    the history to fill a gap in ``backfill``.
+    ten times larger than usual (see ``SizeMarks``) ends in ``◆``, a back-filled one in
+    ``backfill``.
 
-    Numbers align as of ``NumberColumn``. Where the screen is too narrow, they stand
+    Numbers align as ``NumberColumn`` says. Where the screen is too narrow, they are
     flush right, and the notional goes without its asset; then the time goes without
     its milliseconds.
 
@@ -45,89 +77,76 @@ class ReadableLines:
 
     def __init__(self, options: FormatOptions) -> None:
         self._options = options
-        self._magnitude = Magnitude(float(options.least_notional))
-        self._symbol_cells = 8
+        self._size_marks = SizeMarks(float(options.least_notional))
+        names = [cell_len(printable(symbol)) for symbol in options.symbols]
+        self._symbol_cells = max(8, *names) if names else 8
         self._notional_cells = 12
         self._price = NumberColumn(7, _most(options.price_decimals, options.symbols))
         self._size = NumberColumn(3, _most(options.size_decimals, options.symbols))
-        for symbol in options.symbols:
-            self._take_symbol(printable(symbol))
 
     def header(self) -> bytes:
-        """Give nothing: the lines speak for themselves."""
+        """Return nothing: people need no names for these columns."""
         return b""
 
     def line(self, trade: TradeV2) -> bytes:
-        r"""Give one trade as one line of UTF-8 with its ``\n``.
+        r"""Return one trade as one line of UTF-8 with its ``\n``.
 
         Args:
             trade: Price and quantity must be decimal digits.
         """
         options = self._options
-        symbol, side = printable(trade.symbol), printable(trade.side)
+        name, side = printable(trade.symbol), f"{printable(trade.side):<4}"
         price = grouped(trade.price, options.price_decimals.get(trade.symbol))
         size = grouped(trade.quantity, options.size_decimals.get(trade.symbol))
-        worth = trade.notional
-        notional = notional_text(worth, trade.currency)
-        self._take_symbol(symbol)
-        self._price.take(price)
-        self._size.take(size)
+        amount = trade.notional
+        notional = notional_text(amount, trade.currency)
+        self._symbol_cells = max(self._symbol_cells, cell_len(name))
+        self._price.widen(price)
+        self._size.widen(size)
         self._notional_cells = max(self._notional_cells, len(notional))
 
         width = options.width
         narrow = width is not None and self._cells(narrow=False) > width
         tight = width is not None and self._cells(narrow=True) > width
-        time = clock_text(trade.timestamp)
         flush = True if narrow else None
-        name = symbol + " " * (self._symbol_cells - cell_len(symbol))
-        columns = (
-            time.partition(".")[0] if tight else time,
-            name,
-            f"{side:<4}",
-            self._price.text(price, flush=flush),
-            self._size.text(size, flush=flush),
-            notional.rjust(self._notional_cells),
-            "" if narrow else f" {printable(trade.currency)}",
-        )
-        marks = self._magnitude.marks(trade.symbol, float(worth))
-        repaired = trade.vendor_data.get("source") == "backfill"
-        if options.colour:
-            return _coloured(columns, trade.side, marks, repaired=repaired)
-        time, name, side, price_text, size_text, notional, currency = columns
-        text = f"{time}  {name}  {side}  {price_text} × {size_text}  {notional}"
-        tail = [part for part in (marks, BACKFILL_MARK if repaired else "") if part]
-        return "  ".join([text + currency, *tail]).encode() + b"\n"
-
-    def _take_symbol(self, symbol: str) -> None:
-        self._symbol_cells = max(self._symbol_cells, cell_len(symbol))
+        time = clock_text(trade.timestamp)
+        if tight:
+            time = time.partition(".")[0]
+        name = padded(name, self._symbol_cells)
+        price_text = self._price.text(price, flush=flush)
+        size_text = self._size.text(size, flush=flush)
+        notional = notional.rjust(self._notional_cells)
+        currency = "" if narrow else f" {printable(trade.currency)}"
+        marks = self._size_marks.marks(trade.symbol, float(amount))
+        mark = f"  {marks}" if marks else ""
+        backfill = "  backfill" if trade.vendor_data.get("source") == "backfill" else ""
+        if not options.colour:
+            return (
+                f"{time}  {name}  {side}  {price_text} × {size_text}  "
+                f"{notional}{currency}{mark}{backfill}\n"
+            ).encode()
+        # What matters most stands out, what is always there is dim.
+        colour = _SIDE_COLOURS.get(trade.side, "")
+        strong = _BOLD if marks else ""
+        if marks:
+            mark = f"  {strong}{colour}{marks}{_RESET}"
+        if backfill:
+            backfill = f"  {_YELLOW}backfill{_RESET}"
+        return (
+            f"{_DIM}{time}{_RESET}  {strong}{name}{_RESET}  "
+            f"{strong}{colour}{side}  {price_text}{_RESET} "
+            f"{_DIM}×{_RESET} {size_text}  "
+            f"{strong}{notional}{_RESET}{_DIM}{currency}{_RESET}{mark}{backfill}\n"
+        ).encode()
 
     def _cells(self, *, narrow: bool) -> int:
-        """Tell how wide a line is, its time to the millisecond."""
+        """Return a line's width, its time to the millisecond."""
         flush = True if narrow else None
         numbers = self._price.cells(flush=flush) + 3 + self._size.cells(flush=flush)
-        worth = self._notional_cells + (0 if narrow else 5)
-        columns = (12, self._symbol_cells, 4, numbers, worth)
-        return sum(columns) + _MARGIN * (len(columns) - 1)
+        notional = self._notional_cells + (0 if narrow else 5)
+        columns = (12, self._symbol_cells, 4, numbers, notional)
+        return sum(columns) + _GAP * (len(columns) - 1)
 
 
 def _most(decimals: Mapping[str, int], symbols: Collection[str]) -> int:
     return max((decimals.get(symbol, 0) for symbol in symbols), default=0)
-
-
-def _coloured(
-    columns: tuple[str, ...], side: str, marks: str, *, repaired: bool
-) -> bytes:
-    """Dress a line: what matters most stands out, what is always there steps back."""
-    time, name, side_text, price, size, notional, currency = columns
-    colour = _SIDE_COLOURS.get(side, "")
-    strong = _BOLD if marks else ""
-    text = (
-        f"{_DIM}{time}{_RESET}  {strong}{name}{_RESET}  "
-        f"{strong}{colour}{side_text}  {price}{_RESET} {_DIM}×{_RESET} {size}  "
-        f"{strong}{notional}{_RESET}{_DIM}{currency}{_RESET}"
-    )
-    if marks:
-        text += f"  {strong}{colour}{marks}{_RESET}"
-    if repaired:
-        text += f"  {_YELLOW}{BACKFILL_MARK}{_RESET}"
-    return text.encode() + b"\n"

@@ -1,90 +1,72 @@
-"""How a recording is doing, in one line."""
+"""How a recording, or the reading of a capture, is doing, in one line."""
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.live import Live
 from rich.text import Text
 
-from k2cli.display.digits import duration_text, size_text
-from k2cli.display.lag import lag_text
-from k2cli.display.status import ATTENTION, LIVE, Part, spread
-from k2cli.display.symbol_table import ALARM
+from k2cli.display.numbers import (
+    counted,
+    duration_text,
+    lag_text,
+    rate_text,
+    size_text,
+)
+from k2cli.display.status import LIVE, StreamStatus
+from k2cli.display.text import ERROR_STYLE, WARNING_BADGE, Part, spread
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PACE_SECONDS = 5.0
+_BAR_CELLS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(StreamStatus):
     """A recording, at one moment.
 
     Attributes:
-        connection: ``LIVE``, or in words what is going on instead.
-        uptime_seconds: How long it has been running.
         name: The file.
         size_bytes: Its size; ``None`` if it has none, as stdout.
-        trades: Trades written.
-        trades_per_second: Their pace now.
-        lag_us: From the last trade's event time to its arrival; ``None`` if unknown.
-        gaps: Jumps in trade ids seen so far.
-        repaired: Trades that came from the history.
-        repairing: Trades missing that may still come.
-        lost: Trades missing for good.
-        simulated: Whether the market is made up.
+        simulated: Whether the market is simulated.
         most_trades: Trades at which it ends; ``None`` if it does not.
         most_seconds: Time after which it ends; likewise.
     """
 
-    connection: str
-    uptime_seconds: float
     name: str
     size_bytes: int | None
-    trades: int
-    trades_per_second: float
-    lag_us: int | None
-    gaps: int
-    repaired: int
-    repairing: int
-    lost: int
     simulated: bool
     most_trades: int | None = None
     most_seconds: float | None = None
 
 
-class Pace:
-    """Events per second, from a count of them that is looked at now and then.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How far the reading of a capture has come.
 
-    Args:
-        started_seconds: When counting began at 0, on the clock of ``per_second``.
+    Attributes:
+        name: The file being read.
+        lines: Lines read so far.
+        findings: Problems found so far.
+        read_bytes: Bytes read so far, as they are on disk.
+        size_bytes: Bytes that there are; ``None`` if unknown, as of a pipe.
+        seconds: How long it has taken so far.
     """
 
-    def __init__(self, started_seconds: float) -> None:
-        self._looks = deque([(started_seconds, 0)])
-
-    def per_second(self, count: int, now_seconds: float) -> float:
-        """Give the mean pace of the last seconds, or since the last look before them.
-
-        Args:
-            count: Events so far.
-            now_seconds: A monotonic clock.
-        """
-        self._looks.append((now_seconds, count))
-        while len(self._looks) > 2 and self._looks[1][0] <= now_seconds - _PACE_SECONDS:
-            self._looks.popleft()
-        then_seconds, then_count = self._looks[0]
-        # The floor keeps a first trade from reading as thousands a second.
-        return (count - then_count) / max(1.0, now_seconds - then_seconds)
+    name: str
+    lines: int
+    findings: int
+    read_bytes: int
+    size_bytes: int | None
+    seconds: float
 
 
-def standing_line(console: Console) -> Live:
-    """Make what keeps a line in place on a terminal, and takes it away in the end."""
+def live_line(console: Console) -> Live:
+    """Return what keeps a line in place on a terminal, and removes it in the end."""
     return Live(
         console=console,
         auto_refresh=False,
@@ -95,13 +77,7 @@ def standing_line(console: Console) -> Live:
 
 
 def progress_line(progress: Progress, width: int) -> Text:
-    """Draw the line, leaving out the least important parts where it is too long.
-
-    Args:
-        progress: What to tell.
-        width: Cells.
-    """
-    live = progress.connection == LIVE
+    """Draw a recording's line, without its least important parts if it is too long."""
     clock = duration_text(progress.uptime_seconds)
     if progress.most_seconds is not None:
         clock += f" of {duration_text(progress.most_seconds)}"
@@ -109,36 +85,68 @@ def progress_line(progress: Progress, width: int) -> Text:
     if progress.most_trades is not None:
         trades += f" of {progress.most_trades:,}"
     parts = [
-        Part(_connection(progress.connection, live=live), 0),
+        Part(_connection(progress.connection), 0),
         Part(Text(clock, "dim"), 5),
         Part(Text(f"{trades} trades"), 1),
         Part(Text(f"{progress.trades_per_second:,.0f}/s".rjust(7)), 3),
-        Part(_wholeness(progress), 2),
+        Part(_completeness(progress), 2),
     ]
     if progress.gaps:
-        gaps = f"{progress.gaps:,} gap{'' if progress.gaps == 1 else 's'}"
-        parts.append(Part(Text(f"{gaps}, {progress.repaired:,} repaired"), 4))
+        gaps = f"{counted(progress.gaps, 'gap')}, {progress.repaired:,} repaired"
+        parts.append(Part(Text(gaps), 4))
     if progress.lag_us is not None:
         parts.append(Part(Text(lag_text(progress.lag_us), "dim"), 7))
     if progress.size_bytes is not None:
         parts.append(Part(Text(size_text(progress.size_bytes)), 6))
     parts.append(Part(Text(printable(progress.name, 60), "bold"), 8))
     if progress.simulated:
-        parts.insert(1, Part(Text(" SIMULATED ", ATTENTION), 3))
+        parts.insert(1, Part(Text(" SIMULATED ", WARNING_BADGE), 3))
     return spread(parts, width)
 
 
-def _connection(words: str, *, live: bool) -> Text:
-    if live:
+def _connection(words: str) -> Text:
+    if words == LIVE:
         return Text(f"● {words}", "green")
-    return Text(f"○ {printable(words, 60)}", ATTENTION)
+    return Text(f"○ {printable(words, 60)}", WARNING_BADGE)
 
 
-def _wholeness(progress: Progress) -> Text:
+def _completeness(progress: Progress) -> Text:
     if progress.lost:
-        return Text(f"{progress.lost:,} missing", ALARM)
+        return Text(f"{progress.lost:,} missing", ERROR_STYLE)
     if progress.repairing:
-        return Text(f" repairing {progress.repairing:,} ", ATTENTION)
+        return Text(f" repairing {progress.repairing:,} ", WARNING_BADGE)
     if progress.connection != LIVE:
         return Text("nothing missing so far")
     return Text("nothing missing", "green")
+
+
+def reading_line(reading: Reading, width: int) -> Text:
+    """Draw a reading's line, without its least important parts if it is too long."""
+    seconds = max(reading.seconds, 1e-3)
+    bytes_per_second = reading.read_bytes / seconds
+    rate = "".join(rate_text(reading.lines / seconds))
+    wrong = (
+        Text(f"{reading.findings:,} found", ERROR_STYLE)
+        if reading.findings
+        else Text("nothing wrong so far", "green")
+    )
+    parts = [
+        Part(Text(size_text(reading.read_bytes)), 1),
+        Part(Text(f"{size_text(int(bytes_per_second))}/s"), 3),
+        Part(Text(f"{reading.lines:,} lines"), 4),
+        Part(Text(f"{rate}/s", "dim"), 6),
+        Part(wrong, 2),
+        Part(Text(printable(reading.name, 60), "bold"), 7),
+    ]
+    if reading.size_bytes:
+        done = min(reading.read_bytes / reading.size_bytes, 1.0)
+        full = int(done * _BAR_CELLS)
+        bar = Text.assemble(
+            ("━" * full, "green"), ("━" * (_BAR_CELLS - full), "bright_black")
+        )
+        parts.insert(0, Part(bar + Text(f" {done:4.0%}"), 0))
+        left_bytes = reading.size_bytes - reading.read_bytes
+        if bytes_per_second and left_bytes > 0:
+            left = duration_text(left_bytes / bytes_per_second)
+            parts.append(Part(Text(f"{left} left", "dim"), 5))
+    return spread(parts, width)

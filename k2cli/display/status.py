@@ -1,4 +1,4 @@
-"""What surrounds the table: the connection above it, the ledger below."""
+"""What surrounds the table: the connection above it, counts and keys below."""
 
 from __future__ import annotations
 
@@ -8,8 +8,21 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.text import Text
 
-from k2cli.display.digits import duration_text, rate_text
-from k2cli.display.lag import lag_text
+from k2cli.display.numbers import (
+    clock_text,
+    counted,
+    duration_text,
+    lag_text,
+    rate_text,
+)
+from k2cli.display.text import (
+    BACKFILL_MARK,
+    ERROR_BADGE,
+    WARNING_BADGE,
+    Part,
+    fit,
+    spread,
+)
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
@@ -18,20 +31,12 @@ if TYPE_CHECKING:
 LIVE = "live"
 """The ``Status.connection`` of a connection that delivers."""
 
-# Both colours are named, so that the words stand out on any background; reversed, so
-# that they do without colours too (NO_COLOR takes those, and leaves the rest).
-ATTENTION = "bold reverse yellow on black"
-"""Style of words that are to be noticed: black on yellow."""
+NOTICE_SECONDS = 30.0
+"""How long a message stays on the screen."""
 
-ALARM = "bold reverse red on white"
-"""Style of words about what is lost: white on red."""
-
-BACKFILL_MARK = "↺"
-"""Stands for trades that come late, from the history."""
-
-# Priority from which on a part says that there is nothing to say: it takes no place
-# that anything else could use.
-_NOTHING = 50
+# Priority from which on a part only says zero: it takes no room that anything else
+# could use.
+_ZERO = 50
 
 ROOMY = 40
 """Width in cells from which on there is room for margins and badges."""
@@ -40,44 +45,53 @@ _EXCHANGES = {"BINANCE": "Binance Spot"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """How the stream is doing, for one drawing of the screen.
+class StreamStatus:
+    """How the stream is doing, at one moment.
 
     Attributes:
-        host: Where the trades come from, e.g. ``"stream.binance.com"``.
-        exchange: ``"BINANCE"``, ``"SIM"`` for the made-up market; empty while unknown.
-        connection: ``LIVE``, or in words what is going on instead, e.g.
-            ``"connecting"`` or ``"reconnecting in 5 s (attempt 2 of 10)"``.
+        connection: ``LIVE``, or in words its state, e.g. ``"connecting"`` or
+            ``"reconnecting in 5 s (attempt 2 of 10)"``.
         uptime_seconds: How long the stream has been running.
-        trades: Trades seen, of all symbols.
-        trades_per_second: Their pace now.
-        reconnects: Connections lost and made anew.
-        gaps: Jumps in trade ids seen so far.
-        repaired: Trades brought back from the history.
+        trades: Trades received, of all symbols.
+        trades_per_second: Their current rate.
+        lag_us: From a trade's event time to its arrival; ``None`` if unknown.
+        gaps: Sequence gaps seen so far.
+        repaired: Trades back-filled from the history.
         repairing: Trades missing that may still come.
         lost: Trades missing for good.
-        duplicates: Trades left out because they had come before.
-        lag_us: How late trades arrive, as of ``lag_us``; ``None`` if unknown.
-        is_paused: Whether the picture stands still.
-        log_message: Latest message worth a person's attention.
-        recording: File being written at the same time.
-        recorded: Trades written to it.
-        label: What is shown instead of the live market, e.g. ``"REPLAY"``.
     """
 
-    host: str
-    exchange: str
     connection: str
     uptime_seconds: float
     trades: int = 0
     trades_per_second: float = 0.0
-    reconnects: int = 0
+    lag_us: int | None = None
     gaps: int = 0
     repaired: int = 0
     repairing: int = 0
     lost: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status(StreamStatus):
+    """What the live screen shows beside the market.
+
+    Attributes:
+        host: Where the trades come from, e.g. ``"stream.binance.com"``.
+        exchange: ``"BINANCE"``, ``"SIM"`` for the simulated one; empty while unknown.
+        reconnects: Connections lost and made again.
+        duplicates: Trades left out because they had come before.
+        is_paused: Whether the screen is paused.
+        log_message: Latest warning.
+        recording: File being written at the same time.
+        recorded: Trades written to it.
+        label: Shown where trades are not the live market's, e.g. ``"REPLAY"``.
+    """
+
+    host: str
+    exchange: str
+    reconnects: int = 0
     duplicates: int = 0
-    lag_us: int | None = None
     is_paused: bool = False
     log_message: str | None = None
     recording: str | None = None
@@ -85,83 +99,46 @@ class Status:
     label: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A piece of a line that is left out when the line gets too long.
+class Notice:
+    """The latest message with its time, until it is old."""
 
-    Attributes:
-        text: What it says.
-        priority: 0 stays longest.
-        to_right: Whether it stands at the right end.
-    """
+    def __init__(self) -> None:
+        self._message: str | None = None
+        self._came_seconds = 0.0
+        self._text = ""
 
-    text: Text
-    priority: int
-    to_right: bool = False
+    def text(
+        self, message: str | None, *, now_seconds: float, time_us: int
+    ) -> str | None:
+        """Return what is to be shown, if anything.
 
-
-def fit(text: Text, width: int) -> Text:
-    """Give a copy of a line that is cut, with ``…``, where it exceeds the width.
-
-    Args:
-        text: One line.
-        width: Cells.
-    """
-    text = text.copy()
-    text.truncate(max(0, width), overflow="ellipsis")
-    return text
-
-
-def spread(parts: Sequence[Part], width: int, gap: int = 2) -> Text:
-    """Lay parts out on one line, some flush left, some flush right.
-
-    Args:
-        parts: In reading order; the least important are left out if need be.
-        width: Cells of the line.
-        gap: Cells between parts.
-    """
-    kept: set[int] = set()
-    used = -gap
-    for index in sorted(range(len(parts)), key=lambda i: parts[i].priority):
-        cells = gap + cell_len(parts[index].text.plain)
-        if kept and used + cells > width:
-            break
-        kept.add(index)
-        used += cells
-    space = " " * gap
-    left, right = (
-        Text(space).join(
-            part.text
-            for index, part in enumerate(parts)
-            if index in kept and part.to_right is to_right
-        )
-        for to_right in (False, True)
-    )
-    if not right:
-        return fit(left, width)
-    filler = width - cell_len(left.plain) - cell_len(right.plain)
-    return fit(Text.assemble(left, " " * max(0, filler), right), width)
+        Args:
+            message: The latest one; the same text said again is another object.
+            now_seconds: A monotonic clock.
+            time_us: The time of day, Unix microseconds.
+        """
+        if message is not self._message:
+            self._message, self._came_seconds = message, now_seconds
+            self._text = f"{clock_text(time_us).partition('.')[0]} {message}"
+        if message is None or now_seconds - self._came_seconds >= NOTICE_SECONDS:
+            return None
+        return self._text
 
 
 def header_line(status: Status, width: int) -> Text:
-    """Draw the line at the top: what this is, where from, alive or not, how fast.
-
-    Args:
-        status: How the stream is doing.
-        width: Cells of the screen.
-    """
+    """Draw the line at the top: name, exchange, host, connection, rate, lag."""
     roomy = width >= ROOMY
     parts = [Part(Text(" k2 " if roomy else "k2", "bold reverse"), 4)]
     if status.exchange == "SIM":
-        parts.append(Part(Text(" SIMULATED " if roomy else "SIM", ATTENTION), 0))
+        parts.append(Part(Text(" SIMULATED " if roomy else "SIM", WARNING_BADGE), 0))
     elif status.exchange:
         name = _EXCHANGES.get(status.exchange, printable(status.exchange, 20))
         parts.append(Part(Text(name, "bold"), 6))
     if status.label:
         label = printable(status.label, 30)
-        parts.append(Part(Text(f" {label} " if roomy else label, ATTENTION), 1))
+        parts.append(Part(Text(f" {label} " if roomy else label, WARNING_BADGE), 1))
     if status.is_paused:
-        parts.append(Part(Text(" PAUSED " if roomy else "PAUSED", ATTENTION), 3))
+        parts.append(Part(Text(" PAUSED " if roomy else "PAUSED", WARNING_BADGE), 3))
     parts.append(Part(Text(printable(status.host, 40), "dim"), 9))
 
     if status.connection == LIVE:
@@ -170,7 +147,7 @@ def header_line(status: Status, width: int) -> Text:
         parts.append(Part(Text(uptime), 7, to_right=True))
     else:
         words = printable(status.connection, 60)
-        parts.append(Part(Text(f"○ {words}", ATTENTION), 2, to_right=True))
+        parts.append(Part(Text(f"○ {words}", WARNING_BADGE), 2, to_right=True))
     # Padded, so that a growing number does not push what stands left of it.
     rate = "".join(rate_text(status.trades_per_second)).rjust(6)
     parts.append(Part(Text(f"{rate} trades/s"), 5, to_right=True))
@@ -183,7 +160,7 @@ def header_line(status: Status, width: int) -> Text:
 def footer_lines(
     status: Status, keys: Sequence[tuple[str, str]], width: int, most: int
 ) -> list[Text]:
-    """Draw the lines at the bottom: is it complete, what came, and the keys.
+    """Draw the lines at the bottom: whether it is complete, counts, keys.
 
     Args:
         status: How the stream is doing.
@@ -198,7 +175,7 @@ def footer_lines(
     needed = sum(
         2 + cell_len(part.text.plain)
         for part in (*facts, *hints)
-        if part.priority < _NOTHING
+        if part.priority < _ZERO
     )
     if most < 2 or needed <= room:
         lines = [spread([*facts, *hints], room)]
@@ -209,13 +186,7 @@ def footer_lines(
 
 
 def message_line(status: Status, note: str, width: int) -> Text:
-    """Draw the line above the footer: recording and latest message, if any; a note.
-
-    Args:
-        status: How the stream is doing.
-        note: What to say at the right end, printable.
-        width: Cells of the screen.
-    """
+    """Draw the line above the footer: recording and message, a note at the right."""
     margin = " " if width >= ROOMY else ""
     said: list[tuple[str, str]] = [(margin, "")]
     if status.recording is not None:
@@ -243,13 +214,13 @@ def _facts(status: Status) -> list[Part]:
     facts = _verdict(status)
     if not (status.trades or status.gaps or status.reconnects):
         return facts
-    facts.append(Part(Text(_count(status.trades, "trade")), 3))
+    facts.append(Part(Text(counted(status.trades, "trade")), 3))
     counts = (
-        (_count(status.gaps, "gap"), status.gaps, 5, 51),
+        (counted(status.gaps, "gap"), status.gaps, 5, 51),
         (f"{status.repaired:,} repaired", status.repaired, 6, 53),
         ("0 missing", 0, 0, 50),
-        (_count(status.duplicates, "duplicate"), status.duplicates, 40, 54),
-        (_count(status.reconnects, "reconnect"), status.reconnects, 4, 52),
+        (counted(status.duplicates, "duplicate"), status.duplicates, 40, 54),
+        (counted(status.reconnects, "reconnect"), status.reconnects, 4, 52),
     )
     for words, count, priority, priority_of_none in counts:
         if count:
@@ -263,9 +234,11 @@ def _facts(status: Status) -> list[Part]:
 def _verdict(status: Status) -> list[Part]:
     said = []
     if status.lost:
-        said.append(Part(Text(f" ✗ {status.lost:,} missing ", ALARM), 0))
+        said.append(Part(Text(f" ✗ {status.lost:,} missing ", ERROR_BADGE), 0))
     if status.repairing:
-        repairing = Text(f" {BACKFILL_MARK} repairing {status.repairing:,} ", ATTENTION)
+        repairing = Text(
+            f" {BACKFILL_MARK} repairing {status.repairing:,} ", WARNING_BADGE
+        )
         said.append(Part(repairing, 1 if status.lost else 0))
     if said:
         return said
@@ -281,7 +254,3 @@ def _hint(key: str, does: str, index: int) -> Part:
     # The way out and the help, which has the others, go before all but the verdict.
     priority = index + (1 if index < 2 else 10)
     return Part(Text.assemble((key, "bold"), (f" {does}", "dim")), priority, True)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,46 +1,154 @@
-"""The table of symbols: headings and rows, drawn to fit a width."""
+"""The table of symbols: rows in an order that is steady, drawn to fit a width."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
 from k2cli.display.columns import COLUMNS, Cell, Column, Row
-from k2cli.display.digits import span_text
-from k2cli.display.frame import styled
-from k2cli.display.layout import Columns, Layout, Placed
-from k2cli.display.status import fit
+from k2cli.display.numbers import span_text
+from k2cli.display.text import fit, styled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.text import Text
 
+    from k2cli.display.columns import SortKey
     from k2cli.display.controls import Controls
-    from k2cli.display.precision import Precision
-    from k2cli.display.symbol import SymbolState
+    from k2cli.display.market import MarketState, SymbolState
+    from k2cli.display.numbers import Precision
 
-_Runs = list[tuple[str, str]]
+RESORT_SECONDS = 2.0
+"""Rows change places at most this often, unless a key asks for it."""
+
+_GAP = 2
+_WIDEST_GAP = 4
+# Narrower than this there is one cell between columns.
+_ROOMY = 70
+# From this width on there is a margin on the right as well.
+_WITH_MARGIN = 100
+
+_SORT_KEYS = {
+    column.name: column.sort_key for column in COLUMNS if column.sort_key is not None
+}
+
+
+class Order:
+    """Sorts symbols, at most every ``RESORT_SECONDS``."""
+
+    def __init__(self, precision: Precision) -> None:
+        self._precision = precision
+        self._sorted: list[SymbolState] = []
+        self._asked: tuple[object, ...] = ()
+        self._sorted_seconds = 0.0
+        self._sorted_trades = 0
+
+    def rows(
+        self,
+        market: MarketState,
+        controls: Controls,
+        *,
+        limit: int,
+        now_seconds: float,
+    ) -> list[SymbolState]:
+        """Return all symbols that fit the filter, in order.
+
+        Without a column to sort by, that is the order in which they were asked for if
+        no more than ``limit``, which fit on the screen, else the busiest first: those
+        with the most trades so far. (The rate would make rows jump; the count settles.)
+        """
+        # A paused market is a copy: its identity tells that the states are others.
+        asked = (
+            id(market),
+            controls.sort,
+            controls.is_ascending,
+            controls.window_seconds,
+            controls.filter,
+            len(market) > limit,
+        )
+        # At first everything moves: until it settles there is nothing to be read.
+        due = (
+            now_seconds - self._sorted_seconds >= RESORT_SECONDS
+            or market.trades > 2 * self._sorted_trades
+        )
+        if asked != self._asked or due or not self._sorted:
+            self._sorted = self._sort(market, controls, limit, now_seconds)
+            self._asked, self._sorted_seconds = asked, now_seconds
+            self._sorted_trades = market.trades
+        return self._sorted
+
+    def _sort(
+        self, market: MarketState, controls: Controls, limit: int, now_seconds: float
+    ) -> list[SymbolState]:
+        states = [state for state in market if controls.shows(state.symbol)]
+        if controls.sort is None:
+            if len(states) <= limit:
+                return states
+            return sorted(states, key=lambda state: state.trades, reverse=True)
+
+        key_of = _SORT_KEYS[controls.sort]
+
+        def key(state: SymbolState) -> SortKey:
+            state.advance(now_seconds)
+            window_seconds = controls.window_seconds
+            return key_of(Row(state, now_seconds, window_seconds, self._precision, {}))
+
+        # Those that have not traded come last, in either direction.
+        by_name = controls.sort == "symbol"
+        ready = [state for state in states if by_name or not state.is_quiet]
+        quiet = [state for state in states if not by_name and state.is_quiet]
+        return [*sorted(ready, key=key, reverse=not controls.is_ascending), *quiet]
+
+
+@dataclass(slots=True)
+class _Widths:
+    """Widest parts seen in a column, in cells; they only grow, against jitter."""
+
+    text: int = 0
+    fraction: int = 0
+    number: int = 0
+    mark: int = 0
+
+    def widen(self, cell: Cell) -> None:
+        text, fraction = cell_len(cell.text), len(cell.fraction)
+        self.text = max(self.text, text)
+        self.fraction = max(self.fraction, fraction)
+        self.number = max(self.number, text + fraction)
+        self.mark = max(self.mark, len(cell.mark))
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A column that fits.
+
+    Attributes:
+        column: The column.
+        number: Cells for text and fraction together.
+        fraction: Cells for the fraction alone, if numbers align on their points;
+            else 0, and they are flush on their side.
+        mark: Cells for the mark.
+    """
+
+    column: Column
+    number: int
+    fraction: int = 0
+    mark: int = 0
 
 
 class Table:
-    """Draws rows, and remembers widths so that nothing jitters.
+    """Draws rows, and remembers widths so that nothing jitters."""
 
-    Args:
-        precision: Writes prices and sizes.
-        columns: What to show, from left to right.
-    """
-
-    def __init__(
-        self, precision: Precision, columns: Sequence[Column] = COLUMNS
-    ) -> None:
+    def __init__(self, precision: Precision) -> None:
         self._precision = precision
-        self._columns = Columns(columns)
+        self.forget_widths()
 
     def forget_widths(self) -> None:
-        """Let columns be narrow again, as the screen has changed."""
-        self._columns.forget()
+        """Let columns be narrow again, for another size of the screen."""
+        self._widths = {column.name: _Widths() for column in COLUMNS}
 
     def lines(
         self,
@@ -50,52 +158,109 @@ class Table:
         width: int,
         now_seconds: float,
     ) -> list[Text]:
-        """Draw the headings and a row for each symbol.
-
-        Args:
-            states: The symbols, in order.
-            controls: The window of time, and what rows are sorted by.
-            width: Cells.
-            now_seconds: The clock of the states.
-        """
+        """Draw the headings and a row for each symbol."""
         window_seconds = controls.window_seconds
         room: dict[str, int] = {}
         rows = []
         for state in states:
-            state.settle(now_seconds)
+            state.advance(now_seconds)
             rows.append(Row(state, now_seconds, window_seconds, self._precision, room))
         cells = {
             column.name: [_cell(column, row) for row in rows]
-            for column in self._columns.columns
+            for column in COLUMNS
             if column.room is None
         }
-        for column in self._columns.columns:
-            for cell in cells.get(column.name, ()):
-                self._columns.widen(column, cell)
+        for name, column_cells in cells.items():
+            for cell in column_cells:
+                self._widths[name].widen(cell)
         window = span_text(window_seconds)
-        layout = self._columns.layout(width, window)
-        for placed in layout.columns:
-            if placed.column.room is not None:
-                room[placed.column.name] = placed.number
-                cells[placed.column.name] = [_cell(placed.column, r) for r in rows]
-        lines = [_headings(layout, window, controls)]
+        placed, gap = self._layout(width, window)
+        for one in placed:
+            if one.column.room is not None:
+                room[one.column.name] = one.number
+                cells[one.column.name] = [_cell(one.column, row) for row in rows]
+        lines = [_headings(placed, gap, window, controls)]
         for index in range(len(rows)):
-            runs: _Runs = [(" " * layout.margin, "")]
-            for place, placed in enumerate(layout.columns):
+            runs = [(" ", "")]
+            for place, one in enumerate(placed):
                 if place:
-                    runs.append((" " * layout.gap, ""))
-                runs.extend(_runs(cells[placed.column.name][index], placed))
+                    runs.append((" " * gap, ""))
+                runs.extend(_runs(cells[one.column.name][index], one))
             lines.append(styled(runs))
         return [
             fit(line, width) if cell_len(line.plain) > width else line for line in lines
         ]
+
+    def _layout(self, width: int, window: str) -> tuple[list[_Placed], int]:
+        """Choose columns by priority until the next one does not fit.
+
+        What room is left goes to numbers that then align on their decimal points, the
+        most important column first; then to columns that can use it; then between
+        columns.
+
+        Returns:
+            The columns from left to right, and the cells between them.
+        """
+        gap = _GAP if width >= _ROOMY else 1
+        placed = {column.name: self._compact(column, window) for column in COLUMNS}
+        if gap == _GAP:
+            for column in COLUMNS:
+                if column.is_aligned:
+                    placed[column.name] = self._aligned(placed[column.name])
+        chosen: list[Column] = []
+        left = width - (2 if width >= _WITH_MARGIN else 1) + gap
+        for _, group in groupby(sorted(COLUMNS, key=_priority), _priority):
+            together = list(group)
+            cells = sum(
+                gap + placed[column.name].number + placed[column.name].mark
+                for column in together
+            )
+            if chosen and cells > left:
+                break
+            chosen += together
+            left -= cells
+        for column in chosen:
+            aligned = self._aligned(placed[column.name])
+            cost = aligned.number - placed[column.name].number
+            if cost <= left:
+                placed[column.name] = aligned
+                left -= cost
+        for column in chosen:
+            if column.room is not None and left > 0:
+                least = placed[column.name].number
+                wider = min(left, column.room[1] - least)
+                placed[column.name] = _Placed(column, least + wider)
+                left -= wider
+        if len(chosen) > 1 and gap == _GAP:
+            gap = min(_WIDEST_GAP, gap + left // (len(chosen) - 1))
+        return [placed[column.name] for column in COLUMNS if column in chosen], gap
+
+    def _compact(self, column: Column, window: str) -> _Placed:
+        heading = cell_len(column.heading(window))
+        if column.room is not None:
+            return _Placed(column, max(column.room[0], heading))
+        widths = self._widths[column.name]
+        # The heading may stand above the mark as well.
+        number = max(widths.number, heading - widths.mark, column.least)
+        return _Placed(column, number, mark=widths.mark)
+
+    def _aligned(self, placed: _Placed) -> _Placed:
+        widths = self._widths[placed.column.name]
+        if not widths.fraction:
+            return placed
+        number = max(widths.text + widths.fraction, placed.number)
+        return _Placed(placed.column, number, widths.fraction, placed.mark)
+
+
+def _priority(column: Column) -> int:
+    return column.priority
 
 
 def _cell(column: Column, row: Row) -> Cell:
     return column.quiet(row) if row.state.is_quiet else column.cell(row)
 
 
-def _runs(cell: Cell, placed: Placed) -> Iterator[tuple[str, str]]:
+def _runs(cell: Cell, placed: _Placed) -> Iterator[tuple[str, str]]:
     fraction = len(cell.fraction)
     # Room behind the fraction, then what is left of the column before the text.
     after = max(0, placed.fraction - fraction)
@@ -111,19 +276,21 @@ def _runs(cell: Cell, placed: Placed) -> Iterator[tuple[str, str]]:
     yield " " * (placed.mark - len(cell.mark)), ""
 
 
-def _headings(layout: Layout, window: str, controls: Controls) -> Text:
-    runs: _Runs = [(" " * layout.margin, "")]
-    for place, placed in enumerate(layout.columns):
+def _headings(
+    columns: Sequence[_Placed], gap: int, window: str, controls: Controls
+) -> Text:
+    runs = [(" ", "")]
+    for placed in columns:
         column = placed.column
-        heading = column.header.format(window=window)
+        heading = column.heading(window)
         room = " " * (placed.number + placed.mark - cell_len(heading))
-        after = " " * layout.gap
+        after = " " * gap
         if column.justify == "right":
             runs.append((room, ""))
         else:
             after = room + after
-        if place == len(layout.columns) - 1:
-            after = after[: -layout.gap] or ""
+        if placed is columns[-1]:
+            after = after[:-gap]
         if column.name == controls.sort:
             # The arrow stands in the gap, so that nothing moves for it.
             runs.append((heading, "bold"))

@@ -79,10 +79,10 @@ class TradeHistory(Protocol):
     """Past trades of the same symbols. Methods raise as those of the API client do."""
 
     def reserve(self) -> float:
-        """Take the cost of one page from the request budget.
+        """Take the cost of one page from the request budget, if that has room.
 
         Returns:
-            0 if it may be asked for now; else the seconds to wait, and nothing is taken.
+            0 if it may be asked for now; else the seconds to wait.
         """
 
     async def page(self, symbol: str, first_id: int, most: int) -> TradeBatch | None:
@@ -130,7 +130,14 @@ class Venue(Protocol):
 
 
 class Sink(Protocol):
-    """Where the trades of a run go."""
+    """Where the trades of a run go.
+
+    Attributes:
+        on_failure: To be called with a failure that no method can raise, because it
+            shows later. The session sets it.
+    """
+
+    on_failure: Callable[[Exception], None]
 
     @property
     def in_order(self) -> bool:

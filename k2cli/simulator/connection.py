@@ -1,46 +1,49 @@
-"""One TCP connection of a client: handshake, frames, pings, closing, and half-death."""
+"""One TCP connection of a client: handshake, frames, pings, closing, and stalls."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
-
-from k2cli.simulator.dead_line import DeadLine
-from k2cli.simulator.heartbeat import Heartbeat
-from k2cli.simulator.timers import Timers
-from k2cli.simulator.wire import server_wire
+from websockets.server import ServerProtocol
 
 if TYPE_CHECKING:
-    from k2cli.simulator.connection_roles import Gate, Session
-    from k2cli.simulator.rules import Rules
+    from collections.abc import Callable
+
+    from k2cli.simulator.api import ApiSession
+    from k2cli.simulator.limits import Rules
+    from k2cli.simulator.router import Router
+    from k2cli.simulator.streams import StreamSession
 
 CLOSE_TIMEOUT_SECONDS = 5.0
 """How long the other side may take to close."""
 _WRITE_HIGH_WATER_BYTES = 262_144
+_MAX_MESSAGE_BYTES = 1_048_576
+_MAX_STALLED_INPUT_BYTES = 65_536
 _URI_TOO_LONG = (
     b"HTTP/1.1 414 URI Too Long\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 )
+
+# The embedded exchange runs inside a command whose stderr is for its own user.
+_quiet = logging.getLogger("k2cli.simulator.websockets")
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
+_quiet.setLevel(logging.CRITICAL + 1)
 
 
 class Connection(asyncio.Protocol):
     """A client's connection, on the sans-I/O protocol of ``websockets``.
 
-    Outgoing bytes wait in the transport's buffer, in order; how much may wait, and
-    what happens beyond, is ``Rules.outgoing_bytes``.
-
-    Args:
-        gate: Decides about handshakes and is told of the end.
-        rules: Limits and timing.
-        response_headers: Added to each handshake response.
-        patient: Whether a reader may be as slow as it likes, because the source waits
-            for it.
+    A ``patient`` one lets its reader be as slow as it likes, because the source waits
+    for it; else ``Rules.outgoing_bytes`` is the most that may wait for it.
 
     Attributes:
         session: What it speaks, once it is open.
@@ -50,70 +53,63 @@ class Connection(asyncio.Protocol):
 
     def __init__(
         self,
-        gate: Gate,
+        router: Router,
         rules: Rules,
         response_headers: dict[str, str],
         *,
         patient: bool,
     ) -> None:
-        self._gate = gate
+        self._router = router
         self._rules = rules
         self._response_headers = response_headers
         self._patient = patient
         self._transport: asyncio.Transport
-        self._wire = server_wire()
+        self._protocol = ServerProtocol(
+            # Compression only if asked for, as Binance offers it.
+            extensions=[
+                ServerPerMessageDeflateFactory(server_no_context_takeover=True)
+            ],
+            max_size=_MAX_MESSAGE_BYTES,
+            logger=_quiet,
+        )
         self._request_line = b""
         self._handshake_begun = False
         self._fragments: list[bytes] = []
         self._received_at: deque[float] = deque(
             maxlen=rules.client_frames_per_second or 1
         )
-        self._timers = Timers()
-        self._heartbeat = Heartbeat(
-            rules,
-            self._send_ping,
-            # The ping waits behind what a slow reader has yet to read.
-            lambda: self._patient and not self.readable.is_set(),
-            lambda: self._fail("Pong timeout"),
-        )
-        self._dead_line: DeadLine | None = None
-        self.session: Session | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._pings_sent_at: dict[bytes, float] = {}
+        self._ping_count = 0
+        self._stalled: _StalledLink | None = None
+        self.session: StreamSession | ApiSession | None = None
         self.readable = asyncio.Event()
         self.readable.set()
         self.ended = asyncio.Event()
 
-    # What the exchange does with it
+    # For the exchange
 
     @property
     def is_open(self) -> bool:
         """Whether messages can be sent."""
-        return self._wire.state is State.OPEN
+        return self._protocol.state is State.OPEN
 
     @property
     def compresses(self) -> bool:
         """Whether permessage-deflate was negotiated."""
-        return bool(self._wire.extensions)
+        return bool(self._protocol.extensions)
 
     @property
     def is_stalled(self) -> bool:
-        """Whether it plays dead."""
-        return self._dead_line is not None
+        """Whether TCP is up and nothing moves."""
+        return self._stalled is not None
 
-    @property
-    def is_dead(self) -> bool:
-        """Whether it plays dead for ever."""
-        return self._dead_line is not None and self._dead_line.is_for_ever
-
-    def send(self, text: bytes) -> None:
-        """Send a text message, unless the connection is closing."""
+    def send(self, message: bytes, *, binary: bool = False) -> None:
+        """Send a message, unless the connection is closing."""
         if self.is_open:
-            self._wire.send_text(text)
-            self._flush()
-
-    def send_binary(self, data: bytes) -> None:
-        """Send a binary message, unless the connection is closing."""
-        if self.is_open:
-            self._wire.send_binary(data)
+            send = self._protocol.send_binary if binary else self._protocol.send_text
+            send(message)
             self._flush()
 
     def send_many(self, messages: list[bytes]) -> None:
@@ -127,7 +123,7 @@ class Connection(asyncio.Protocol):
             return
         if self.compresses:
             for message in messages:
-                self._wire.send_text(message)
+                self._protocol.send_text(message)
             self._flush()
         else:
             self._write(b"".join(messages))
@@ -138,17 +134,11 @@ class Connection(asyncio.Protocol):
             self._write(b'\x81\x7e\x00\xa8{"stream":"btcusdt@tr')
             self._transport.close()
 
-    def close(self, code: int, reason: str = "", *, patiently: bool = False) -> None:
-        """Begin the closing handshake.
-
-        Args:
-            code: E.g. 1000.
-            reason: Shown to the client.
-            patiently: Wait for ever until the client has read everything.
-        """
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake."""
         if self.is_open:
-            self._wire.send_close(code, reason)
-            self._flush(patiently=patiently)
+            self._protocol.send_close(code, reason)
+            self._flush()
 
     def reset(self) -> None:
         """End TCP at once with RST: what is under way is lost, as in an outage."""
@@ -159,40 +149,35 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def stall(self, seconds: float | None) -> None:
-        """Fall silent with TCP up, as if the line were dead.
+        """Keep TCP up and let nothing through, for some time or for ever (``None``).
 
         What is sent meanwhile is delivered afterwards, up to
         ``Rules.outgoing_bytes``; beyond that the connection is reset instead.
-
-        Args:
-            seconds: For how long; ``None``: for ever.
         """
-        self._dead_line = DeadLine(self._rules.outgoing_bytes, for_ever=seconds is None)
-        self._heartbeat.stop()
-        self._timers.cancel_all()
+        self._stalled = _StalledLink(self._rules.outgoing_bytes, seconds is None)
+        self._cancel_timers()
         self.readable.set()
         if seconds is not None:
-            self._timers.start("recovery", seconds, self._recover)
+            self._start_timer("recovery", seconds, self._recover)
 
-    # What asyncio tells
+    # For asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.BaseProtocol``."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER_BYTES)
-        if not self._gate.connected(self):
+        if not self._router.connected(self):
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.BaseProtocol``."""
-        self._wire.receive_eof()
-        self._heartbeat.stop()
-        self._timers.cancel_all()
+        self._protocol.receive_eof()
+        self._cancel_timers()
         self.readable.set()
         self.ended.set()
         if self.session is not None:
             self.session.closed()
-        self._gate.disconnected(self)
+        self._router.disconnected(self)
 
     def pause_writing(self) -> None:
         """See ``asyncio.BaseProtocol``."""
@@ -206,20 +191,20 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """See ``asyncio.Protocol``."""
         if not self.is_stalled:
-            self._wire.receive_eof()
+            self._protocol.receive_eof()
             self._flush()
 
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``."""
-        if self._dead_line is not None:
-            self._dead_line.hold_input(data)
+        if self._stalled is not None:
+            self._stalled.keep_input(data)
             return
         if not self._request_line_fits(data):
             self._transport.write(_URI_TOO_LONG)
             self._transport.close()
             return
-        self._wire.receive_data(data)
-        events = self._wire.events_received()
+        self._protocol.receive_data(data)
+        events = self._protocol.events_received()
         self._flush()
         for event in events:
             if isinstance(event, Request):
@@ -239,25 +224,30 @@ class Connection(asyncio.Protocol):
     def _handshake(self, request: Request) -> None:
         self._handshake_begun = True
         self._request_line = b""
-        outcome = self._gate.answer(request)
-        if outcome is None:
+        answer = self._router.answer(request)
+        if answer is None:
             return
-        if isinstance(outcome, Response):
-            response, session = outcome, None
+        if isinstance(answer, Response):
+            response, session = answer, None
         else:
-            response, session = self._wire.accept(request), outcome
+            response, session = self._protocol.accept(request), answer
         for name, value in self._response_headers.items():
             response.headers[name] = value
-        self._wire.send_response(response)
+        self._protocol.send_response(response)
         self._flush()
         if session is None or not self.is_open:
             return
         self.session = session
-        self._gate.accepted(self)
         session.opened(self)
-        self._heartbeat.start()
+        self._start_pings()
         if self._rules.lifetime_seconds is not None:
-            self._timers.start("lifetime", self._rules.lifetime_seconds, self._expire)
+            self._start_timer("lifetime", self._rules.lifetime_seconds, self._expire)
+
+    def _expire(self) -> None:
+        if self._rules.lifetime_close_code is None:
+            self._transport.close()
+        else:
+            self.close(self._rules.lifetime_close_code)
 
     # Frames
 
@@ -267,7 +257,7 @@ class Connection(asyncio.Protocol):
         if self.session.limits_frames and self._too_many_frames():
             self._fail("Too many requests")
         elif frame.opcode is Opcode.PONG:
-            self._heartbeat.pong(bytes(frame.data))
+            self._pong(bytes(frame.data))
         elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
             self._fragments.append(bytes(frame.data))
             if frame.fin:
@@ -279,65 +269,136 @@ class Connection(asyncio.Protocol):
         limit = self._rules.client_frames_per_second
         if limit is None:
             return False
-        now = asyncio.get_running_loop().time()
-        times = self._received_at
+        now, times = self._loop.time(), self._received_at
         exceeded = len(times) == limit and now - times[0] < 1.0
         times.append(now)
         return exceeded
 
-    def _send_ping(self, payload: bytes) -> None:
+    # Pings, each with a payload of its own, which the client must echo
+
+    def _start_pings(self) -> None:
+        self._pings_sent_at.clear()
+        if self._rules.ping_interval_seconds is not None:
+            self._start_timer("ping", self._rules.ping_interval_seconds, self._ping)
+
+    def _ping(self) -> None:
+        now = self._loop.time()
+        self._ping_count += 1
+        payload = b"%d" % (int(now * 1_000) + self._ping_count)
+        self._pings_sent_at[payload] = now
         if self.is_open:
-            self._wire.send_ping(payload)
+            self._protocol.send_ping(payload)
             self._flush()
+        if self._rules.ping_interval_seconds is not None:
+            self._start_timer("ping", self._rules.ping_interval_seconds, self._ping)
+        if "pong" not in self._timers:
+            self._start_timer("pong", self._rules.pong_timeout_seconds, self._miss_pong)
+
+    def _pong(self, payload: bytes) -> None:
+        if payload not in self._pings_sent_at:
+            return
+        # A client may answer only the latest of several pings: RFC 6455, 5.5.3.
+        for earlier in list(self._pings_sent_at):
+            del self._pings_sent_at[earlier]
+            if earlier == payload:
+                break
+        self._cancel_timers("pong")
+        if self._pings_sent_at:
+            waited = self._loop.time() - next(iter(self._pings_sent_at.values()))
+            self._start_timer(
+                "pong", self._rules.pong_timeout_seconds - waited, self._miss_pong
+            )
+
+    def _miss_pong(self) -> None:
+        # The ping waits behind what a slow reader has yet to read.
+        if self._patient and not self.readable.is_set():
+            self._start_timer("pong", self._rules.pong_timeout_seconds, self._miss_pong)
+        else:
+            self._fail("Pong timeout")
 
     def _fail(self, reason: str) -> None:
         if self.is_open:
-            self._wire.fail(1008, reason)
+            self._protocol.fail(1008, reason)
             self._flush()
-
-    def _expire(self) -> None:
-        code = self._rules.lifetime_close_code
-        if code is None:
-            self._transport.close()
-        else:
-            self.close(code)
 
     # Writing
 
-    def _flush(self, *, patiently: bool = False) -> None:
-        for data in self._wire.data_to_send():
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
             if data:
                 self._write(data)
             elif not self.is_stalled and self._transport.can_write_eof():
                 self._transport.write_eof()
-        if self._wire.close_expected() and not patiently:
+        if self._protocol.close_expected():
             self._await_end()
 
-    def _await_end(self) -> None:
-        if "end" not in self._timers and not self.is_stalled:
-            self._timers.start("end", CLOSE_TIMEOUT_SECONDS, self._transport.abort)
-
     def _write(self, data: bytes) -> None:
-        if self._dead_line is not None:
-            self._dead_line.hold_output(data)
+        if self._stalled is not None:
+            self._stalled.keep_output(data)
         elif not self._transport.is_closing():
             self._transport.write(data)
             waiting = self._transport.get_write_buffer_size()
             if waiting > self._rules.outgoing_bytes and not self._patient:
                 self._transport.abort()
 
+    def _await_end(self) -> None:
+        if "end" not in self._timers and not self.is_stalled:
+            self._start_timer("end", CLOSE_TIMEOUT_SECONDS, self._transport.abort)
+
     def _recover(self) -> None:
-        line, self._dead_line = self._dead_line, None
-        if line is None:
+        link, self._stalled = self._stalled, None
+        if link is None:
             return
-        if line.has_overrun:
+        if link.has_overrun:
             self.reset()
             return
-        self._write(bytes(line.output))
-        if line.input and not self._transport.is_closing():
-            self.data_received(bytes(line.input))
+        self._write(bytes(link.output))
+        if link.input and not self._transport.is_closing():
+            self.data_received(bytes(link.input))
         if self.is_open:
-            self._heartbeat.start()
+            self._start_pings()
         else:
             self._await_end()
-        self._gate.recovered()
+        self._router.recovered()
+
+    # Timers, one per name
+
+    def _start_timer(self, name: str, seconds: float, call: Callable[[], None]) -> None:
+        def run() -> None:
+            del self._timers[name]
+            call()
+
+        self._cancel_timers(name)
+        self._timers[name] = self._loop.call_later(max(0.0, seconds), run)
+
+    def _cancel_timers(self, *names: str) -> None:
+        for name in names or list(self._timers):
+            if name in self._timers:
+                self._timers.pop(name).cancel()
+
+
+class _StalledLink:
+    """Keeps what both sides send until the link works again, as TCP would.
+
+    Once there is more than the limit, the connection has to be reset.
+    """
+
+    def __init__(self, output_limit_bytes: int, for_ever: bool) -> None:
+        self._output_limit_bytes = output_limit_bytes
+        self.for_ever = for_ever
+        self.has_overrun = False
+        self.output = bytearray()
+        self.input = bytearray()
+
+    def keep_output(self, data: bytes) -> None:
+        if self.for_ever or self.has_overrun:
+            return
+        if len(self.output) + len(data) > self._output_limit_bytes:
+            self.has_overrun = True
+            self.output.clear()
+        else:
+            self.output += data
+
+    def keep_input(self, data: bytes) -> None:
+        if not self.for_ever:
+            self.input += data[: _MAX_STALLED_INPUT_BYTES - len(self.input)]

@@ -8,13 +8,11 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from k2cli.errors import SettingsError
-from k2cli.simulator.market_listing import LISTINGS, Listing, decimal_digits
-from k2cli.simulator.tempo import Tempo
-from k2cli.simulator.trades import SymbolInfo, Trade
-from k2cli.simulator.whole_market import listings
+from k2cli.simulator.listings import LISTINGS, Listing, decimal_digits, listings
+from k2cli.simulator.trades import Trade, TradeSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 DEFAULT_SEED = 20_260_721
 DEFAULT_RATE = 120.0
@@ -36,8 +34,11 @@ _PAUSE_GAP = (1 - _FOLLOW_UP_SHARE * _FOLLOW_UP_GAP) / (1 - _FOLLOW_UP_SHARE)
 _SAME_SIDE_SHARE = 0.75
 _MAX_DELAY_US = 200_000
 
+_PERIOD_US = 10_000_000
+_CALM_US = 9_000_000
 
-class Market:
+
+class Market(TradeSource):
     """An endless made-up market on an exchange called ``SIM``.
 
     Two markets with the same arguments make the same trades with the same pauses
@@ -59,11 +60,6 @@ class Market:
             such symbol.
     """
 
-    exchange_name = "SIM"
-    waits_for_subscriber = False
-    waits_for_readers = False
-    pauses_when_alone = False
-
     def __init__(
         self,
         seed: int = DEFAULT_SEED,
@@ -74,34 +70,26 @@ class Market:
         size: int | None = None,
         burst: float = 1.0,
     ) -> None:
-        if not 0 < rate <= MAX_RATE:
-            raise SettingsError(
-                f"a rate of {rate:g} trades per second is not possible",
-                f"Choose one above 0 and up to {MAX_RATE:,.0f}",
-            )
-        if size is None:
-            size = len(LISTINGS)
-        if not 1 <= size <= MAX_SIZE:
-            raise SettingsError(
-                f"a market of {size:,} symbols is not possible",
-                f"Choose a size from 1 to {MAX_SIZE:,}",
-            )
-        if not 1 <= burst <= MAX_BURST:
-            raise SettingsError(
-                f"a burst of {burst:g} times the rate is not possible",
-                f"Choose one from 1 to {MAX_BURST:g}",
-            )
+        size = len(LISTINGS) if size is None else size
+        for possible, what, allowed in (
+            (0 < rate <= MAX_RATE, f"a rate of {rate:g} trades per second",
+             f"one above 0 and up to {MAX_RATE:,.0f}"),
+            (1 <= size <= MAX_SIZE, f"a market of {size:,} symbols",
+             f"a size from 1 to {MAX_SIZE:,}"),
+            (1 <= burst <= MAX_BURST, f"a burst of {burst:g} times the rate",
+             f"one from 1 to {MAX_BURST:g}"),
+        ):  # fmt: skip
+            if not possible:
+                raise SettingsError(f"{what} is not possible", f"Choose {allowed}")
         self.seed = seed
         self.rate = rate
         self.trade_limit = trade_limit
-        self._tempo = Tempo(burst)
+        self._clock = BurstClock(burst)
         self._listings = _chosen(listings(size), symbols)
-        self.symbols: Mapping[str, SymbolInfo] = {
-            listing.symbol: listing.info() for listing in self._listings
-        }
+        self.symbols = {listing.symbol: listing.info() for listing in self._listings}
 
     def timeline(self, origin_us: int) -> Iterator[tuple[int, Trade]]:
-        """Give the trades by the time of their event; see ``TradeSource``."""
+        """Yield the trades by the time of their event; see ``TradeSource``."""
         trades = self._endless(origin_us)
         return trades if self.trade_limit is None else islice(trades, self.trade_limit)
 
@@ -109,7 +97,7 @@ class Market:
         open_listings = [item for item in self._listings if item.status == "TRADING"]
         total_weight = sum(item.weight for item in open_listings)
         books = [
-            _Book(item, self.seed, self.rate * item.weight / total_weight, self._tempo)
+            _Book(item, self.seed, self.rate * item.weight / total_weight, self._clock)
             for item in open_listings
         ]
         queue = [(book.event_offset_us, index) for index, book in enumerate(books)]
@@ -146,9 +134,11 @@ def _chosen(
 class _Book:
     """One symbol's orders: each is filled at one time, sweeping some price levels."""
 
-    def __init__(self, listing: Listing, seed: int, rate: float, tempo: Tempo) -> None:
+    def __init__(
+        self, listing: Listing, seed: int, rate: float, clock: BurstClock
+    ) -> None:
         self._listing = listing
-        self._tempo = tempo
+        self._clock = clock
         self._random = Random(f"{seed}/{listing.symbol}")  # noqa: S311
         self._mean_gap_us = _MEAN_FILLS / rate * 1e6
         self._next_id = self._random.randrange(10**7, 4 * 10**9)
@@ -165,7 +155,7 @@ class _Book:
     def _schedule(self, gap_us: float) -> None:
         draw = self._random.random
         self._steady_us += int(gap_us)
-        self._trade_offset_us = self._tempo.played_us(self._steady_us)
+        self._trade_offset_us = self._clock.played_us(self._steady_us)
         delay_us = 1_000 + int(1_000 * draw())
         if draw() < 0.02:
             delay_us += int(_MAX_DELAY_US * draw() ** 2)
@@ -181,8 +171,7 @@ class _Book:
         tick_units, price_decimals = listing.tick_units, listing.price_decimals
         step_units, decimals = listing.step_units, listing.quantity_decimals
         usual_steps = listing.usual_steps
-        trade_time_us = origin_us + self._trade_offset_us
-        event_time_us = origin_us + self.event_offset_us
+        times_us = origin_us + self._trade_offset_us, origin_us + self.event_offset_us
         if draw() >= _SAME_SIDE_SHARE:
             self._buyer_is_maker = not self._buyer_is_maker
         seller_takes = self._buyer_is_maker
@@ -199,16 +188,9 @@ class _Book:
                 price = decimal_digits(ticks * tick_units, price_decimals)
             steps = int(usual_steps * 0.4 * min(1e4, (1.0 - draw()) ** -0.8)) or 1
             quantity = decimal_digits(steps * step_units, decimals)
+            number = next_id + position
             trades.append(
-                Trade(
-                    symbol,
-                    next_id + position,
-                    price,
-                    quantity,
-                    trade_time_us,
-                    event_time_us,
-                    seller_takes,
-                )
+                Trade(symbol, number, price, quantity, *times_us, seller_takes)
             )
         self._next_id = next_id + fills
         self._walk((ticks - first_ticks) // 2)
@@ -225,3 +207,24 @@ class _Book:
         self._mid_ticks = min(
             max(moved, self._start_ticks - third, 1), self._start_ticks + third
         )
+
+
+class BurstClock:
+    """Makes the last second of every ten ``burst`` times as busy as the others."""
+
+    def __init__(self, burst: float) -> None:
+        self._burst = burst
+        # How fast the steady time passes in a calm second, so that ten seconds of one
+        # are ten of the other.
+        self._calm_speed = _PERIOD_US / (_CALM_US + (_PERIOD_US - _CALM_US) * burst)
+
+    def played_us(self, steady_us: int) -> int:
+        """Return when something happens that would happen then if all were steady."""
+        if self._burst == 1:
+            return steady_us
+        periods, rest_us = divmod(steady_us, _PERIOD_US)
+        calm_us = _CALM_US * self._calm_speed
+        if rest_us < calm_us:
+            return periods * _PERIOD_US + int(rest_us / self._calm_speed)
+        burst_us = (rest_us - calm_us) / (self._calm_speed * self._burst)
+        return periods * _PERIOD_US + _CALM_US + int(burst_us)

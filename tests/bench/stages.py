@@ -11,15 +11,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+from k2cli.binance.burst import Burst, cut, pieces_of
+from k2cli.binance.convert import now_us, trade_from_event
+from k2cli.capture.file import CaptureFile
+from k2cli.capture.sequence import SequenceTracker, pass_over
 from websockets.frames import Frame
 from websockets.protocol import OPEN, Protocol, Side
 
-from k2cli.binance.burst import Burst, cut, pieces_of
-from k2cli.binance.convert import now_us, trade_from_event
 from k2cli.binance.message_ids import MessageIds
 from k2cli.binance.wire import decode_frame
-from k2cli.capture.file import CaptureFile
-from k2cli.capture.sequence import SequenceTracker, pass_over
 from k2cli.trade import PlainTrade
 
 from .bench import Bench

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from k2cli.binance.line_status import LineState, LineStatus
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from k2cli.binance.client import BinanceWebSocketClient
-from k2cli.binance.line_status import LineState, LineStatus
-from k2cli.simulator import SimulatedExchange, Tape, Trade
+from k2cli.simulator import Recording, SimulatedExchange, Trade
 from k2cli.trade import TradeV2
 
 MakeTrades = Callable[..., list[Trade]]
@@ -119,7 +119,7 @@ async def recorded_exchange(tmp_path: Path) -> AsyncIterator[SimulatedExchange]:
         for i in range(3)
     ]
     file.write_text("\n".join(lines) + "\n")
-    async with SimulatedExchange(Tape(file, speed=0)) as running:
+    async with SimulatedExchange(Recording(file, speed=0)) as running:
         yield running
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from k2cli.binance.budget import WeightBudget
 from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from k2cli.binance.api import ILLEGAL_CHARACTERS, INVALID_SYMBOL, BinanceApiClient
-from k2cli.binance.budget import WeightBudget
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,
@@ -283,7 +283,7 @@ async def test_a_reply_that_does_not_come_is_given_up(
 async def test_a_refusal_at_the_handshake_has_its_own_error(
     exchange: SimulatedExchange, status: int, kind: type[Exception]
 ) -> None:
-    exchange.levers.refuse(status)
+    exchange.add_fault(f"refuse@0:{status}")
     with pytest.raises(kind):
         async with BinanceApiClient(exchange.api_url, proxy=False):
             raise AssertionError("it was let in")
@@ -297,7 +297,7 @@ async def test_it_is_of_use_only_while_it_is_open(exchange: SimulatedExchange) -
         await api.request("ping", {})
     with pytest.raises(ConnectFailed):
         await api.request("ping", {})
-    assert exchange.levers.api_connections == []
+    assert exchange.api_connections == []
 
 
 PAIR = ("BTC", "USDT")

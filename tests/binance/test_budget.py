@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from k2cli.binance.budget import SHARE, WeightBudget
 
 MINUTE = 60 * 1000.0

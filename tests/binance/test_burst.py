@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from k2cli.binance.burst import Burst, cut, pieces_of
+from k2cli.binance.convert import trade_from_event
+from k2cli.binance.frames import StreamConnection
+from k2cli.binance.leg import Leg
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from k2cli import BinanceWebSocketClient
-from k2cli.binance.burst import Burst, cut, pieces_of
-from k2cli.binance.convert import trade_from_event
-from k2cli.binance.frames import StreamConnection
-from k2cli.binance.leg import Leg
 from k2cli.binance.message_ids import MessageIds
 from k2cli.binance.wire import TRADE, decode_frame
 from k2cli.errors import MalformedMessage

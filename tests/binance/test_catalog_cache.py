@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from k2cli.binance.catalog_cache import CatalogCache
 
 from k2cli.binance.catalog import Catalog, SymbolInfo
-from k2cli.binance.catalog_cache import CatalogCache
 
 API = "wss://ws-api.binance.com:443/ws-api/v3"
 BTC = SymbolInfo("BTCUSDT", "BTC", "USDT", "TRADING", "0.01", "0.00001")

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from k2cli.binance.line_status import Health, LineState, LineStatus
 from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
 from k2cli.binance.catalog import Catalog, SymbolInfo
-from k2cli.binance.line_status import Health, LineState, LineStatus
 from k2cli.errors import SettingsError
 from k2cli.simulator import SimulatedExchange, parse_fault
 from k2cli.trade import TradeV2
@@ -44,7 +44,7 @@ def client_of(
         "reconnect_delay": 0.01,
     }
     return BinanceWebSocketClient(
-        symbols or ["BTCUSDT"], inbox.take, exchange.stream_url, **chosen | options
+        symbols or ["BTCUSDT"], inbox.take, exchange.url, **chosen | options
     )
 
 
@@ -110,7 +110,7 @@ async def test_a_connection_is_logged_with_its_symbols(
     (entry,) = [each for each in logs if each["log_level"] == "info"]
     assert entry["event"] == "Connected to Binance WebSocket"
     assert entry["symbols"] == ["BTCUSDT", "ETHUSDT"]
-    assert entry["url"] == exchange.stream_url
+    assert entry["url"] == exchange.url
 
 
 async def test_the_states_of_a_connection_are_told(
@@ -185,7 +185,7 @@ async def test_assets_that_are_guessed_are_warned_of_once(
     with capture_logs() as logs:
         async with connected(client_of(exchange, inbox, symbols, catalog=catalog)):
             await exchange.wait_subscribed("BTCUSDT")
-            await exchange.close_connections()
+            await exchange.disconnect(1000)
             await inbox.reached(LineState.LIVE, times=2)
     (entry,) = [each for each in logs if "endings" in each["event"]]
     assert entry["log_level"] == "warning"
@@ -222,9 +222,7 @@ async def test_an_async_on_message_is_awaited_before_the_next_trade(
         await leave.acquire()
         inside -= 1
 
-    client = BinanceWebSocketClient(
-        ["BTCUSDT"], on_message, exchange.stream_url, proxy=False
-    )
+    client = BinanceWebSocketClient(["BTCUSDT"], on_message, exchange.url, proxy=False)
     async with connected(client):
         await exchange.wait_subscribed("BTCUSDT")
         await exchange.publish(make_trades(3))
@@ -252,12 +250,10 @@ async def test_what_on_message_raises_ends_connect(
     on_message: Callable[[TradeV2], Awaitable[None] | None]
     on_message = awaited if is_async else plain
     symbols = [f"S{number}USDT" for number in range(201)]
-    client = BinanceWebSocketClient(
-        symbols, on_message, exchange.stream_url, proxy=False
-    )
+    client = BinanceWebSocketClient(symbols, on_message, exchange.url, proxy=False)
     ending = asyncio.create_task(ends_with(client, ZeroDivisionError))
     await exchange.wait_subscribed(*symbols)
-    sessions = exchange.levers.stream_connections
+    sessions = exchange.stream_connections
     assert len(sessions) == 2
     await exchange.publish(make_trades(1, symbol="S200USDT"))
     await ending
@@ -271,9 +267,7 @@ async def test_an_exception_group_of_on_message_comes_out_whole(
     def on_message(_: TradeV2) -> None:
         raise ExceptionGroup("of the program", [KeyError("a"), KeyError("b")])
 
-    client = BinanceWebSocketClient(
-        ["BTCUSDT"], on_message, exchange.stream_url, proxy=False
-    )
+    client = BinanceWebSocketClient(["BTCUSDT"], on_message, exchange.url, proxy=False)
     ending = asyncio.create_task(ends_with(client, ExceptionGroup))
     await exchange.wait_subscribed("BTCUSDT")
     await exchange.publish(make_trades(1))
@@ -304,7 +298,7 @@ async def test_disconnect_hands_on_what_has_arrived(
     await running
     assert inbox.ids == list(range(1, 1001))
     assert inbox.states[-1] is LineState.CLOSED
-    assert exchange.levers.stream_connections == []
+    assert exchange.stream_connections == []
 
 
 async def test_disconnect_may_come_out_of_on_message(
@@ -316,9 +310,7 @@ async def test_disconnect_may_come_out_of_on_message(
         received.append(trade.source_sequence)
         await client.disconnect()
 
-    client = BinanceWebSocketClient(
-        ["BTCUSDT"], on_message, exchange.stream_url, proxy=False
-    )
+    client = BinanceWebSocketClient(["BTCUSDT"], on_message, exchange.url, proxy=False)
     running = asyncio.create_task(client.connect())
     await exchange.wait_subscribed("BTCUSDT")
     await exchange.publish(make_trades(3))
@@ -329,7 +321,7 @@ async def test_disconnect_may_come_out_of_on_message(
 async def test_disconnect_ends_an_attempt_to_connect(
     exchange: SimulatedExchange, inbox: Inbox
 ) -> None:
-    exchange.levers.refuse(None)
+    exchange.add_fault("hang@0")
     client = client_of(exchange, inbox)
     running = asyncio.create_task(client.connect())
     await inbox.reached(LineState.CONNECTING)
@@ -342,7 +334,7 @@ async def test_disconnect_ends_an_attempt_to_connect(
 async def test_disconnect_ends_the_wait_for_the_next_attempt(
     exchange: SimulatedExchange, inbox: Inbox
 ) -> None:
-    exchange.levers.refuse(503)
+    exchange.add_fault("refuse@0:503")
     client = client_of(exchange, inbox, reconnect_delay=3600)
     running = asyncio.create_task(client.connect())
     await inbox.reached(LineState.WAITING)
@@ -364,7 +356,7 @@ async def test_a_connect_that_is_cancelled_closes_its_connections(
     client = client_of(exchange, inbox)
     running = asyncio.create_task(client.connect())
     await exchange.wait_subscribed("BTCUSDT")
-    (session,) = exchange.levers.stream_connections
+    (session,) = exchange.stream_connections
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -490,11 +482,11 @@ async def test_trades_come_in_microseconds_or_as_the_server_has_them(
 async def test_a_client_without_on_message_receives_and_hands_on_nothing(
     exchange: SimulatedExchange, make_trades: MakeTrades, connected: Connected
 ) -> None:
-    client = BinanceWebSocketClient(["BTCUSDT"], url=exchange.stream_url, proxy=False)
+    client = BinanceWebSocketClient(["BTCUSDT"], url=exchange.url, proxy=False)
     exchange.add_fault(parse_fault("close@3"))
     running = asyncio.create_task(client.connect())
     await exchange.wait_subscribed("BTCUSDT")
-    (session,) = exchange.levers.stream_connections
+    (session,) = exchange.stream_connections
     await exchange.publish(make_trades(3))
     await session.ended.wait()
     await client.disconnect()

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def client_of(exchange: SimulatedExchange, **options: Any) -> BinanceWebSocketClient:
-    return BinanceWebSocketClient(
-        ["BTCUSDT"], url=exchange.stream_url, proxy=False, **options
-    )
+    return BinanceWebSocketClient(["BTCUSDT"], url=exchange.url, proxy=False, **options)
 
 
 def trades_of(client: BinanceWebSocketClient) -> AsyncGenerator[TradeV2]:
@@ -49,14 +47,14 @@ async def test_trades_can_be_iterated_over_until_one_breaks_off(
     async for trade in client_of(exchange):
         received.append(trade.source_sequence)
         if len(received) == 2000:
-            (session,) = exchange.levers.stream_connections
+            (session,) = exchange.stream_connections
             break
     await publishing
     assert received == list(range(1, 2001))
     await session.ended.wait()
     while other_tasks() - before:
         await asyncio.wait(other_tasks() - before)
-    assert exchange.levers.stream_connections == []
+    assert exchange.stream_connections == []
 
 
 async def test_a_client_can_be_iterated_over_again(
@@ -70,7 +68,7 @@ async def test_a_client_can_be_iterated_over_again(
         async with aclosing(trades_of(client)) as trades:
             assert (await anext(trades)).source_sequence == 1
         await publishing
-        assert exchange.levers.stream_connections == []
+        assert exchange.stream_connections == []
 
 
 async def test_disconnect_ends_an_iteration_after_what_has_arrived(
@@ -93,7 +91,7 @@ async def test_disconnect_ends_an_iteration_after_what_has_arrived(
 async def test_an_error_of_the_client_comes_out_of_the_iteration(
     exchange: SimulatedExchange,
 ) -> None:
-    exchange.levers.refuse(451)
+    exchange.add_fault("refuse@0:451")
     with pytest.raises(RestrictedLocation):
         await anext(trades_of(client_of(exchange)))
 
@@ -109,8 +107,8 @@ async def test_an_iteration_ends_with_its_error_after_what_has_arrived(
         async for trade in client:
             received.append(trade.source_sequence)
             if len(received) == 5:
-                exchange.levers.refuse(503)
-                await exchange.drop_connections()
+                exchange.add_fault("refuse@0:503")
+                await exchange.disconnect()
 
     with pytest.raises(AttemptsExhausted):
         await iterate()
@@ -131,7 +129,7 @@ async def test_an_error_of_the_loop_body_closes_the_connection(
     with pytest.raises(ZeroDivisionError):
         await iterate()
     await publishing
-    assert exchange.levers.stream_connections == []
+    assert exchange.stream_connections == []
 
 
 async def test_an_iteration_that_is_cancelled_leaves_no_task_behind(
@@ -145,7 +143,7 @@ async def test_an_iteration_that_is_cancelled_leaves_no_task_behind(
 
     iterating = asyncio.create_task(iterate())
     await exchange.wait_subscribed("BTCUSDT")
-    (session,) = exchange.levers.stream_connections
+    (session,) = exchange.stream_connections
     iterating.cancel()
     with pytest.raises(asyncio.CancelledError):
         await iterating
@@ -156,7 +154,7 @@ async def test_an_iteration_that_is_cancelled_leaves_no_task_behind(
 async def test_a_client_is_iterated_over_or_given_on_message_and_not_both(
     exchange: SimulatedExchange,
 ) -> None:
-    client = BinanceWebSocketClient(["BTCUSDT"], print, exchange.stream_url)
+    client = BinanceWebSocketClient(["BTCUSDT"], print, exchange.url)
     with pytest.raises(RuntimeError, match="not both"):
         await anext(trades_of(client))
 

@@ -5,16 +5,16 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from k2cli.binance.backoff import AttemptWindow, Backoff
+from k2cli.binance.frames import StreamConnection
+from k2cli.binance.leg import FrameKind
+from k2cli.binance.line_status import LineState
 from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
-from k2cli.binance.backoff import AttemptWindow, Backoff
 from k2cli.binance.connection import Line
-from k2cli.binance.frames import StreamConnection
 from k2cli.binance.handshake import open_websocket
-from k2cli.binance.leg import FrameKind
-from k2cli.binance.line_status import LineState
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,
@@ -70,7 +70,7 @@ async def test_a_connection_that_ends_is_made_again(
     fault: str,
 ) -> None:
     exchange.add_fault(parse_fault(fault))
-    client = client_of(exchange.stream_url, inbox)
+    client = client_of(exchange.url, inbox)
     async with connected(client):
         await exchange.wait_subscribed("BTCUSDT")
         await exchange.publish(make_trades(3))
@@ -97,11 +97,11 @@ async def test_a_shutdown_that_was_announced_is_survived(
     make_trades: MakeTrades,
     connected: Connected,
 ) -> None:
-    client = client_of(exchange.stream_url, inbox)
+    client = client_of(exchange.url, inbox)
     with capture_logs() as logs:
         async with connected(client):
             await exchange.wait_subscribed("BTCUSDT")
-            await exchange.announce_shutdown(lead_seconds=0)
+            exchange.add_fault("shutdown@0:0s")
             await inbox.reached(LineState.LIVE, times=2)
             await exchange.wait_subscribed("BTCUSDT")
             await exchange.publish(make_trades(1))
@@ -115,9 +115,9 @@ async def test_a_drop_is_logged_with_its_reason_and_the_wait(
     exchange: SimulatedExchange, inbox: Inbox, connected: Connected
 ) -> None:
     with capture_logs() as logs:
-        async with connected(client_of(exchange.stream_url, inbox)):
+        async with connected(client_of(exchange.url, inbox)):
             await exchange.wait_subscribed("BTCUSDT")
-            await exchange.close_connections(1008, "Too many requests")
+            await exchange.disconnect(1008, "Too many requests")
             await inbox.reached(LineState.WAITING)
     (entry,) = [each for each in logs if each["event"].startswith("Disconnected")]
     assert entry["reason"] == (
@@ -141,8 +141,8 @@ async def test_a_reason_to_close_cannot_reach_a_terminal_raw(
 async def test_attempts_that_fail_are_spaced_out_and_end(
     exchange: SimulatedExchange, inbox: Inbox
 ) -> None:
-    exchange.levers.refuse(503)
-    client = client_of(exchange.stream_url, inbox, max_reconnect_attempts=5)
+    exchange.add_fault("refuse@0:503")
+    client = client_of(exchange.url, inbox, max_reconnect_attempts=5)
     with pytest.raises(AttemptsExhausted) as caught:
         await client.connect()
     assert exchange.connection_attempts == 5
@@ -157,8 +157,8 @@ async def test_attempts_that_fail_are_spaced_out_and_end(
 async def test_the_very_first_connection_may_be_given_up_sooner(
     exchange: SimulatedExchange, inbox: Inbox
 ) -> None:
-    exchange.levers.refuse(503)
-    client = client_of(exchange.stream_url, inbox, max_first_seconds=0)
+    exchange.add_fault("refuse@0:503")
+    client = client_of(exchange.url, inbox, max_first_seconds=0)
     with pytest.raises(AttemptsExhausted):
         await client.connect()
     assert exchange.connection_attempts == 1
@@ -168,12 +168,12 @@ async def test_a_line_that_was_live_has_all_its_attempts(
     exchange: SimulatedExchange, inbox: Inbox
 ) -> None:
     client = client_of(
-        exchange.stream_url, inbox, max_first_seconds=0, max_reconnect_attempts=3
+        exchange.url, inbox, max_first_seconds=0, max_reconnect_attempts=3
     )
     running = asyncio.create_task(client.connect())
     await exchange.wait_subscribed("BTCUSDT")
-    exchange.levers.refuse(503)
-    await exchange.drop_connections()
+    exchange.add_fault("refuse@0:503")
+    await exchange.disconnect()
     with pytest.raises(AttemptsExhausted):
         await running
     # The connection that proved nothing counts as the first of three failures.
@@ -182,7 +182,7 @@ async def test_a_line_that_was_live_has_all_its_attempts(
 
 async def test_a_server_that_is_gone_uses_the_attempts_up(inbox: Inbox) -> None:
     async with SimulatedExchange() as exchange:
-        client = client_of(exchange.stream_url, inbox, max_reconnect_attempts=3)
+        client = client_of(exchange.url, inbox, max_reconnect_attempts=3)
         running = asyncio.create_task(client.connect())
         await exchange.wait_subscribed("BTCUSDT")
     with pytest.raises(AttemptsExhausted, match="refused the connection"):
@@ -250,9 +250,9 @@ async def test_a_connection_that_was_stable_starts_the_count_over(
 async def test_zero_attempts_means_never_giving_up(
     exchange: SimulatedExchange, inbox: Inbox, connected: Connected
 ) -> None:
-    exchange.levers.refuse(503, count=20)
+    exchange.add_fault("refuse@0:503:20")
     client = client_of(
-        exchange.stream_url, inbox, reconnect_delay=1e-9, max_reconnect_attempts=0
+        exchange.url, inbox, reconnect_delay=1e-9, max_reconnect_attempts=0
     )
     async with connected(client):
         await inbox.reached(LineState.LIVE)
@@ -271,9 +271,9 @@ async def test_zero_attempts_means_never_giving_up(
 async def test_a_refusal_that_will_not_pass_ends_the_first_attempt(
     exchange: SimulatedExchange, inbox: Inbox, status: int, kind: type[K2Error]
 ) -> None:
-    exchange.levers.refuse(status)
+    exchange.add_fault(f"refuse@0:{status}")
     with pytest.raises(kind) as caught:
-        await client_of(exchange.stream_url, inbox).connect()
+        await client_of(exchange.url, inbox).connect()
     assert type(caught.value) is kind
     assert exchange.connection_attempts == 1
 
@@ -282,8 +282,8 @@ async def test_a_refusal_that_will_not_pass_ends_the_first_attempt(
 async def test_a_refusal_that_may_pass_is_tried_again(
     exchange: SimulatedExchange, inbox: Inbox, connected: Connected, status: int
 ) -> None:
-    exchange.levers.refuse(status, count=2)
-    async with connected(client_of(exchange.stream_url, inbox)):
+    exchange.add_fault(f"refuse@0:{status}:2")
+    async with connected(client_of(exchange.url, inbox)):
         await inbox.reached(LineState.LIVE)
     assert exchange.connection_attempts == 3
 
@@ -291,8 +291,8 @@ async def test_a_refusal_that_may_pass_is_tried_again(
 async def test_too_many_requests_are_waited_out_as_long_as_the_exchange_says(
     exchange: SimulatedExchange, inbox: Inbox, connected: Connected
 ) -> None:
-    exchange.levers.refuse(429)
-    async with connected(client_of(exchange.stream_url, inbox)):
+    exchange.add_fault("refuse@0:429")
+    async with connected(client_of(exchange.url, inbox)):
         await inbox.reached(LineState.WAITING)
     assert inbox.delays == [2.0]
     assert "too many requests" in inbox.statuses[-2].reason
@@ -308,10 +308,10 @@ async def test_a_line_that_was_live_is_patient_with_a_refusal(
     status: int,
     seconds: float,
 ) -> None:
-    async with connected(client_of(exchange.stream_url, inbox)):
+    async with connected(client_of(exchange.url, inbox)):
         await exchange.wait_subscribed("BTCUSDT")
-        exchange.levers.refuse(status)
-        await exchange.drop_connections()
+        exchange.add_fault(f"refuse@0:{status}")
+        await exchange.disconnect()
         await inbox.reached(LineState.WAITING, times=2)
     assert inbox.delays[-1] == seconds
 
@@ -319,8 +319,8 @@ async def test_a_line_that_was_live_is_patient_with_a_refusal(
 async def test_a_handshake_that_hangs_is_given_up_and_tried_again(
     exchange: SimulatedExchange, inbox: Inbox, connected: Connected
 ) -> None:
-    exchange.levers.refuse(None, count=1)
-    client = client_of(exchange.stream_url, inbox, open_timeout_seconds=0.05)
+    exchange.add_fault("hang@0:1")
+    client = client_of(exchange.url, inbox, open_timeout_seconds=0.05)
     async with connected(client):
         await inbox.reached(LineState.LIVE)
     assert "did not answer in time" in inbox.statuses[1].reason
@@ -384,7 +384,7 @@ class ScriptedWindow(AttemptWindow):
 
 def line_to(exchange: SimulatedExchange, inbox: Inbox, window: AttemptWindow) -> Line:
     return Line(
-        f"{exchange.stream_url}?streams=btcusdt@trade",
+        f"{exchange.url}?streams=btcusdt@trade",
         ("BTCUSDT",),
         on_text=lambda text, position, received_us, leg: (len(text), None),
         on_frame=lambda frame, received_us, leg: FrameKind.OTHER,
@@ -414,13 +414,13 @@ async def test_a_line_that_opens_just_as_it_is_closed_is_closed(
     monkeypatch.setattr("k2cli.binance.connection.open_websocket", open_and_close)
     await line.run()
     assert inbox.states[-1] is LineState.CLOSED
-    assert exchange.levers.stream_connections == []
+    assert exchange.stream_connections == []
 
 
 async def test_a_line_waits_when_there_were_too_many_attempts(
     exchange: SimulatedExchange, inbox: Inbox
 ) -> None:
-    exchange.levers.refuse(503)
+    exchange.add_fault("refuse@0:503")
     window = ScriptedWindow(passing=4)
     line = line_to(exchange, inbox, window)
     running = asyncio.create_task(line.run())
@@ -442,11 +442,11 @@ async def test_all_lines_share_the_limit_of_attempts(
         return windows[-1]
 
     monkeypatch.setattr("k2cli.binance.client.AttemptWindow", make_window)
-    exchange.levers.refuse(503)
+    exchange.add_fault("refuse@0:503")
     client = BinanceWebSocketClient(
         [f"S{number}USDT" for number in range(600)],
         inbox.take,
-        exchange.stream_url,
+        exchange.url,
         on_status=inbox.note,
         reconnect_delay=1e-9,
         max_reconnect_attempts=0,

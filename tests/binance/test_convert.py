@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from k2cli.binance.catalog import Catalog, SymbolInfo
 from k2cli.binance.convert import (
     convert_binance_trade_to_v2,
     now_us,
     trade_from_event,
     trade_from_history,
 )
+
+from k2cli.binance.catalog import Catalog, SymbolInfo
 from k2cli.binance.wire import decode_frame
 from k2cli.errors import MalformedMessage
 from k2cli.trade import TradeV2

@@ -6,10 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from k2cli.binance.frames import StreamConnection
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
-
-from k2cli.binance.frames import StreamConnection
 
 from .test_burst import Wire, frame, response_to
 

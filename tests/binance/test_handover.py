@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from k2cli.binance.line_status import LineState
 from structlog.testing import capture_logs
 from websockets.asyncio.client import ClientConnection
 
 from k2cli import BinanceWebSocketClient
-from k2cli.binance.line_status import LineState
 from k2cli.simulator import SimulatedExchange, parse_fault
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def client_of(
     return BinanceWebSocketClient(
         ["BTCUSDT"],
         inbox.take,
-        exchange.stream_url,
+        exchange.url,
         on_status=inbox.note,
         reconnect_delay=1e-3,
         proxy=False,
@@ -39,8 +39,8 @@ async def two_connections(exchange: SimulatedExchange) -> None:
 
 async def one_connection(exchange: SimulatedExchange) -> None:
     async with asyncio.timeout(20):
-        while len(exchange.levers.stream_connections) > 1:
-            await exchange.levers.stream_connections[0].ended.wait()
+        while len(exchange.stream_connections) > 1:
+            await exchange.stream_connections[0].ended.wait()
 
 
 async def test_the_new_connection_delivers_before_the_old_one_is_closed(
@@ -55,7 +55,7 @@ async def test_the_new_connection_delivers_before_the_old_one_is_closed(
         await exchange.wait_subscribed("BTCUSDT")
         await exchange.publish(trades[:20])
         await inbox.holds(20)
-        (old,) = exchange.levers.stream_connections
+        (old,) = exchange.stream_connections
         client.replace_connection("BTCUSDT", "a test wants it")
         await two_connections(exchange)
         assert old.is_open  # nothing has come over the new one yet
@@ -89,20 +89,20 @@ async def test_an_old_connection_is_replaced(
     assert reasons[0] == "it is getting old"
 
 
-@pytest.mark.parametrize("lead_seconds", [None, 0.05])
+@pytest.mark.parametrize("lead", ["never", "50ms"])
 async def test_an_announced_shutdown_loses_nothing(
     exchange: SimulatedExchange,
     inbox: Inbox,
     make_trades: MakeTrades,
     connected: Connected,
-    lead_seconds: float | None,
+    lead: str,
 ) -> None:
     trades = make_trades(30)
     async with connected(client_of(exchange, inbox)):
         await exchange.wait_subscribed("BTCUSDT")
         await exchange.publish(trades[:10])
-        await exchange.announce_shutdown(lead_seconds)
-        if lead_seconds is None:
+        exchange.add_fault(f"shutdown@0:{lead}")
+        if lead == "never":
             await two_connections(exchange)
         else:
             # The old one may be closed before or after the new one is there.
@@ -156,7 +156,7 @@ async def test_a_quiet_market_is_no_fault(
     async with connected(client_of(exchange, inbox, ping_seconds=0.3)):
         for _ in range(3):  # pings and answers, and not one trade
             await rounds.acquire()
-        (connection,) = exchange.levers.stream_connections
+        (connection,) = exchange.stream_connections
         assert connection.is_open
 
     assert exchange.connections_accepted == 1
@@ -176,7 +176,7 @@ async def test_a_successor_that_is_lost_leaves_the_old_one_in_charge(
         await inbox.holds(10)
         client.replace_connection("BTCUSDT", "a test wants it")
         await two_connections(exchange)
-        exchange.levers.stream_connections[-1].reset()
+        exchange.stream_connections[-1].reset()
         await inbox.reached(LineState.LIVE, times=3)
         await two_connections(exchange)
         await exchange.publish(trades[10:])
@@ -199,7 +199,7 @@ async def test_a_good_connection_is_kept_when_no_other_can_be_had(
             await exchange.wait_subscribed("BTCUSDT")
             await exchange.publish(trades[:10])
             await inbox.holds(10)
-            exchange.levers.refuse(503)
+            exchange.add_fault("refuse@0:503")
             client.replace_connection("BTCUSDT", "a test wants it")
             async with asyncio.timeout(20):
                 while not any(e["event"].startswith("Keeping") for e in logs):

@@ -281,8 +281,8 @@ async def test_a_plain_server_is_not_spoken_to_in_tls(
 async def test_a_server_that_does_not_answer_is_given_up(
     exchange: SimulatedExchange,
 ) -> None:
-    exchange.levers.refuse(None)
-    exc = await failure_to_open(exchange.stream_url, open_timeout_seconds=0.05)
+    exchange.add_fault("hang@0")
+    exc = await failure_to_open(exchange.url, open_timeout_seconds=0.05)
     assert exc.message.endswith("did not answer in time")
 
 
@@ -343,7 +343,7 @@ async def test_a_made_up_market_says_so_on_the_handshake(
     exchange: SimulatedExchange,
 ) -> None:
     connection = await open_websocket(
-        exchange.stream_url,
+        exchange.url,
         ClientConnection,
         open_timeout_seconds=5,
         max_size_bytes=1000,
@@ -373,10 +373,10 @@ async def test_the_proxy_of_the_environment_is_used_unless_told_otherwise(
     monkeypatch.setenv("https_proxy", f"http://{proxy}")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    exc = await failure_to_open(exchange.stream_url, proxy=True)
+    exc = await failure_to_open(exchange.url, proxy=True)
     assert "proxy" in exc.message
     connection = await open_websocket(
-        exchange.stream_url,
+        exchange.url,
         ClientConnection,
         open_timeout_seconds=5,
         max_size_bytes=1000,

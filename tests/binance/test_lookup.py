@@ -5,10 +5,10 @@ from pathlib import Path
 
 import orjson
 import pytest
+from k2cli.binance.catalog_cache import CatalogCache
 from websockets.asyncio.server import ServerConnection
 
 from k2cli.binance.catalog import Catalog, SymbolInfo
-from k2cli.binance.catalog_cache import CatalogCache
 from k2cli.binance.lookup import CatalogSource
 from k2cli.errors import (
     AccessBlocked,
@@ -137,7 +137,7 @@ async def test_an_old_catalog_serves_with_a_note_of_its_age(
     exchange: SimulatedExchange, tmp_path: Path, age_hours: float, age: str
 ) -> None:
     cache = Kept(tmp_path, exchange.api_url, age_seconds=age_hours * HOUR)
-    exchange.levers.refuse(503)
+    exchange.add_fault("refuse@0:503")
     whole = await source(exchange, cache).whole()
     checked = await source(exchange, cache).check(["BTCUSDT"])
     for lookup in (whole, checked):
@@ -151,7 +151,7 @@ async def test_an_old_catalog_cannot_say_that_a_symbol_does_not_exist(
     exchange: SimulatedExchange, tmp_path: Path
 ) -> None:
     cache = Kept(tmp_path, exchange.api_url, age_seconds=72 * HOUR)
-    exchange.levers.refuse(503)
+    exchange.add_fault("refuse@0:503")
     lookup = await source(exchange, cache).check(["NEWUSDT", "BTCUSDT", "OLDBUSD"])
     assert lookup.symbols == ["NEWUSDT", "BTCUSDT", "OLDBUSD"]
     note, not_trading = lookup.warnings
@@ -162,7 +162,7 @@ async def test_an_old_catalog_cannot_say_that_a_symbol_does_not_exist(
 async def test_without_any_catalog_it_goes_on_with_a_warning(
     exchange: SimulatedExchange,
 ) -> None:
-    exchange.levers.refuse(503)
+    exchange.add_fault("refuse@0:503")
     lookup = await source(exchange).check(["BTCUSDT", "NOSUCH"])
     assert lookup.symbols == ["BTCUSDT", "NOSUCH"]
     assert len(lookup.catalog) == 0
@@ -173,7 +173,7 @@ async def test_without_any_catalog_it_goes_on_with_a_warning(
 async def test_all_symbols_cannot_be_had_without_any_catalog(
     exchange: SimulatedExchange,
 ) -> None:
-    exchange.levers.refuse(503)
+    exchange.add_fault("refuse@0:503")
     with pytest.raises(ConnectFailed):
         await source(exchange).whole()
 
@@ -229,7 +229,7 @@ async def test_a_status_cannot_reach_a_terminal_raw(
 async def test_whom_the_api_refuses_may_read_the_catalog_by_rest(
     exchange: SimulatedExchange, status: int
 ) -> None:
-    exchange.levers.refuse(status)
+    exchange.add_fault(f"refuse@0:{status}")
     catalogs = source(exchange, rest_url=exchange.rest_url)
     checked = await catalogs.check(["BTCUSDT", "币安人生USDT"])
     assert [each.symbol for each in checked.catalog] == ["BTCUSDT", "币安人生USDT"]
@@ -245,7 +245,7 @@ async def test_whom_the_api_refuses_may_read_the_catalog_by_rest(
 async def test_a_refusal_stays_one_where_there_is_no_rest(
     exchange: SimulatedExchange, status: int, kind: type[Exception]
 ) -> None:
-    exchange.levers.refuse(status)
+    exchange.add_fault(f"refuse@0:{status}")
     with pytest.raises(kind):
         await source(exchange).whole()
 
@@ -254,7 +254,7 @@ async def test_a_refusal_stays_one_where_there_is_no_rest(
 async def test_another_refusal_is_not_answered_with_more_requests(
     exchange: SimulatedExchange, status: int
 ) -> None:
-    exchange.levers.refuse(status)
+    exchange.add_fault(f"refuse@0:{status}")
     lookup = await source(exchange, rest_url=exchange.rest_url).check(["BTCUSDT"])
     assert len(lookup.catalog) == 0
     assert exchange.connection_attempts == 1

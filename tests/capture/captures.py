@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from k2cli.capture.file import CaptureFile
-from k2cli.trade import TradeV2
+from k2cli.capture.writer import CaptureFile
+from k2cli.trade import Instrument, TradeBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,31 +34,45 @@ BEGUN_US = 1_723_161_600_000_000
 APART_US = 10_000_000
 
 
-def trade(trade_id: int, symbol: str = "BTCUSDT") -> TradeV2:
-    """Make a trade; its time and the time it was received grow with its id."""
-    return TradeV2(
-        message_id=f"f3b0c4ce-5d0a-4a7e-9f0e-{trade_id * 7919:012x}",
-        trade_id=f"SIM-{trade_id}",
-        symbol=symbol,
-        exchange="SIM",
-        asset_class="crypto",
-        timestamp=1_723_161_255_342_000 + trade_id,
-        price="61837.63000000",
-        quantity="0.02000000",
-        currency="USDT",
-        side="SELL",
-        trade_conditions=[],
-        source_sequence=trade_id,
-        ingestion_timestamp=BEGUN_US + trade_id * APART_US,
-        platform_sequence=None,
-        vendor_data={"is_buyer_maker": "true", "base_asset": "BTC"},
+def time_of(trade_id: int) -> int:
+    """Return when a trade was made, Unix microseconds."""
+    return 1_723_161_255_342_000 + trade_id
+
+
+def batch(
+    *trade_ids: int,
+    symbol: str = "BTCUSDT",
+    exchange: str = "BINANCE",
+    is_plain: bool = True,
+) -> TradeBatch:
+    """Make trades; their times, and the time of receipt, grow with the first id."""
+    times = [str(time_of(trade_id)) for trade_id in trade_ids]
+    instrument = Instrument(symbol, exchange, symbol[:-4], symbol[-4:])
+    return TradeBatch(
+        instruments={symbol: instrument},
+        received_us=BEGUN_US + trade_ids[0] * APART_US,
+        symbols=[symbol for _ in trade_ids],
+        trade_ids=[str(trade_id) for trade_id in trade_ids],
+        prices=["61837.63000000" for _ in trade_ids],
+        quantities=["0.02000000" for _ in trade_ids],
+        trade_times=times,
+        event_times=times,
+        buyer_is_maker=["true" for _ in trade_ids],
+        best_match=["true" for _ in trade_ids],
+        message_ids=[f"f3b0c4ce-5d0a-4a7e-9f0e-{i * 7919:012x}" for i in trade_ids],
+        is_plain=is_plain,
     )
 
 
+def line_of(trade_id: int, number: int | None, symbol: str = "BTCUSDT") -> bytes:
+    """Return the line of a trade as it is in a capture, or without a number."""
+    return batch(trade_id, symbol=symbol).json_lines(number)[0].encode()
+
+
 def write_ids(capture: CaptureFile, *trade_ids: int) -> None:
-    """Write trades and flush them."""
+    """Write trades one by one and flush them."""
     for trade_id in trade_ids:
-        capture.write(trade(trade_id))
+        capture.write(batch(trade_id))
     capture.flush()
 
 

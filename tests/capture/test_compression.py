@@ -7,7 +7,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,13 +19,10 @@ from k2cli.capture.compression import (
     GzipBlocks,
     compression_of,
 )
-from k2cli.capture.file import CaptureFile
+from k2cli.capture.writer import CaptureFile
 from k2cli.errors import SettingsError
 
-from .captures import COMPRESSED_NAMES, needs_zstd, text_of
-
-if TYPE_CHECKING:
-    from tests.capture.conftest import MakeTrade
+from .captures import COMPRESSED_NAMES, batch, line_of, needs_zstd, text_of
 
 ENDINGS = [".gz", pytest.param(".zst", marks=needs_zstd)]
 
@@ -95,6 +92,15 @@ def test_a_boundary_is_one(ending: str) -> None:
     assert blocks.boundary(b"something else") is None
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_block_that_unpacks_to_too_much_is_refused(ending: str) -> None:
+    blocks = compression(ending)
+    largest = bytes(64 * 2**20)
+    assert len(blocks.decode(blocks.encode(largest))) == len(largest)
+    with pytest.raises(BrokenBlock, match="too long"):
+        blocks.decode(blocks.encode(largest + b"\0" * 2**18))
+
+
 def test_two_members_are_not_one_block() -> None:
     blocks = GzipBlocks()
     with pytest.raises(BrokenBlock):
@@ -107,33 +113,29 @@ def test_pythons_gzip_reads_members(texts: list[bytes]) -> None:
     assert gzip.decompress(data) == b"".join(texts)
 
 
-def capture_in(path: Path, make_trade: MakeTrade) -> bytes:
+def capture_in(path: Path) -> bytes:
     with CaptureFile(path) as capture:
         capture.begin()
         for trade_id in range(50):
-            capture.write(make_trade(trade_id))
+            capture.write(batch(trade_id))
             if trade_id % 7 == 0:
                 capture.flush()
-    return b"".join(make_trade(i).to_json_line(i + 1) for i in range(50))
+    return b"".join(line_of(i, i + 1) for i in range(50))
 
 
 @pytest.mark.parametrize("name", COMPRESSED_NAMES)
-def test_a_compressed_capture_is_what_others_read(
-    tmp_path: Path, make_trade: MakeTrade, name: str
-) -> None:
-    text = capture_in(tmp_path / name, make_trade)
+def test_a_compressed_capture_is_what_others_read(tmp_path: Path, name: str) -> None:
+    text = capture_in(tmp_path / name)
     assert text_of(tmp_path / name) == text
     assert (tmp_path / name).stat().st_size < len(text) / 2
 
 
 @pytest.mark.parametrize("name", COMPRESSED_NAMES)
-def test_the_usual_tools_read_it(
-    tmp_path: Path, make_trade: MakeTrade, name: str
-) -> None:
+def test_the_usual_tools_read_it(tmp_path: Path, name: str) -> None:
     tool = shutil.which("gzip" if name.endswith("gz") else "zstd")
     if tool is None:
         pytest.skip("the tool is not here")
-    text = capture_in(tmp_path / name, make_trade)
+    text = capture_in(tmp_path / name)
     file = str(tmp_path / name)
     subprocess.run([tool, "-qt", file], check=True)
     assert (
@@ -153,9 +155,7 @@ def fake_imports(monkeypatch: pytest.MonkeyPatch, **modules: ModuleType | None) 
             return module
         return real(name)
 
-    monkeypatch.setattr(
-        "k2cli.capture.compression.importlib.import_module", import_module
-    )
+    monkeypatch.setattr("k2cli.capture.compression.import_module", import_module)
 
 
 def test_without_zstd_it_is_one_line_that_names_the_extra(
@@ -183,7 +183,7 @@ def test_the_module_of_python_3_14_will_do(monkeypatch: pytest.MonkeyPatch) -> N
         compression_level="level", checksum_flag="checksum"
     )
     module.compress = compress
-    module.decompress = zstandard.ZstdDecompressor().decompress
+    module.ZstdDecompressor = zstandard.ZstdDecompressor().decompressobj
     module.ZstdError = zstandard.ZstdError
     fake_imports(monkeypatch, compression_zstd=module, zstandard=None)
     blocks = compression(".zst")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.capture import backwards, resume
+from k2cli.capture import resume
 from k2cli.capture.resume import (
     CaptureEnd,
     find_last_trades,
@@ -18,10 +18,10 @@ from k2cli.capture.resume import (
 )
 from k2cli.errors import OutputError
 
+from .captures import batch, line_of, time_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tests.capture.conftest import MakeTrade
 
 RECORD = {
     "symbol": "BTCUSDT",
@@ -45,15 +45,15 @@ def test_nothing_is_the_end_of_an_empty_file() -> None:
     assert end_of(b"") == CaptureEnd()
 
 
-def test_the_last_trade_of_each_symbol_is_found(make_trade: MakeTrade) -> None:
-    trades = [make_trade(i, symbol) for i in range(50) for symbol in ("AUSDT", "BUSDT")]
+def test_the_last_trade_of_each_symbol_is_found() -> None:
+    trades = [(i, symbol) for i in range(50) for symbol in ("AUSDT", "BUSDT")]
     content = b"".join(
-        trade.to_json_line(number) for number, trade in enumerate(trades, start=1)
+        line_of(i, number, symbol) for number, (i, symbol) in enumerate(trades, start=1)
     )
     end = end_of(content)
     assert end.last_trades == {
-        "AUSDT": (49, make_trade(49).timestamp),
-        "BUSDT": (49, make_trade(49).timestamp),
+        "AUSDT": (49, time_of(49)),
+        "BUSDT": (49, time_of(49)),
     }
     assert end.platform_sequence == 100
     assert end.whole_bytes == len(content)
@@ -61,41 +61,35 @@ def test_the_last_trade_of_each_symbol_is_found(make_trade: MakeTrade) -> None:
 
 @pytest.mark.parametrize("tail_bytes", [700, 1000, 1501])
 def test_of_a_long_file_only_the_tail_is_read(
-    make_trade: MakeTrade, monkeypatch: pytest.MonkeyPatch, tail_bytes: int
+    monkeypatch: pytest.MonkeyPatch, tail_bytes: int
 ) -> None:
     monkeypatch.setattr(resume, "TAIL_BYTES", tail_bytes)
-    old = make_trade(1, "OLDUSDT").to_json_line(1)
-    lines = [make_trade(i).to_json_line(i) for i in range(2, 21)]
+    old = line_of(1, 1, "OLDUSDT")
+    lines = [line_of(i, i) for i in range(2, 21)]
     content = old + b"".join(lines)
     end = end_of(content + b'{"message_id":"f3')
     assert end.platform_sequence == 20
     assert end.whole_bytes == len(content)
     assert end.torn_bytes == len(b'{"message_id":"f3')
-    assert end.last_trades == {"BTCUSDT": (20, make_trade(20).timestamp)}
+    assert end.last_trades == {"BTCUSDT": (20, time_of(20))}
 
 
 def test_a_long_file_without_a_whole_line_at_its_end_is_no_capture(
-    make_trade: MakeTrade, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(resume, "TAIL_BYTES", 100)
     with pytest.raises(OutputError):
-        end_of(make_trade(1).to_json_line(1) + b"x" * 200)
+        end_of(line_of(1, 1) + b"x" * 200)
 
 
-def test_a_line_in_the_middle_that_cannot_be_read_is_passed_over(
-    make_trade: MakeTrade,
-) -> None:
-    content = (
-        make_trade(1, "AUSDT").to_json_line(1)
-        + b"not a record\n\n[]\n"
-        + make_trade(2, "BUSDT").to_json_line(2)
-    )
+def test_a_line_in_the_middle_that_cannot_be_read_is_passed_over() -> None:
+    content = line_of(1, 1, "AUSDT") + b"not a record\n\n[]\n" + line_of(2, 2, "BUSDT")
     assert set(end_of(content).last_trades) == {"AUSDT", "BUSDT"}
 
 
-def test_zeros_in_the_middle_end_a_capture(make_trade: MakeTrade) -> None:
-    before = make_trade(1, "AUSDT").to_json_line(1)
-    behind = make_trade(2, "BUSDT").to_json_line(2)
+def test_zeros_in_the_middle_end_a_capture() -> None:
+    before = line_of(1, 1, "AUSDT")
+    behind = line_of(2, 2, "BUSDT")
     end = end_of(before + b'{"message_id' + bytes(50) + b"\n" + behind)
     assert end.whole_bytes == len(before)
     assert set(end.last_trades) == {"AUSDT"}
@@ -103,25 +97,23 @@ def test_zeros_in_the_middle_end_a_capture(make_trade: MakeTrade) -> None:
 
 @pytest.mark.parametrize("step_bytes", [600, 1000, 1501])
 def test_symbols_are_searched_for_from_the_end(
-    make_trade: MakeTrade, monkeypatch: pytest.MonkeyPatch, step_bytes: int
+    monkeypatch: pytest.MonkeyPatch, step_bytes: int
 ) -> None:
-    monkeypatch.setattr(backwards, "_STEP_BYTES", step_bytes)
-    trades = [make_trade(i, f"S{i // 10}USDT") for i in range(1, 50)]
-    lines = [trade.to_json_line(i) for i, trade in enumerate(trades, start=1)]
-    content = b"".join(lines)
+    monkeypatch.setattr(resume, "_STEP_BYTES", step_bytes)
+    content = b"".join(line_of(i, i, f"S{i // 10}USDT") for i in range(1, 50))
     pieces = list(texts_backwards(io.BytesIO(content), len(content)))
     assert b"".join(reversed(pieces)) == content
     assert all(not piece or piece.endswith(b"\n") for piece in pieces)
     assert find_last_trades(pieces, ["S4USDT", "S0USDT", "NOUSDT"]) == {
-        "S4USDT": (49, make_trade(49).timestamp),
-        "S0USDT": (9, make_trade(9).timestamp),
+        "S4USDT": (49, time_of(49)),
+        "S0USDT": (9, time_of(9)),
     }
 
 
-def test_no_more_is_read_than_is_needed(make_trade: MakeTrade) -> None:
+def test_no_more_is_read_than_is_needed() -> None:
     def pieces() -> Iterator[bytes]:
-        yield make_trade(3, "AUSDT").to_json_line(3)
-        yield make_trade(2, "BUSDT").to_json_line(2)
+        yield line_of(3, 3, "AUSDT")
+        yield line_of(2, 2, "BUSDT")
         pytest.fail("more was read")
 
     assert set(find_last_trades(pieces(), {"AUSDT", "BUSDT"})) == {"AUSDT", "BUSDT"}
@@ -142,10 +134,10 @@ def test_the_search_has_a_limit(
     assert next(taken) == pieces
 
 
-def test_records_that_others_have_written_anew_are_read(make_trade: MakeTrade) -> None:
-    record = make_trade(7, "币安人生USDT").to_dict(1)
+def test_records_that_others_have_written_anew_are_read() -> None:
+    record = batch(7, symbol="币安人生USDT", is_plain=False).trade(0).to_dict(1)
     line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
-    assert end_of(line).last_trades == {"币安人生USDT": (7, make_trade(7).timestamp)}
+    assert end_of(line).last_trades == {"币安人生USDT": (7, time_of(7))}
 
 
 @given(st.binary(max_size=60))

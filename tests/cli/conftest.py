@@ -51,7 +51,7 @@ class K2:
     def use(self, exchange: SimulatedExchange) -> None:
         """Make an exchange the one that k2 connects to."""
         self.environment |= {
-            "K2_BINANCE_WEBSOCKET_URL": exchange.stream_url,
+            "K2_BINANCE_WEBSOCKET_URL": exchange.url,
             "K2_BINANCE_API_URL": exchange.api_url,
         }
 

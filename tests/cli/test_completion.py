@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from k2cli.binance.catalog import Catalog, SymbolInfo
-from k2cli.binance.catalog_cache import CatalogCache
+from k2cli.binance.catalog import Catalog, CatalogCache, SymbolInfo
 
 from .conftest import K2
 

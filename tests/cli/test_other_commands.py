@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from k2cli import __version__
-from k2cli.simulator import SimulatedExchange, parse_fault
+from k2cli.simulator import FAULTS, SimulatedExchange, parse_fault
 
 from .conftest import K2
 
@@ -133,6 +133,29 @@ async def test_simulate_serves_any_client_until_it_is_stopped(k2: K2) -> None:
     assert frame["stream"] == "btcusdt@trade"
     assert ended.status == 0
     assert ended.out == b""
+
+
+async def test_a_torn_recording_is_not_called_complete(k2: K2) -> None:
+    recorded = await k2("record", "--demo", "-o", "t.jsonl", "-n", "50", "BTCUSDT")
+    assert recorded.status == 0
+    with (k2.folder / "t.jsonl").open("ab") as file:
+        file.write(b'{"message_id":"torn')
+
+    ended = await k2("stream", "--replay", "t.jsonl", "--speed", "0", "--json")
+
+    assert len(ended.lines) == 50
+    (warning,) = [line for line in ended.err.splitlines() if "not complete" in line]
+    assert "line 51 is torn" in warning
+    assert "the recording's end is damaged: 50 trades" in ended.err
+    assert "complete:" not in ended.err
+
+
+async def test_the_faults_are_listed(k2: K2) -> None:
+    ended = await k2("simulate", "--faults")
+
+    assert ended.status == 0
+    names = [line.partition("@")[0] for line in ended.out.decode().splitlines()]
+    assert names == [kind.name for kind in FAULTS]
 
 
 async def test_version_and_module(k2: K2) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from k2cli.simulator import SimulatedExchange, Tape, Trade, parse_fault
+from k2cli.simulator import Recording, SimulatedExchange, Trade, parse_fault
 
 from .conftest import K2, PATIENCE_SECONDS, trades
 
@@ -88,7 +88,7 @@ async def test_the_file_is_what_was_sent(k2: K2, exchange: SimulatedExchange) ->
 
 @pytest.mark.skipif(not RECORDING.exists(), reason="the real recording is not here")
 async def test_a_replay_of_real_trades_is_recorded_whole(k2: K2) -> None:
-    tape = Tape(RECORDING)
+    tape = Recording(RECORDING)
     played = [trade for _, trade in tape.timeline(0)]
 
     ended = await k2(

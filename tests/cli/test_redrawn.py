@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from k2cli.cli.redrawn import MOST_REDRAWS_PER_SECOND, Redrawn
-from k2cli.cli.stop import Stop
 
 
 class Drawn(Redrawn):
@@ -26,16 +25,26 @@ class Drawn(Redrawn):
             raise self.error
 
 
-class FakeTail:
+class FakeRun:
+    """Notes what ends it."""
+
     def __init__(self) -> None:
-        self.stop = Stop()
+        self.ended = asyncio.Event()
+        self.error: Exception | None = None
+
+    def stop(self) -> None:
+        self.ended.set()
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+        self.ended.set()
 
 
-def started(drawn: Drawn, every_seconds: float) -> FakeTail:
-    tail: Any = FakeTail()
-    drawn.start_drawing(tail, every_seconds)
-    assert isinstance(tail, FakeTail)
-    return tail
+def started(drawn: Drawn, every_seconds: float) -> FakeRun:
+    run: Any = FakeRun()
+    drawn.start_drawing(run, every_seconds)
+    assert isinstance(run, FakeRun)
+    return run
 
 
 async def test_it_is_drawn_at_most_ten_times_a_second_whatever_is_asked(
@@ -77,6 +86,6 @@ async def test_a_key_is_not_waited_for_until_the_next_drawing_is_due() -> None:
 async def test_what_goes_wrong_while_drawing_ends_the_run(
     error: Exception, is_failure: bool
 ) -> None:
-    tail = started(Drawn(error), 3600)
-    await tail.stop.requested.wait()
-    assert (tail.stop.error is error) is is_failure
+    run = started(Drawn(error), 3600)
+    await run.ended.wait()
+    assert (run.error is error) is is_failure

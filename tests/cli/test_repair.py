@@ -139,9 +139,9 @@ async def test_trades_made_while_disconnected_are_repaired(
         await exchange.publish(trades(first_id, 50))
         await exchange.publish(trades(first_id, 50, "ETHUSDT"))
         if how == "drop":
-            await exchange.drop_connections()
+            await exchange.disconnect()
         else:
-            await exchange.close_connections(1001)
+            await exchange.disconnect(1001)
         # More than a page.
         await exchange.publish(trades(first_id + 50, 1200))
         await exchange.publish(trades(first_id + 50, 1200, "ETHUSDT"))

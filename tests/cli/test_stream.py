@@ -378,7 +378,7 @@ async def test_a_closed_connection_is_made_again(
     await exchange.wait_subscribed("BTCUSDT")
     await exchange.publish(trades(1, 2))
     await process.stdout.readline()
-    await exchange.close_connections(1008, "Pong timeout")
+    await exchange.disconnect(1008, "Pong timeout")
     await exchange.wait_subscribed("BTCUSDT")
     await exchange.publish(trades(3, 2))
     ids = [json.loads(await process.stdout.readline())["source_sequence"]]

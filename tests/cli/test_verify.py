@@ -15,7 +15,7 @@ from typing import Any
 import pyte
 import pytest
 
-from k2cli.binance.convert import convert_binance_trade_to_v2
+from k2cli.binance.decoder import convert_binance_trade_to_v2
 from k2cli.simulator import SimulatedExchange
 
 from .conftest import K2, PATIENCE_SECONDS, Ended

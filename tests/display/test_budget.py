@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from k2cli.display.controls import Controls
-from k2cli.display.live import LiveTable
 from k2cli.display.market import MarketState
-from k2cli.display.precision import Precision
+from k2cli.display.numbers import Precision
+from k2cli.display.screen import ScreenView
 from k2cli.display.status import Status
-from k2cli.display.view import ScreenView
+from k2cli.display.terminal import LiveTable
 
 # The fixture's class lives in conftest, which is not to be imported.
 MakeTerminal = Callable[[int, int], Any]
@@ -24,7 +24,7 @@ STATUS = Status(
 
 
 def lively(count: int, per_redraw: int) -> Iterator[tuple[MarketState, float]]:
-    """Give a market of so many symbols, again and again a quarter second later."""
+    """Return a market of so many symbols, again and again a quarter second later."""
     chance = random.Random(5)  # noqa: S311 - no secret
     names = [f"COIN{i}USDT" for i in range(count)]
     market = MarketState(names, started_seconds=0.0)
@@ -118,17 +118,17 @@ def test_a_market_in_which_nothing_happens_sends_nothing(
 def test_sorting_thousands_of_symbols_is_done_now_and_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from k2cli.display import order
+    from k2cli.display import table
 
     sorts = 0
-    real_sort = order.Order._sort
+    real_sort = table.Order._sort
 
-    def counted(self: order.Order, *arguments: Any) -> Any:
+    def counted(self: table.Order, *arguments: Any) -> Any:
         nonlocal sorts
         sorts += 1
         return real_sort(self, *arguments)
 
-    monkeypatch.setattr(order.Order, "_sort", counted)
+    monkeypatch.setattr(table.Order, "_sort", counted)
     view, controls = ScreenView(Precision()), Controls(sort="change")
     markets = lively(3500, 10)
     for _ in range(41):  # ten seconds

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k2cli.display import market as market_module
-from k2cli.display.market import MarketState, TradeFacts
-from k2cli.display.symbol import (
+from k2cli.display.market import (
     BALANCE_HALF_LIFE_SECONDS,
     FEWEST_FOR_LARGE,
     Direction,
+    MarketState,
     SymbolState,
+    TradeFacts,
 )
 
 
@@ -98,7 +99,7 @@ def test_many_at_once_are_the_same_as_one_by_one(
         return [getattr(state, name) for name in sorted(compared)]
 
     assert list(map(figures, one_by_one)) == list(map(figures, at_once))
-    assert one_by_one.tape == at_once.tape
+    assert one_by_one.tape() == at_once.tape()
     assert one_by_one.trades == at_once.trades == len(facts)
     assert one_by_one.per_second(1.0) == at_once.per_second(1.0)
 
@@ -115,7 +116,7 @@ def test_a_late_trade_counts_but_does_not_turn_back_the_price(
     assert state.last_trade_us == 1723161255342000
     assert (state.trades, state.volume, state.high_price) == (2, 0.04, "7")
     assert market.per_second(4.0) == pace
-    assert len(market.tape) == 2
+    assert len(market.tape()) == 2
 
 
 def test_an_exchange_that_counts_anew_is_followed() -> None:
@@ -130,7 +131,7 @@ def test_change_and_trend_look_back_over_the_window() -> None:
         price = trade(price=str(100 + second), id=second)
         market.observe([price], float(second))
     state = market["BTCUSDT"]
-    state.settle(399.9)
+    state.advance(399.9)
     # Closing prices of seconds: the one of a minute before.
     assert state.change(60.0) == pytest.approx(499 / 439 - 1)
     assert state.change(300.0) == pytest.approx(499 / 199 - 1, rel=0.02)
@@ -150,7 +151,7 @@ def test_early_on_the_trend_shows_the_session_finely() -> None:
 
 def test_looking_at_a_symbol_before_it_trades_changes_nothing() -> None:
     market = MarketState(["BTCUSDT"], started_seconds=0.0)
-    market["BTCUSDT"].settle(1.0)
+    market["BTCUSDT"].advance(1.0)
     market.observe([trade(price="5")], 1.0)
     assert market["BTCUSDT"].direction is Direction.SAME
     assert len(market["BTCUSDT"].windows) == 4
@@ -169,7 +170,7 @@ def test_the_pace_of_a_symbol_is_its_own() -> None:
         market.observe([trade("A", id=tenth), trade("A", id=tenth)], tenth / 10)
     market.observe([trade("B")], 9.9)
     for state in market:
-        state.settle(9.95)
+        state.advance(9.95)
     assert market["A"].rate.per_second(9.95) == pytest.approx(20.0, rel=0.05)
     assert market["B"].rate.per_second(9.95) < 1
     assert market.per_second(9.95) == pytest.approx(20.2, rel=0.05)
@@ -213,23 +214,23 @@ def test_the_first_trades_are_never_large() -> None:
     market = MarketState(started_seconds=0.0)
     for number in range(FEWEST_FOR_LARGE):
         market.observe([trade(size=str(10**number), id=number)], 1.0)
-    assert not any(entry.is_large for entry in market.tape)
+    assert not any(entry.is_large for entry in market.tape())
     market.observe([trade(size=str(10**200))], 1.0)
-    assert market.tape[-1].is_large
+    assert market.tape()[0].is_large
     assert market["BTCUSDT"].last_is_large
 
 
 def test_the_tape_is_bounded_and_keeps_the_latest() -> None:
     market = observed(*(trade(id=number) for number in range(1000)))
-    assert len(market.tape) == market_module.TAPE_TRADES
-    assert market.tape[-1].trade[4] == 999
+    assert len(market.tape()) == market_module.TAPE_TRADES
+    assert market.tape()[0].trade_id == 999
 
 
 def test_only_symbols_that_are_followed_are_on_the_tape() -> None:
     market = MarketState(["A"], started_seconds=0.0)
     market.follow(lambda symbol: symbol == "B")
     market.observe([trade("A"), trade("B"), trade("C")], 1.0)
-    assert [entry.trade[0] for entry in market.tape] == ["B"]
+    assert [entry.symbol for entry in market.tape()] == ["B"]
 
 
 def test_a_copy_stays_as_it_is() -> None:
@@ -237,7 +238,7 @@ def test_a_copy_stays_as_it_is() -> None:
     copied = market.copied()
     market.observe([trade("A", price="2"), trade("B")], 2.0)
     assert copied["A"].last_price == "1"
-    assert (len(copied), len(copied.tape), copied.trades) == (1, 1, 1)
+    assert (len(copied), len(copied.tape()), copied.trades) == (1, 1, 1)
 
 
 def test_all_keep_the_order_in_which_they_were_asked_for() -> None:

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from k2cli.display.lag import lag_text
-from k2cli.display.progress import Pace, Progress, progress_line
+from k2cli.display.progress import Progress, progress_line
 
 WELL = Progress(
     connection="live",
@@ -51,22 +50,6 @@ def test_it_tells_what_is_wrong() -> None:
     assert "nothing missing" not in line
 
 
-def test_the_pace_is_that_of_the_last_seconds() -> None:
-    pace = Pace(100.0)
-    assert pace.per_second(1, 100.1) == 1.0
-    for second in range(1, 21):
-        assert pace.per_second(second * 50, 100.0 + second) == 50.0
-    for second in range(21, 25):
-        pace.per_second(1000, 100.0 + second)
-    assert pace.per_second(1000, 125.0) == 0.0
-
-
-def test_rare_looks_give_the_pace_in_between() -> None:
-    pace = Pace(0.0)
-    assert pace.per_second(300, 30.0) == 10.0
-    assert pace.per_second(3300, 60.0) == 100.0
-
-
 def test_without_a_connection_nobody_knows_what_is_missing() -> None:
     line = progress_line(replace(WELL, connection="connecting"), 120)
     assert "nothing missing so far" in line.plain
@@ -86,16 +69,3 @@ def test_it_fits_and_what_matters_most_stays(width: int) -> None:
 def test_a_file_name_cannot_reach_a_terminal_raw() -> None:
     line = progress_line(replace(WELL, name="a\x1b[2Jb\n"), 200).plain
     assert line.isprintable()
-
-
-@pytest.mark.parametrize(
-    ("lag_us", "text"),
-    [
-        (0, "lag 0 ms"),
-        (38_400, "lag 38 ms"),
-        (1_270_000, "lag 1.3 s"),
-        (-1_270_000, "clock behind by 1.3 s"),
-    ],
-)
-def test_lag_is_told_with_its_sign(lag_us: int, text: str) -> None:
-    assert lag_text(lag_us) == text

@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from k2cli.display.status import Status, footer_lines, header_line, message_line
+from k2cli.display.status import (
+    NOTICE_SECONDS,
+    Notice,
+    Status,
+    footer_lines,
+    header_line,
+    message_line,
+)
 
 LIVE = Status(
     host="stream.binance.com",
@@ -129,3 +136,18 @@ def test_a_long_message_is_cut_before_the_note() -> None:
     line = message_line(replace(LIVE, log_message="x" * 300), "by age", 41).plain
     assert line.endswith("… by age ")
     assert cell_len(line) == 41
+
+
+def test_a_message_goes_after_a_while_and_comes_back_if_said_again() -> None:
+    notice = Notice()
+    first, again = str(b"lost", "ascii"), str(b"lost", "ascii")
+    day_us = 1723161255342000
+
+    def look(message: str | None, now_seconds: float) -> str | None:
+        return notice.text(message, now_seconds=now_seconds, time_us=day_us)
+
+    assert look(None, 0.0) is None
+    assert look(first, 1.0) == "23:54:15 lost"
+    assert look(first, NOTICE_SECONDS) == "23:54:15 lost"
+    assert look(first, 1.0 + NOTICE_SECONDS) is None
+    assert look(again, 40.0) == "23:54:15 lost"

@@ -78,7 +78,7 @@ class Siege:
                 "HOME": str(self._folder),
                 "XDG_CONFIG_HOME": str(self._folder),
                 "XDG_CACHE_HOME": str(self._folder),
-                "K2_BINANCE_WEBSOCKET_URL": self.exchange.stream_url,
+                "K2_BINANCE_WEBSOCKET_URL": self.exchange.url,
                 "K2_BINANCE_API_URL": self.exchange.api_url,
                 "K2_BINANCE_RECONNECT_DELAY": "0.05",
                 "K2_BINANCE_PING_INTERVAL": "0.25",

@@ -50,7 +50,7 @@ async def test_a_reader_that_stops_reading_loses_nothing(tmp_path: Path) -> None
                 "HOME": str(tmp_path),
                 "XDG_CACHE_HOME": str(tmp_path),
                 "XDG_CONFIG_HOME": str(tmp_path),
-                "K2_BINANCE_WEBSOCKET_URL": exchange.stream_url,
+                "K2_BINANCE_WEBSOCKET_URL": exchange.url,
                 "K2_BINANCE_API_URL": exchange.api_url,
                 "K2_BINANCE_RECONNECT_DELAY": "0.05",
             },

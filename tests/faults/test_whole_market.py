@@ -52,10 +52,10 @@ async def test_connections_that_fail_and_rotate_leave_the_capture_whole(
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await exchange.wait_subscribed(*names)
                 await exchange.wait_published(5_000)
-                for connection in exchange.levers.stream_connections[::3]:
+                for connection in exchange.stream_connections[::3]:
                     connection.reset()
                 await exchange.wait_published(9_000)
-                for connection in exchange.levers.stream_connections[1::3]:
+                for connection in exchange.stream_connections[1::3]:
                     connection.close(1001)
                 await exchange.finished.wait()
 

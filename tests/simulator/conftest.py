@@ -15,6 +15,7 @@ from k2cli.simulator import SimulatedExchange, Trade
 Make = Callable[..., list[Trade]]
 Listen = Callable[..., Awaitable[ClientConnection]]
 Ids = Callable[..., Awaitable[list[int]]]
+AllOf = Callable[..., Awaitable[list[str | bytes]]]
 Ask = Callable[..., Awaitable[dict[str, Any]]]
 
 
@@ -82,6 +83,24 @@ def ids() -> Ids:
             if event.get("e") == "trade":
                 found.append(event["t"])
         return found
+
+    return receive
+
+
+@pytest.fixture
+def all_of() -> AllOf:
+    """Receive all that a source plays, and close the connection then."""
+
+    async def receive(
+        exchange: SimulatedExchange, client: ClientConnection
+    ) -> list[str | bytes]:
+        async def collect() -> list[str | bytes]:
+            return [message async for message in client]
+
+        collecting = asyncio.create_task(collect())
+        await exchange.finished.wait()
+        await exchange.disconnect(1000)
+        return await collecting
 
     return receive
 

@@ -126,7 +126,7 @@ async def test_the_history_forgets_the_oldest_and_nothing_else(
     make: Any, ask: Any
 ) -> None:
     async with (
-        SimulatedExchange(history_limit=1_000) as exchange,
+        SimulatedExchange(rules=Rules(history_limit=1_000)) as exchange,
         connect(exchange.api_url) as client,
     ):
         await exchange.publish(make(5_000))
@@ -273,7 +273,7 @@ async def test_weight_used_up_is_429_and_then_a_ban() -> None:
         await client.wait_closed()
         assert client.close_code == 1008
         with pytest.raises(InvalidStatus) as caught:
-            await connect(exchange.stream_url)
+            await connect(exchange.url)
         assert caught.value.response.status_code == 418
         assert caught.value.response.headers["Retry-After"] == "120"
 

@@ -108,7 +108,7 @@ async def test_a_stall_is_silent_and_then_delivers(
     async with faulty("stall@2:200ms") as exchange:
         client = await listen(exchange)
         await exchange.publish(make(5))
-        assert exchange.levers.stream_connections[0].is_stalled
+        assert exchange.stream_connections[0].is_stalled
         assert await ids(client, 2) == [1, 2]
         pong = await client.ping()
         assert await ids(client, 3) == [3, 4, 5]
@@ -192,7 +192,7 @@ async def test_junk_comes_among_the_trades(listen: Any, make: Any) -> None:
 @pytest.mark.parametrize("status", [403, 404, 418, 429, 451, 500, 503, 504])
 async def test_refused_handshakes(status: int) -> None:
     async with faulty(f"refuse@0:{status}:2") as exchange:
-        for url in (exchange.stream_url, exchange.api_url):
+        for url in (exchange.url, exchange.api_url):
             with pytest.raises(InvalidStatus) as caught:
                 await connect(url)
             response = caught.value.response
@@ -201,7 +201,7 @@ async def test_refused_handshakes(status: int) -> None:
             assert (b"restricted location" in response.body) is (status == 451)
             assert (b"<HTML>" in response.body) is (status == 403)
             assert response.headers["X-K2-Exchange"] == "SIM"
-        async with connect(exchange.stream_url):
+        async with connect(exchange.url):
             pass
         assert (exchange.connection_attempts, exchange.connections_accepted) == (3, 1)
 
@@ -214,7 +214,7 @@ async def test_refusing_one_service_or_for_a_while() -> None:
         refusals = 0
         while not exchange.connections_accepted:
             try:
-                async with connect(exchange.stream_url):
+                async with connect(exchange.url):
                     pass
             except InvalidStatus:
                 refusals += 1
@@ -224,8 +224,8 @@ async def test_refusing_one_service_or_for_a_while() -> None:
 async def test_a_handshake_that_hangs() -> None:
     async with faulty("hang@0:1") as exchange:
         with pytest.raises(TimeoutError):
-            await connect(exchange.stream_url, open_timeout=0.1)
-        async with connect(exchange.stream_url):
+            await connect(exchange.url, open_timeout=0.1)
+        async with connect(exchange.url):
             pass
 
 
@@ -281,19 +281,21 @@ async def test_positions_count_the_trades_of_a_market(listen: Any, ids: Any) -> 
         assert received == log[:1_000] + log[1_010:]
 
 
-async def test_levers_for_tests(listen: Any, make: Any, ids: Any) -> None:
+async def test_faults_can_be_added_while_it_runs(
+    listen: Any, make: Any, ids: Any
+) -> None:
     async with SimulatedExchange() as exchange:
         client = await listen(exchange)
-        await exchange.drop_connections()
+        await exchange.disconnect()
         await client.wait_closed()
         assert client.close_code == 1006
         again = await listen(exchange)
-        await exchange.announce_shutdown()
+        exchange.add_fault("shutdown@0:never")
         assert "serverShutdown" in await again.recv()
         await exchange.publish(make(2))
         exchange.add_fault(parse_fault("duplicate@0:1"))
         assert await ids(again, 3) == [1, 2, 2]
-        await exchange.close_connections(1008, "enough")
+        await exchange.disconnect(1008, "enough")
         assert (again.close_code, again.close_reason) == (1008, "enough")
 
 

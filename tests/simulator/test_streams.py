@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+import k2cli
 from k2cli.errors import SettingsError
 from k2cli.simulator import EXCHANGE_HEADER, Market, Rules, SimulatedExchange
 
@@ -55,7 +57,7 @@ async def test_the_address_decides_the_form(
 async def test_a_symbol_beyond_ascii_streams(make: Any) -> None:
     async with (
         SimulatedExchange() as exchange,
-        connect(f"{exchange.stream_url}?streams=币安人生usdt@trade") as client,
+        connect(f"{exchange.url}?streams=币安人生usdt@trade") as client,
     ):
         await exchange.wait_subscribed("币安人生USDT")
         await exchange.publish(make(symbol="币安人生USDT"))
@@ -104,7 +106,7 @@ async def test_five_frames_a_second_are_allowed(listen: Any) -> None:
 
 async def test_pings_differ_and_must_be_answered(listen: Any) -> None:
     async with SimulatedExchange(
-        ping_interval_seconds=0.01, pong_timeout_seconds=5, rules=FREE
+        rules=replace(FREE, ping_interval_seconds=0.01, pong_timeout_seconds=5)
     ) as exchange:
         client = await listen(exchange)
         payloads: list[bytes] = []
@@ -126,7 +128,7 @@ async def test_pings_differ_and_must_be_answered(listen: Any) -> None:
 
 async def test_a_ping_without_its_echo_ends_the_connection(listen: Any) -> None:
     async with SimulatedExchange(
-        ping_interval_seconds=0.02, pong_timeout_seconds=0.05, rules=FREE
+        rules=replace(FREE, ping_interval_seconds=0.02, pong_timeout_seconds=0.05)
     ) as exchange:
         client = await listen(exchange)
         receive = client.protocol.recv_frame
@@ -146,7 +148,7 @@ async def test_a_connection_has_its_time(
     code: int | None, seen: int, listen: Any
 ) -> None:
     async with SimulatedExchange(
-        lifetime_seconds=0.05, rules=Rules(lifetime_close_code=code)
+        rules=Rules(lifetime_seconds=0.05, lifetime_close_code=code)
     ) as exchange:
         client = await listen(exchange, path="/ws")
         await client.wait_closed()
@@ -182,10 +184,10 @@ async def test_the_last_part_of_a_raw_address_is_not_checked(listen: Any) -> Non
 async def test_too_many_attempts_are_refused() -> None:
     async with SimulatedExchange(rules=Rules(connection_attempts=2)) as exchange:
         for _ in range(2):
-            async with connect(exchange.raw_stream_url):
+            async with connect(exchange.url):
                 pass
         with pytest.raises(InvalidStatus) as caught:
-            await connect(exchange.raw_stream_url)
+            await connect(exchange.url)
         assert caught.value.response.status_code == 429
         assert int(caught.value.response.headers["Retry-After"]) > 200
         assert exchange.connection_attempts == 3
@@ -199,7 +201,7 @@ async def test_a_reader_far_behind_a_live_market_is_disconnected(
     async with SimulatedExchange(rules=rules) as exchange:
         client = await listen(exchange, max_queue=1)
         first = 1
-        while exchange.levers.stream_connections:
+        while exchange.stream_connections:
             await exchange.publish(make(2_000, first))
             first += 2_000
             assert first < 400_000
@@ -213,15 +215,14 @@ async def test_a_reader_far_behind_a_live_market_is_disconnected(
 
 
 async def test_a_live_market_streams_what_is_in_its_history(
-    listen: Any, ids: Any
+    listen: Any, all_of: Any
 ) -> None:
     market = Market(rate=20_000, trade_limit=3_000)
-    async with SimulatedExchange(
-        market, start_when_subscribed=True, close_when_finished=True
-    ) as exchange:
+    async with SimulatedExchange(market, start_when_subscribed=True) as exchange:
         client = await listen(exchange, "BTCUSDT", "ETHUSDT")
-        received = [orjson.loads(message)["data"] async for message in client]
-        await exchange.finished.wait()
+        received = [
+            orjson.loads(message)["data"] for message in await all_of(exchange, client)
+        ]
         for symbol in ("BTCUSDT", "ETHUSDT"):
             streamed = [each["t"] for each in received if each["s"] == symbol]
             assert streamed == exchange.log.ids(symbol)
@@ -233,7 +234,7 @@ async def test_the_end_is_prompt_and_clean_with_clients_connected(
 ) -> None:
     exchange = SimulatedExchange(Market(rate=2_000))
     await exchange.start()
-    clients = [await connect(exchange.stream_url) for _ in range(3)]
+    clients = [await connect(exchange.url) for _ in range(3)]
     mute = socket.create_connection(("127.0.0.1", exchange.port))
     await exchange.stop()
     for client in clients:
@@ -250,17 +251,31 @@ async def test_clients_that_vanish_leave_no_trace(
     capfd: pytest.CaptureFixture[str], make: Any
 ) -> None:
     async with SimulatedExchange() as exchange:
-        client = await connect(f"{exchange.stream_url}?streams=btcusdt@trade")
+        client = await connect(f"{exchange.url}?streams=btcusdt@trade")
         await exchange.wait_subscribed("BTCUSDT")
         client.transport.abort()
-        while exchange.levers.stream_connections:
+        while exchange.stream_connections:
             await exchange.publish(make(10))
         garbage = socket.create_connection(("127.0.0.1", exchange.port))
         garbage.sendall(b"\x16\x03\x01\x00\xa5 not http\r\n\r\n")
         garbage.close()
-        async with connect(exchange.stream_url):
+        async with connect(exchange.url):
             pass
     assert capfd.readouterr() == ("", "")
+
+
+async def test_a_seed_is_enough_for_a_market() -> None:
+    async with k2cli.SimulatedExchange(seed=1) as exchange:
+        client = k2cli.BinanceWebSocketClient(
+            ["BTCUSDT"], url=exchange.url, proxy=False
+        )
+        async for trade in client:
+            assert trade.exchange == "SIM"
+            break
+        await client.disconnect()
+        assert exchange.log.ids("BTCUSDT")
+    with pytest.raises(ValueError, match="not both"):
+        k2cli.SimulatedExchange(Market(), seed=1)
 
 
 async def test_a_taken_port_is_said_so() -> None:

@@ -11,10 +11,9 @@ import pytest
 
 from k2cli.errors import SettingsError
 from k2cli.simulator import Market, SimulatedExchange, Trade
-from k2cli.simulator.market_listing import LISTINGS
-from k2cli.simulator.tempo import Tempo
-from k2cli.simulator.trade_log import TradeLog
-from k2cli.simulator.whole_market import listings
+from k2cli.simulator.listings import LISTINGS, listings
+from k2cli.simulator.market import BurstClock
+from k2cli.simulator.trades import TradeLog
 
 from .conftest import Ids, Listen
 
@@ -70,14 +69,14 @@ def test_impossible_bursts_are_refused(burst: float) -> None:
 
 
 def test_a_burst_squeezes_a_tenth_of_the_time() -> None:
-    tempo = Tempo(11)
+    clock = BurstClock(11)
     # Of ten steady seconds the first 4.5 fill the nine calm ones.
-    assert tempo.played_us(4_500_000) == 9_000_000
-    assert tempo.played_us(10_000_000) == 10_000_000
-    assert tempo.played_us(14_500_000) == 19_000_000
-    times = [tempo.played_us(us) for us in range(0, 30_000_000, 10_007)]
+    assert clock.played_us(4_500_000) == 9_000_000
+    assert clock.played_us(10_000_000) == 10_000_000
+    assert clock.played_us(14_500_000) == 19_000_000
+    times = [clock.played_us(us) for us in range(0, 30_000_000, 10_007)]
     assert all(before <= after for before, after in pairwise(times))
-    assert Tempo(1).played_us(123) == 123
+    assert BurstClock(1).played_us(123) == 123
 
 
 def test_bursts_leave_the_trades_and_the_mean_as_they_are() -> None:

@@ -141,7 +141,7 @@ async def record(terminal: Terminal, seconds: float) -> list[Text]:
             terminal,
             f"record -o trades.jsonl --per-symbol {RECORDED}",
             quietly=True,
-            K2_BINANCE_WEBSOCKET_URL=exchange.stream_url,
+            K2_BINANCE_WEBSOCKET_URL=exchange.url,
             K2_BINANCE_API_URL=exchange.api_url,
         )
         await terminal.until(lambda: re.search(r"\nBTCUSDT +[1-9]", terminal.text))

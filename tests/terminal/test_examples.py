@@ -51,7 +51,9 @@ def on_a_free_port(example: str) -> str:
 
 
 def test_every_command_has_two_examples_that_fit_a_terminal() -> None:
-    assert set(HELP) == {"k2", "stream", "record", "symbols", "verify", "simulate"}
+    assert set(HELP) == {
+        *("k2", "stream", "record", "symbols", "verify", "simulate", "manual")
+    }
     for command, text in HELP.items():
         assert len(examples(text)) >= 2, command
         lines = Text.from_markup(cleandoc(text)).plain.splitlines()
@@ -63,7 +65,7 @@ def test_every_command_has_two_examples_that_fit_a_terminal() -> None:
 async def test_it_runs(terminal: MakeTerminal, tmp_path: Path, example: str) -> None:
     async with SimulatedExchange(Market(seed=1, rate=4000)) as exchange:
         environment = {
-            "K2_BINANCE_WEBSOCKET_URL": exchange.stream_url,
+            "K2_BINANCE_WEBSOCKET_URL": exchange.url,
             "K2_BINANCE_API_URL": exchange.api_url,
             "XDG_CONFIG_HOME": str(tmp_path),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -39,7 +39,7 @@ async def screen(
 
 def urls(exchange: SimulatedExchange) -> dict[str, str]:
     return {
-        "K2_BINANCE_WEBSOCKET_URL": exchange.stream_url,
+        "K2_BINANCE_WEBSOCKET_URL": exchange.url,
         "K2_BINANCE_API_URL": exchange.api_url,
     }
 
@@ -242,9 +242,9 @@ async def test_a_bug_while_drawing_gives_the_terminal_back(
 ) -> None:
     screen = terminal(80, 24)
     broken = (
-        "from k2cli.display import view\n"
+        "from k2cli.display import screen\n"
         "def lines(*arguments, **named): raise ZeroDivisionError('broken')\n"
-        "view.help_lines = lines\n"
+        "screen.help_lines = lines\n"
         "from k2cli.__main__ import main\n"
         "main()\n"
     )

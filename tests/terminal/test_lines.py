@@ -15,7 +15,7 @@ LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3}  BTCUSDT +(BUY |SELL) +[\d,.]+ ×")
 
 def urls(exchange: SimulatedExchange) -> dict[str, str]:
     return {
-        "K2_BINANCE_WEBSOCKET_URL": exchange.stream_url,
+        "K2_BINANCE_WEBSOCKET_URL": exchange.url,
         "K2_BINANCE_API_URL": exchange.api_url,
     }
 

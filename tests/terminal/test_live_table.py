@@ -22,7 +22,7 @@ HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
 
 def urls(exchange: SimulatedExchange) -> dict[str, str]:
     return {
-        "K2_BINANCE_WEBSOCKET_URL": exchange.stream_url,
+        "K2_BINANCE_WEBSOCKET_URL": exchange.url,
         "K2_BINANCE_API_URL": exchange.api_url,
     }
 

@@ -7,11 +7,15 @@ import pytest
 
 from .pictures import FOLDER, PICTURES, Picture, structure
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *ROOT.glob("k2cli/manual/*.md")]
 
 
-def test_the_readme_shows_them_all() -> None:
-    shown = re.findall(r"!\[.+?\]\(\.github/pictures/(\w+)\.svg\)", README.read_text())
+def test_the_readme_and_the_manual_show_them_all() -> None:
+    pattern = re.compile(r"!\[.+?\]\((?:\.\./\.\./)?\.github/pictures/(\w+)\.svg\)")
+    shown = [
+        name for page in PAGES for name in pattern.findall(page.read_text("utf-8"))
+    ]
     assert sorted(shown) == sorted(picture.name for picture in PICTURES)
     assert {file.stem for file in FOLDER.iterdir()} == set(shown)
 

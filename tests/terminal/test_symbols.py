@@ -15,7 +15,7 @@ MakeTerminal = Callable[[int, int], Terminal]
 
 def urls(exchange: SimulatedExchange) -> dict[str, str]:
     return {
-        "K2_BINANCE_WEBSOCKET_URL": exchange.stream_url,
+        "K2_BINANCE_WEBSOCKET_URL": exchange.url,
         "K2_BINANCE_API_URL": exchange.api_url,
     }
 

@@ -16,7 +16,7 @@ async def recorded(
     screen = terminal(80, 24)
     screen.run(
         *("record", "-o", "trades.jsonl", "-n", "400", *symbols),
-        K2_BINANCE_WEBSOCKET_URL=market.stream_url,
+        K2_BINANCE_WEBSOCKET_URL=market.url,
         K2_BINANCE_API_URL=market.api_url,
     )
     assert await screen.ended() == 0

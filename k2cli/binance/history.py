@@ -1,0 +1,114 @@
+"""Past trades, from the exchange's API."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from k2cli.binance.api import HISTORY_WEIGHT, BinanceApiClient
+from k2cli.binance.limits import WeightBudget
+from k2cli.errors import ConnectFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from k2cli.trade import TradeBatch
+
+MOST_PER_PAGE = 1000
+# The exchange itself gives a request up after 10 s.
+REPLY_SECONDS = 12.0
+
+
+class BinanceHistory:
+    """Past trades of some symbols, over one connection that is opened when needed.
+
+    A request fails as one of ``BinanceApiClient`` does. A connection that failed is
+    closed, and the next request opens another one.
+
+    Args:
+        url: The WebSocket API.
+        assets: Base and quote asset by symbol.
+        open_timeout_seconds: Longest time to connect.
+        reply_timeout_seconds: Longest time to wait for a reply.
+        proxy: As for the stream client.
+        clock: Returns Unix seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        assets: Mapping[str, tuple[str, str]],
+        *,
+        open_timeout_seconds: float = 10.0,
+        reply_timeout_seconds: float = REPLY_SECONDS,
+        proxy: str | bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._url = url
+        self._assets = assets
+        self._open_timeout_seconds = open_timeout_seconds
+        self._reply_timeout_seconds = reply_timeout_seconds
+        self._proxy = proxy
+        self._clock = clock
+        self._budget = WeightBudget()
+        self._api: BinanceApiClient | None = None
+        self._connecting = asyncio.Lock()
+
+    def reserve(self) -> float:
+        """Take the cost of one page, or of asking for the newest id.
+
+        Returns:
+            0 if it may be sent now; else the seconds to wait, and nothing is taken.
+        """
+        return self._budget.reserve(HISTORY_WEIGHT, self._clock())
+
+    async def page(self, symbol: str, first_id: int, most: int) -> TradeBatch | None:
+        """Return trades by ascending id, from ``first_id`` on; ``None`` if none are.
+
+        Args:
+            symbol: One of those given.
+            first_id: First id wanted.
+            most: Most trades to return, up to 1000 of which come at once.
+        """
+        return await self._ask(symbol, first_id, min(most, MOST_PER_PAGE))
+
+    async def newest_id(self, symbol: str) -> int | None:
+        """Return the id of the newest trade; ``None`` if there is none."""
+        newest = await self._ask(symbol, None, 1)
+        return None if newest is None else int(newest.trade_ids[-1])
+
+    async def close(self) -> None:
+        """Close the connection; the next call opens another one."""
+        api, self._api = self._api, None
+        if api is not None:
+            await api.close()
+
+    async def _ask(
+        self, symbol: str, from_id: int | None, limit: int
+    ) -> TradeBatch | None:
+        api = await self._connected()
+        try:
+            return await api.historical_trades(
+                symbol, from_id, limit, self._assets[symbol]
+            )
+        except ConnectFailed:
+            if self._api is api:
+                self._api = None
+            await api.close()
+            raise
+
+    async def _connected(self) -> BinanceApiClient:
+        async with self._connecting:
+            if self._api is None:
+                api = BinanceApiClient(
+                    self._url,
+                    open_timeout_seconds=self._open_timeout_seconds,
+                    reply_timeout_seconds=self._reply_timeout_seconds,
+                    proxy=self._proxy,
+                    budget=self._budget,
+                    clock=self._clock,
+                )
+                await api.connect()
+                self._api = api
+            return self._api

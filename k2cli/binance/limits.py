@@ -1,0 +1,65 @@
+"""How much may be asked of the API: half of what the exchange allows."""
+
+from __future__ import annotations
+
+from pydantic import TypeAdapter
+
+from k2cli.binance.wire import Lenient, RateLimit
+
+# The limit is on the address, shared with everything else the user runs there.
+SHARE = 0.5
+WINDOW_SECONDS = 60.0
+
+_RATE_LIMITS: TypeAdapter[list[RateLimit | None] | None] = TypeAdapter(
+    Lenient[list[Lenient[RateLimit]]]
+)
+
+
+class WeightBudget:
+    """Follows the request weight that replies report.
+
+    The exchange counts per calendar minute (UTC), all clients of an address together.
+
+    Args:
+        limit: Weight per minute until a reply tells.
+    """
+
+    def __init__(self, limit: int = 6000) -> None:
+        self._limit = limit
+        self._used = 0
+        self._minute = -1
+
+    def note(self, rate_limits: object, now_seconds: float) -> None:
+        """Take note of the ``rateLimits`` of a reply.
+
+        Args:
+            rate_limits: As received; what does not make sense is skipped.
+            now_seconds: The time now, Unix seconds.
+        """
+        for each in _RATE_LIMITS.validate_python(rate_limits) or ():
+            if each is not None and (each.kind, each.interval, each.interval_count) == (
+                "REQUEST_WEIGHT",
+                "MINUTE",
+                1,
+            ):
+                self._limit, self._used = each.limit, each.count
+                self._minute = int(now_seconds // WINDOW_SECONDS)
+
+    def reserve(self, weight: int, now_seconds: float) -> float:
+        """Take the weight of a request.
+
+        Args:
+            weight: Of the request.
+            now_seconds: The time now, Unix seconds.
+
+        Returns:
+            0 if it may be sent now; else the seconds until the next minute, and nothing
+            is taken.
+        """
+        minute = int(now_seconds // WINDOW_SECONDS)
+        if minute != self._minute:
+            self._minute, self._used = minute, 0
+        if self._used + weight > self._limit * SHARE:
+            return (minute + 1) * WINDOW_SECONDS - now_seconds
+        self._used += weight
+        return 0.0

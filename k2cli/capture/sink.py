@@ -1,0 +1,212 @@
+"""A capture as the sink of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from k2cli.capture.missing import MissingRanges
+from k2cli.capture.rotation import Rotation, parse_rotation
+from k2cli.capture.writer import FSYNC_SECONDS, CaptureFile
+from k2cli.errors import OutputError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from k2cli.completeness.id_ranges import IdRange
+    from k2cli.completeness.ledger import Ledger
+    from k2cli.trade import TradeBatch
+
+CHECK_SECONDS = 1.0
+"""How often the file is checked, and synced if that is due."""
+
+_MOST_NAMED = 20
+
+log: FilteringBoundLogger = structlog.get_logger()
+
+
+class CaptureSink:
+    """Records trades to a file, whole and in order, and resumes one that exists.
+
+    The file is opened and locked at once, so that what is wrong with it is known
+    before anything is connected; it is changed only by ``open``.
+
+    Args:
+        path: The file; its folder must exist. One named .gz or .zst is compressed.
+        overwrite: Replace an existing file instead of resuming it.
+        rotation: When to continue in a new file: ``"100MB"``, ``"1h"`` …
+        fsync_seconds: Seconds between fsyncs, which is what a power cut can lose;
+            with 0, every flush syncs; with ``None``, nothing does.
+
+    Attributes:
+        in_order: Trades of a symbol come by ascending id.
+        on_failure: Called when the file turns out not to be writable between calls;
+            the next ``write`` raises the same.
+
+    Raises:
+        SettingsError: If ``rotation`` is neither size nor time, or the name asks for a
+            compression that is not installed.
+        OutputError: If the file cannot be written, is not a capture, or is being
+            written by another k2.
+    """
+
+    in_order = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        rotation: str | Rotation | None = None,
+        fsync_seconds: float | None = FSYNC_SECONDS,
+    ) -> None:
+        if isinstance(rotation, str):
+            rotation = parse_rotation(rotation)
+        self._file = CaptureFile(
+            Path(path),
+            overwrite=overwrite,
+            rotation=rotation,
+            fsync_seconds=fsync_seconds,
+        )
+        self._missing = MissingRanges(self._file.path) if self._file.path else None
+        self._flushing: asyncio.Handle | None = None
+        self._checking: asyncio.Task[None] | None = None
+        self.on_failure: Callable[[Exception], None] = lambda _: None
+
+    @property
+    def name(self) -> str:
+        """The file's name, fit for printing."""
+        return self._file.name
+
+    @property
+    def path(self) -> Path | None:
+        """Where it is; ``None`` for a pipe or a device."""
+        return self._file.path
+
+    @property
+    def trades_written(self) -> int:
+        """Trades written since it was opened."""
+        return self._file.trades_written
+
+    @property
+    def platform_sequence(self) -> int:
+        """Of the record written last; 0 in an empty capture."""
+        return self._file.platform_sequence
+
+    @property
+    def files(self) -> int:
+        """How many files were written since it was opened: more than 1 if rotated."""
+        return self._file.finished_files + 1
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of these files."""
+        return self._file.finished_bytes + self._file.size_bytes
+
+    async def open(self, symbols: object, ledger: Ledger) -> None:
+        """Begin, or resume: tell the trackers where each symbol stopped.
+
+        Args:
+            symbols: Not needed: the ledger has them.
+            ledger: With a tracker for each symbol.
+
+        Raises:
+            OutputError: If the capture cannot be read, or cannot be cut to what is
+                whole in it.
+        """
+        del symbols
+        if self._file.platform_sequence:
+            await self._resume(ledger)
+        self._file.begin()
+        if not self._file.platform_sequence and self._missing is not None:
+            self._missing.forget()
+        self._checking = asyncio.create_task(self._check_now_and_then())
+
+    def write(self, batch: TradeBatch) -> None:
+        """Write trades; they are flushed soon, together with what else has come.
+
+        Raises:
+            OutputError: If the file cannot be written any more.
+        """
+        self._file.write(batch)
+        if self._flushing is None:
+            # At the earliest after whatever else has arrived by now, so that what
+            # comes together is written at once and a lone trade without delay.
+            loop = asyncio.get_running_loop()
+            seconds = self._file.flush_after_seconds
+            self._flushing = (
+                loop.call_later(seconds, self._flush_now)
+                if seconds
+                else loop.call_soon(self._flush_now)
+            )
+
+    def lost(self, symbol: str, ids: IdRange) -> None:
+        """Note ids that were given up, before anything behind them is written.
+
+        Raises:
+            OutputError: If they cannot be noted.
+        """
+        if self._missing is not None:
+            self._missing.add(symbol, ids)
+
+    async def flush(self) -> None:
+        """Hand all that was written to the system; with ``fsync_seconds=0``, sync it.
+
+        Raises:
+            OutputError: If it is not taken.
+        """
+        self._file.flush()
+
+    async def close(self) -> None:
+        """Flush and close; a file created here that got no trade is removed.
+
+        Raises:
+            OutputError: If the last lines could not be written.
+        """
+        if self._flushing is not None:
+            self._flushing.cancel()
+        try:
+            if self._checking is not None:
+                self._checking.cancel()
+                await asyncio.wait([self._checking])
+        finally:
+            await asyncio.to_thread(self._file.close)
+
+    async def _resume(self, ledger: Ledger) -> None:
+        symbols = list(ledger.trackers)
+        last_trades = await asyncio.to_thread(self._file.last_trades, symbols)
+        lost = self._missing.read() if self._missing is not None else {}
+        for symbol in symbols:
+            if symbol in last_trades:
+                ledger.trackers[symbol].resume(*last_trades[symbol])
+            ledger.trackers[symbol].remember_lost(lost.get(symbol, []))
+        new = [symbol for symbol in symbols if symbol not in last_trades]
+        if new:
+            log.info(
+                "Symbols that the capture does not have yet", symbols=new[:_MOST_NAMED]
+            )
+
+    def _flush_now(self) -> None:
+        self._flushing = None
+        try:
+            self._file.flush()
+        except OutputError as exc:
+            self.on_failure(exc)
+
+    async def _check_now_and_then(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(CHECK_SECONDS)
+                self._file.check()
+                now = time.monotonic()
+                if self._file.sync_due(now):
+                    await asyncio.to_thread(self._file.sync, now)
+        except OutputError as exc:
+            self.on_failure(exc)

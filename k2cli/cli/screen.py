@@ -1,0 +1,228 @@
+"""The live table on a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import signal
+import sys
+import time
+from collections import deque
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from k2cli.cli.keys import Keyboard, Suspension, in_foreground
+from k2cli.cli.pipe import STDOUT
+from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
+from k2cli.display.controls import Controls
+from k2cli.display.market import WINDOWS_SECONDS, MarketState, trade_facts
+from k2cli.display.meters import LagMeter
+from k2cli.display.numbers import Precision
+from k2cli.display.screen import ScreenView
+from k2cli.display.status import Notice, Status
+from k2cli.display.terminal import LiveTable, save_svg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from k2cli.cli.log import LogOutput
+    from k2cli.cli.run import RunView
+    from k2cli.completeness.id_ranges import IdRange
+    from k2cli.completeness.ledger import Ledger
+    from k2cli.display.text import Frame
+    from k2cli.engine.protocols import SymbolSet
+    from k2cli.trade import TradeBatch
+
+# Log lines held while the table has the screen, shown when it gives it back.
+_LOG_LINES_HELD = 100
+_PICTURE_SIZE = (120, 34)
+
+
+class ScreenSink(Redrawn):
+    """The live table on a terminal: takes the trades, and shows the run.
+
+    Args:
+        console: The terminal on stdout.
+        log_output: Log lines are shown in the table meanwhile, and again after it.
+        picture: File for a picture of the last screen.
+        sort: Name of the column to sort by at first.
+        window_seconds: Window of time for change and trend at first.
+    """
+
+    in_order = False
+    on_failure: Callable[[Exception], None]
+
+    def __init__(
+        self,
+        console: Console,
+        log_output: LogOutput,
+        picture: Path | None = None,
+        *,
+        sort: str | None = None,
+        window_seconds: float,
+    ) -> None:
+        self._log_output = log_output
+        self._picture = picture
+        self._live = LiveTable(console)
+        self._held: deque[str] = deque(maxlen=_LOG_LINES_HELD)
+        self._closing = ExitStack()
+        self._run: RunView | None = None
+        self._controls = Controls(
+            sort=sort,
+            windows_seconds=tuple(sorted({*WINDOWS_SECONDS, window_seconds})),
+            window_seconds=window_seconds,
+        )
+        self._lag = LagMeter()
+        self._notice = Notice()
+        self._keyboard = Keyboard(self._press)
+        self._paused: tuple[MarketState, float] | None = None
+
+    async def open(self, symbols: SymbolSet, ledger: Ledger) -> None:
+        """Make ready to take trades."""
+        self._view = ScreenView(
+            Precision(symbols.price_decimals(), symbols.quantity_decimals())
+        )
+        self._market = MarketState(
+            list(symbols.symbols),
+            started_seconds=time.monotonic(),
+            windows_seconds=self._controls.windows_seconds,
+        )
+
+    def start(self, view: RunView) -> None:
+        """Take the screen over."""
+        self._run = view
+        self._closing.enter_context(self._log_output.diverted(self._held.append))
+        view.before_exit(self._leave)
+        if self._live.is_usable:
+            suspension = Suspension(self._leave, self.draw_soon)
+            suspension.start()
+            self._closing.callback(suspension.stop)
+            self._redraw_when_resized()
+        self.start_drawing(view, 1 / REDRAWS_PER_SECOND)
+
+    def write(self, batch: TradeBatch) -> None:
+        """Note trades; they are on the screen with the next redraw."""
+        self._market.observe(trade_facts(batch), time.monotonic())
+
+    def lost(self, symbol: str, ids: IdRange) -> None:
+        """The status shows their number."""
+
+    async def flush(self) -> None:
+        """A screen acknowledges nothing."""
+
+    async def close(self) -> None:
+        """Nothing is open: ``stop`` gives the screen back."""
+
+    def stop(self) -> None:
+        """Give the screen back, and show what was logged."""
+        self.stop_drawing()
+        try:
+            if self._picture is not None and self._run is not None:
+                # As on a terminal, wherever it is made.
+                self._controls.has_keys = True
+                width, height = _PICTURE_SIZE
+                frame = self._frame(width, height)
+                save_svg(self._picture, frame, "k2 stream", width=width, height=height)
+        finally:
+            self._leave()
+            self._closing.close()
+            for line in self._held:
+                self._log_output.write(f"{line}\n")
+            self._held.clear()
+
+    def draw(self) -> None:
+        """Send what changed since the last time."""
+        # A terminal that is held with Ctrl-S takes nothing: skip, do not wait.
+        if sys.platform != "win32" and not select.select((), (STDOUT,), (), 0)[1]:
+            return
+        # A job that went on in the background may be in the foreground by now: a shell
+        # need not say so.
+        self._enter()
+        self._live.refresh(self._frame)
+
+    def _enter(self) -> None:
+        """Take the terminal, if it is ours; harmless twice."""
+        if not (self._live.is_usable and in_foreground()):
+            return
+        self._live.start()
+        self._keyboard.start()
+        self._controls.has_keys = self._keyboard.is_listening
+
+    def _leave(self) -> None:
+        """Give the terminal back; harmless twice."""
+        self._keyboard.stop()
+        self._live.stop()
+
+    def _redraw_when_resized(self) -> None:
+        if sys.platform != "win32":
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGWINCH, self.draw_soon)
+            self._closing.callback(loop.remove_signal_handler, signal.SIGWINCH)
+
+    def _press(self, key: str) -> None:
+        run = self._run
+        assert run is not None, "no keys before the start"  # noqa: S101 - for the type checker
+        controls = self._controls
+        try:
+            if controls.press(key):
+                run.stop()
+            if not controls.is_paused:
+                self._paused = None
+            elif self._paused is None:
+                self._paused = (self._market.copied(), time.monotonic())
+            self._market.follow(controls.shows)
+        except Exception as exc:
+            run.fail(exc)
+        self.draw_soon()
+
+    def _frame(self, width: int, height: int) -> Frame:
+        now_seconds = time.monotonic()
+        market, market_seconds = self._paused or (self._market, now_seconds)
+        return self._view.frame(
+            market,
+            self._status(now_seconds),
+            self._controls,
+            width=width,
+            height=height,
+            now_seconds=market_seconds,
+        )
+
+    def _status(self, now_seconds: float) -> Status:
+        run = self._run
+        assert run is not None, "drawn before the start"  # noqa: S101 - for the type checker
+        snapshot = run.snapshot()
+        last = snapshot.last_trade
+        # Any address may be that of a made-up market: its trades say it.
+        exchange = "SIM" if run.venue.is_simulated else ""
+        capture = run.capture
+        # A replay's trades are from another day: their age says nothing.
+        lag_us = None
+        if not run.venue.is_replay:
+            lag_us = self._lag.sample(last, now_seconds)
+        return Status(
+            host=run.venue.venue.name,
+            exchange=last.exchange if last is not None else exchange,
+            connection=run.connection(snapshot),
+            uptime_seconds=snapshot.uptime_seconds,
+            trades=snapshot.trades,
+            trades_per_second=self._market.per_second(now_seconds),
+            reconnects=snapshot.reconnects,
+            gaps=snapshot.gaps,
+            repaired=snapshot.repaired,
+            repairing=snapshot.repairing,
+            lost=snapshot.lost,
+            duplicates=snapshot.duplicates,
+            lag_us=lag_us,
+            is_paused=self._controls.is_paused,
+            log_message=self._notice.text(
+                self._log_output.latest_warning,
+                now_seconds=now_seconds,
+                time_us=time.time_ns() // 1000,
+            ),
+            recording=capture.name if capture is not None else None,
+            recorded=capture.trades_written if capture is not None else 0,
+            label="REPLAY" if run.venue.is_replay else None,
+        )

@@ -1,0 +1,147 @@
+"""Where the trades of a command come from: Binance, or the embedded exchange."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from k2cli.binance.lookup import CatalogSource
+from k2cli.binance.symbols import normalize_symbols
+from k2cli.binance.venue import BinanceVenue, SymbolSelection
+from k2cli.config import BinanceConfig, load_config
+from k2cli.errors import SettingsError, printable
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from k2cli.cli.options import TailOptions
+
+# The first connection is tried for so long: long enough for a server that restarts,
+# short enough for an address that is wrong.
+FIRST_SECONDS = 12.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenVenue:
+    """An exchange, real or embedded, and what a screen says of it.
+
+    Attributes:
+        venue: The exchange.
+        max_reconnect_attempts: Consecutive failures before giving up; 0 for never.
+        is_simulated: Whether the market is known to be made up.
+        is_replay: Whether a recording is played.
+        finished: Set when a replay has been played to its end.
+        damage: Why the end of a recording is not whole, if it is not.
+    """
+
+    venue: BinanceVenue
+    max_reconnect_attempts: int
+    is_simulated: bool = False
+    is_replay: bool = False
+    finished: asyncio.Event | None = None
+    damage: str | None = None
+
+
+def settings(
+    *, url: str | None, api_url: str | None, config_file: Path | None
+) -> BinanceConfig:
+    """Put the settings of a command together, and see that k2 may run.
+
+    Raises:
+        SettingsError: If one is wrong, or k2 is switched off.
+    """
+    config = load_config({"websocket_url": url, "api_url": api_url}, config_file)
+    if "enabled" in config.model_fields_set and not config.enabled:
+        raise SettingsError(
+            "k2 is switched off by 'enabled = false'",
+            "Change it in K2_BINANCE_ENABLED or config.toml",
+        )
+    return config
+
+
+@asynccontextmanager
+async def open_venue(options: TailOptions) -> AsyncIterator[OpenVenue]:
+    """Open the exchange that the options ask for; an embedded one runs until the end.
+
+    Raises:
+        SettingsError: If the options or settings are wrong, or the file to replay is.
+    """
+    _check_together(options)
+    config = settings(
+        url=options.url, api_url=options.api_url, config_file=options.config
+    )
+    selection = SymbolSelection(
+        symbols=tuple(
+            normalize_symbols(
+                [*(options.named_symbols or []), *(options.symbols or [])]
+            )
+        ),
+        quote=tuple(options.quote or ()),
+        base=tuple(options.base or ()),
+        all=options.all_symbols,
+    )
+    if not (options.demo or options.replay):
+        yield OpenVenue(
+            venue=BinanceVenue.from_config(
+                config,
+                selection,
+                max_connection_age_seconds=options.max_connection_age,
+                max_first_seconds=FIRST_SECONDS
+                if config.max_reconnect_attempts
+                else None,
+            ),
+            max_reconnect_attempts=config.max_reconnect_attempts,
+        )
+        return
+
+    from k2cli.simulator import Market, Recording, SimulatedExchange
+
+    trades: Market | Recording
+    damage = None
+    if options.replay:
+        speed = 1.0 if options.speed is None else options.speed
+        trades = Recording(options.replay, speed=speed)
+        damage = trades.damage
+        name, symbols = printable(options.replay.name), list(trades.symbols)
+    else:
+        trades = Market()
+        name, symbols = "embedded exchange", normalize_symbols(config.symbols)
+    async with SimulatedExchange(trades) as exchange:
+        embedded = config.model_copy(
+            update={
+                "websocket_url": exchange.url,
+                "api_url": exchange.api_url,
+                "symbols": symbols,
+            }
+        )
+        yield OpenVenue(
+            venue=BinanceVenue(
+                embedded,
+                CatalogSource(exchange.api_url, proxy=False),
+                selection,
+                name=name,
+                proxy=False,
+                max_connection_age_seconds=options.max_connection_age,
+            ),
+            max_reconnect_attempts=config.max_reconnect_attempts,
+            is_simulated=options.demo,
+            is_replay=options.replay is not None,
+            finished=exchange.finished if options.replay else None,
+            damage=damage,
+        )
+
+
+def _check_together(options: TailOptions) -> None:
+    given = {
+        "--demo": options.demo,
+        "--replay": options.replay,
+        "--url": options.url,
+    }
+    both = [name for name, value in given.items() if value]
+    if len(both) > 1:
+        raise SettingsError(f"{' and '.join(both)} do not go together", "Leave one out")
+    if options.speed is not None and options.replay is None:
+        raise SettingsError("--speed goes with --replay FILE", "Add it, or leave both")

@@ -1,0 +1,340 @@
+"""One run: a venue's trades, each once and with its gaps filled, to sinks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from k2cli.completeness.ledger import Ledger
+from k2cli.engine.gap_monitor import GapMonitor
+from k2cli.engine.pipeline import Pipeline, TradeFilter
+from k2cli.errors import (
+    ExchangeRefused,
+    ExchangeUnreachable,
+    K2Error,
+    OutputError,
+    ReaderGone,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Sequence
+    from types import TracebackType
+    from typing import Any
+
+    from structlog.typing import FilteringBoundLogger
+
+    from k2cli.completeness.id_ranges import IdRange
+    from k2cli.config import BinanceConfig
+    from k2cli.engine.protocols import Sink, StreamHealth, SymbolSet, TradeStream, Venue
+    from k2cli.trade import TradeV2
+
+MAX_BACKFILL_TRADES = 1_000_000
+# How long back-fill may hold up the end: when the run ends by itself, and in a hurry.
+END_BACKFILL_SECONDS = 10.0
+HURRIED_BACKFILL_SECONDS = 3.0
+
+log: FilteringBoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSnapshot:
+    """A session at one moment, for whoever shows it.
+
+    Attributes:
+        uptime_seconds: How long it has been running.
+        trades: Trades that passed the filters and went out.
+        gaps: Jumps in trade ids seen so far.
+        repaired: Trades that came from the history.
+        repairing: Trades missing that may still come.
+        lost: Trades missing for good.
+        duplicates: Trades left out because they had come before.
+        reconnects: Connections made after the first ones.
+        health: How the connections are; ``None`` before the first.
+        last_trade: The newest trade received, if any.
+    """
+
+    uptime_seconds: float
+    trades: int
+    gaps: int
+    repaired: int
+    repairing: int
+    lost: int
+    duplicates: int
+    reconnects: int
+    health: StreamHealth | None
+    last_trade: TradeV2 | None
+
+
+class Session:
+    """Follows symbols on a venue and hands each trade to the sinks exactly once.
+
+    Use it as an async context manager, and run it::
+
+        async with Session(["BTCUSDT"], sinks=[CaptureSink("trades.jsonl")]) as session:
+            ledger = await session.run(count=1000)
+
+    Args:
+        symbols: What to follow, e.g. ``["BTCUSDT", "ETH/USDT"]``; those of the
+            configuration if empty. With ``venue``, that chooses.
+        sinks: Where the trades go.
+        config: How to reach Binance; by default defaults and ``K2_BINANCE_*``.
+        venue: Another exchange than the one of ``config``.
+        side: Only trades of this taker side, ``"BUY"`` or ``"SELL"``, go to the sinks.
+        min_notional: Only trades worth at least this, in their quote asset, do.
+        max_backfill: Trades that a gap may have to be filled from the history; larger
+            ones are reported. 0 for no back-fill.
+
+    Attributes:
+        symbols: The symbols and what is known of them; ``None`` before they are.
+        ledger: What came and what is missing; empty before the symbols are known.
+        error: What ended the run early, if anything did.
+        ending: Set when the run begins to end.
+        is_backfilling_at_end: Whether it still waits for gaps to be filled then.
+    """
+
+    def __init__(
+        self,
+        symbols: Iterable[str] = (),
+        *,
+        sinks: Sequence[Sink] = (),
+        config: BinanceConfig | None = None,
+        venue: Venue | None = None,
+        side: str | None = None,
+        min_notional: Decimal | float | None = None,
+        max_backfill: int = MAX_BACKFILL_TRADES,
+    ) -> None:
+        self._venue = venue if venue is not None else _binance(symbols, config)
+        self._sinks = list(sinks)
+        for sink in self._sinks:
+            sink.on_failure = self.fail
+        self._max_backfill = max_backfill
+        self._pipeline = Pipeline(
+            self._sinks,
+            TradeFilter(
+                side, None if min_notional is None else Decimal(str(min_notional))
+            ),
+        )
+        self._stop_asked = asyncio.Event()
+        self._is_hurried = False
+        self._stream: TradeStream | None = None
+        self._started_seconds = time.monotonic()
+        # Said once connected: if that fails, the one line of it is the one to read.
+        self._warnings: Sequence[str] = ()
+        self.symbols: SymbolSet | None = None
+        self.ledger = Ledger(())
+        self.error: Exception | None = None
+        self.ending = asyncio.Event()
+        self.is_backfilling_at_end = False
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.open()
+        except BaseException:
+            await self._close_sinks()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._close_sinks()
+
+    async def open(self) -> None:
+        """Look the symbols up and open the sinks; ``async with`` does it.
+
+        Raises:
+            UnknownSymbol: If the exchange does not have one of the symbols.
+            K2Error: If the venue or a sink cannot be opened.
+        """
+        await self._unless_stopped(self._open())
+
+    async def run(
+        self, count: int | None = None, duration_seconds: float | None = None
+    ) -> Ledger:
+        """Follow the symbols until a limit, ``stop()``, or a failure.
+
+        Before it returns, back-fill that is under way gets a few seconds to end.
+
+        Args:
+            count: End after so many trades went to the sinks.
+            duration_seconds: End after so long.
+
+        Returns:
+            What came and what is missing.
+
+        Raises:
+            ExchangeUnreachable: If the exchange cannot be reached any more.
+            ExchangeRefused: If it does not serve this address.
+            OutputError: If a sink cannot be written.
+        """
+        if self.symbols is not None and not self._stop_asked.is_set():
+            await self._run(self.symbols, count, duration_seconds)
+        if self.error is not None and not isinstance(self.error, ReaderGone):
+            raise self.error
+        return self.ledger
+
+    def stop(self, *, hurry: bool = False) -> None:
+        """Ask the run to end.
+
+        Args:
+            hurry: Somebody waits for it: gaps that are not filled in a moment are left
+                to the next run.
+        """
+        self._is_hurried = self._is_hurried or hurry
+        self._stop_asked.set()
+
+    def fail(self, error: Exception) -> None:
+        """Ask the run to end because of a failure, which it raises; the first counts.
+
+        ``ReaderGone`` ends it, too, but is not raised.
+        """
+        self.error = self.error or error
+        self.stop(hurry=True)
+
+    def snapshot(self) -> SessionSnapshot:
+        """Return how the run is doing now."""
+        ledger, stream, last = self.ledger, self._stream, self._pipeline.last
+        repairing = ledger.open
+        return SessionSnapshot(
+            uptime_seconds=time.monotonic() - self._started_seconds,
+            trades=self._pipeline.passed,
+            gaps=ledger.gaps,
+            repaired=ledger.repaired,
+            repairing=repairing,
+            lost=ledger.missing - repairing,
+            duplicates=ledger.duplicates,
+            reconnects=stream.reconnects if stream is not None else 0,
+            health=stream.health() if stream is not None else None,
+            last_trade=last.trade(len(last) - 1) if last else None,
+        )
+
+    async def _open(self) -> None:
+        symbols = await self._venue.look_up()
+        ledger = Ledger(symbols.symbols)
+        for sink in self._sinks:
+            await sink.open(symbols, ledger)
+        self.ledger = ledger
+        self._warnings = symbols.warnings
+        self.symbols = symbols
+
+    async def _run(
+        self, symbols: SymbolSet, count: int | None, duration_seconds: float | None
+    ) -> None:
+        stream = self._venue.stream(symbols, self._pipeline.receive, self._on_live)
+        self._stream = stream
+        monitor = GapMonitor(
+            self._venue.history(symbols),
+            self.ledger,
+            at_once=self._pipeline.at_once,
+            in_order=self._pipeline.in_order,
+            on_lost=self._on_lost,
+            replace_connection=stream.replace_connection,
+            max_backfill=self._max_backfill,
+        )
+        self._pipeline.begin(monitor.receive, count, self.stop)
+        receiving = asyncio.create_task(stream.connect())
+        stop_asked = asyncio.create_task(self._stop_asked.wait())
+        tasks: list[asyncio.Task[Any]] = [receiving, stop_asked, *monitor.start()]
+        try:
+            await asyncio.wait(
+                tasks, timeout=duration_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            self.ending.set()
+            failure = await self._disconnect(stream, receiving)
+            await self._finish(monitor)
+            if failure is not None:
+                raise failure
+            for task in tasks:
+                if task.done() and not task.cancelled():
+                    task.result()
+        except ReaderGone as exc:
+            self.fail(exc)
+        finally:
+            self.ending.set()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._flush_sinks()
+
+    async def _disconnect(
+        self, stream: TradeStream, receiving: asyncio.Task[None]
+    ) -> K2Error | None:
+        """End the stream; return its failure, if it had failed by itself."""
+        await stream.disconnect()
+        try:
+            await receiving
+        except ReaderGone as exc:
+            self.fail(exc)
+        except (ExchangeUnreachable, ExchangeRefused) as exc:
+            return exc
+        return None
+
+    async def _finish(self, monitor: GapMonitor) -> None:
+        """Let back-fill come to an end, if that does not take long.
+
+        A capture that is stopped before that ends at its gap, so that the next run
+        fills it: what is behind a hole in a file cannot be put in order any more.
+        """
+        counted = self._pipeline.is_full
+        nobody_reads = isinstance(self.error, ReaderGone) and len(self._sinks) == 1
+        if not (counted or nobody_reads):
+            self.is_backfilling_at_end = True
+            await monitor.backfill_for(
+                HURRIED_BACKFILL_SECONDS if self._is_hurried else END_BACKFILL_SECONDS
+            )
+            self.is_backfilling_at_end = False
+        await monitor.finish(whole=not (counted or self._is_hurried))
+
+    async def _flush_sinks(self) -> None:
+        if self.error is not None:
+            return
+        try:
+            for sink in self._sinks:
+                await sink.flush()
+        except OutputError as exc:
+            self.fail(exc)
+
+    async def _close_sinks(self) -> None:
+        async with AsyncExitStack() as closing:
+            for sink in reversed(self._sinks):
+                closing.push_async_callback(sink.close)
+
+    def _on_lost(self, symbol: str, ids: IdRange) -> None:
+        for sink in self._sinks:
+            sink.lost(symbol, ids)
+
+    def _on_live(self) -> None:
+        for warning in self._warnings:
+            log.warning(warning)
+        self._warnings = ()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work, but drop it when the end is asked for."""
+        task = asyncio.ensure_future(work)
+        stop_asked = asyncio.ensure_future(self._stop_asked.wait())
+        try:
+            await asyncio.wait({task, stop_asked}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            stop_asked.cancel()
+            task.cancel()
+            await asyncio.gather(task, stop_asked, return_exceptions=True)
+
+
+def _binance(symbols: Iterable[str], config: BinanceConfig | None) -> Venue:
+    # Imported here: a session on another venue needs neither.
+    from k2cli.binance.venue import BinanceVenue, SymbolSelection
+    from k2cli.config import BinanceConfig
+
+    selection = SymbolSelection(symbols=tuple(symbols))
+    return BinanceVenue.from_config(config or BinanceConfig(), selection)

@@ -1,0 +1,198 @@
+"""A venue without sockets, and a sink that remembers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from k2cli.completeness.id_ranges import IdRange
+from k2cli.completeness.ledger import Ledger
+from k2cli.engine.protocols import SymbolSet
+from k2cli.trade import Instrument, TradeBatch
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+FIRST_US = 1_723_161_255_000_000
+
+
+def batch_of(
+    *ids: int,
+    symbol: str = "BTCUSDT",
+    price: str = "100.5",
+    is_backfill: bool = False,
+    maker: Callable[[int], bool] = lambda trade_id: trade_id % 2 == 0,
+) -> TradeBatch:
+    """Make trades of one symbol, a millisecond apart by their ids."""
+    times = [str(FIRST_US + trade_id * 1000) for trade_id in ids]
+    return TradeBatch(
+        instruments={
+            name: Instrument(name, "BINANCE", name.removesuffix("USDT"), "USDT")
+            for name in SYMBOLS
+        },
+        received_us=FIRST_US,
+        symbols=[symbol] * len(ids),
+        trade_ids=[str(trade_id) for trade_id in ids],
+        prices=[price] * len(ids),
+        quantities=["2"] * len(ids),
+        trade_times=times,
+        event_times=[None] * len(ids) if is_backfill else times,
+        buyer_is_maker=["true" if maker(trade_id) else "false" for trade_id in ids],
+        best_match=["true"] * len(ids),
+        message_ids=[f"00000000-0000-4000-8000-{trade_id:012}" for trade_id in ids],
+        is_backfill=is_backfill,
+        is_plain=not is_backfill,
+    )
+
+
+@dataclass(frozen=True)
+class FakeSymbols:
+    """Symbols that nobody had to look up."""
+
+    symbols: Sequence[str] = SYMBOLS
+    warnings: Sequence[str] = ()
+
+    def price_decimals(self) -> Mapping[str, int]:
+        return {}
+
+    def quantity_decimals(self) -> Mapping[str, int]:
+        return {}
+
+
+@dataclass(frozen=True)
+class FakeHealth:
+    """One connection that is up."""
+
+    live: int = 1
+    connections: int = 1
+    retry_in_seconds: float | None = None
+    failures: int = 0
+
+
+class FakeStream:
+    """A stream whose batches a test hands over."""
+
+    reconnects = 0
+
+    def __init__(
+        self,
+        on_batch: Callable[[TradeBatch], Awaitable[None] | None],
+        on_live: Callable[[], None],
+    ) -> None:
+        self.on_batch = on_batch
+        self._on_live = on_live
+        self.replaced: list[str] = []
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def connect(self) -> None:
+        self._on_live()
+        await self._ended
+
+    async def disconnect(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def break_off(self, error: Exception) -> None:
+        self._ended.set_exception(error)
+
+    def health(self) -> FakeHealth:
+        return FakeHealth()
+
+    def replace_connection(self, symbol: str, reason: str) -> None:
+        self.replaced.append(f"{symbol}: {reason}")
+
+
+class FakeHistory:
+    """A history that has the ids it is told to have."""
+
+    def __init__(self) -> None:
+        self.ids: set[int] = set()
+        self.requests: list[tuple[str, int, int]] = []
+        self.errors: list[Exception] = []
+        self.wait_seconds = 0.0
+        self.closed = 0
+
+    def reserve(self) -> float:
+        return self.wait_seconds
+
+    async def page(self, symbol: str, first_id: int, most: int) -> TradeBatch | None:
+        self.requests.append((symbol, first_id, most))
+        if self.errors:
+            raise self.errors.pop(0)
+        found = sorted(each for each in self.ids if each >= first_id)[:most]
+        return batch_of(*found, symbol=symbol, is_backfill=True) if found else None
+
+    async def newest_id(self, symbol: str) -> int | None:
+        return max(self.ids, default=None)
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+class FakeVenue:
+    """An exchange that does what a test says."""
+
+    name = "fake"
+
+    def __init__(self, symbols: FakeSymbols | None = None) -> None:
+        self.symbols = symbols or FakeSymbols()
+        self.past = FakeHistory()
+        self.streaming: asyncio.Future[FakeStream]
+        self.streaming = asyncio.get_running_loop().create_future()
+
+    async def look_up(self) -> FakeSymbols:
+        return self.symbols
+
+    def stream(
+        self,
+        symbols: SymbolSet,
+        on_batch: Callable[[TradeBatch], Awaitable[None] | None],
+        on_live: Callable[[], None],
+    ) -> FakeStream:
+        stream = FakeStream(on_batch, on_live)
+        self.streaming.set_result(stream)
+        return stream
+
+    def history(self, symbols: SymbolSet) -> FakeHistory:
+        return self.past
+
+
+def _ignore(_: Exception) -> None:
+    pass
+
+
+@dataclass
+class Memory:
+    """A sink that remembers what it got."""
+
+    in_order: bool = True
+    resume_at: dict[str, int] = field(default_factory=dict)
+    ids: list[int] = field(default_factory=list)
+    backfilled: list[int] = field(default_factory=list)
+    lost_ids: list[tuple[str, IdRange]] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+    held_back: Awaitable[None] | None = None
+    failure: Exception | None = None
+    on_failure: Callable[[Exception], None] = field(default=_ignore)
+
+    async def open(self, symbols: SymbolSet, ledger: Ledger) -> None:
+        self.events.append("open")
+        for symbol, last_id in self.resume_at.items():
+            ledger.trackers[symbol].resume(last_id, FIRST_US + last_id * 1000)
+
+    def write(self, batch: TradeBatch) -> Awaitable[None] | None:
+        if self.failure is not None:
+            raise self.failure
+        self.ids += map(int, batch.trade_ids)
+        if batch.is_backfill:
+            self.backfilled += map(int, batch.trade_ids)
+        held_back, self.held_back = self.held_back, None
+        return held_back
+
+    def lost(self, symbol: str, ids: IdRange) -> None:
+        self.lost_ids.append((symbol, ids))
+
+    async def flush(self) -> None:
+        self.events.append("flush")
+
+    async def close(self) -> None:
+        self.events.append("close")
