@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from hypothesis import settings
@@ -12,10 +13,10 @@ settings.load_profile("k2")
 
 
 def pytest_configure() -> None:
-    """Let signals end the processes that tests start, even under ``nohup … &``.
-
-    There, SIGINT is ignored, and whatever is started inherits that. A handler is not
-    inherited; this one does as little as ignoring it.
-    """
+    """Make the processes that tests start independent of where pytest was started."""
+    # Under "nohup … &" SIGINT is ignored, and whatever is started inherits that. A
+    # handler is not inherited; this one does as little as ignoring it.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: None)
+    # Hundreds of processes would compile all of k2 anew, for a quarter of their time.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

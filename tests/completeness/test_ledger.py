@@ -33,7 +33,7 @@ def test_the_account_as_data_has_every_symbol_and_the_span_of_time() -> None:
     account = ledger.to_dict()
     assert account["verdict"] == "incomplete"
     assert list(account["symbols"]) == ["BTCUSDT", "ETHUSDT", "BNBBTC"]
-    assert account["symbols"]["BTCUSDT"]["missing_ranges"] == [(4, 4)]
+    assert account["symbols"]["BTCUSDT"]["missing_ranges"] == [[4, 4]]
     assert account["symbols"]["BNBBTC"]["first_trade_us"] is None
     assert (account["first_trade_us"], account["last_trade_us"]) == (1003, 1010)
 

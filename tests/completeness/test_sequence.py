@@ -422,6 +422,17 @@ def test_lost_ranges_behind_an_open_one_stay_named(
     assert adds_up(tracker)
 
 
+def test_of_very_many_ranges_from_before_a_reset_the_oldest_are_only_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("k2cli.completeness.sequence.MOST_LOST_RANGES", 2)
+    tracker = SequenceTracker()
+    observed(tracker, 10, 12, 15, 17)
+    assert tracker.observe(1, 9_000_000) is RESET
+    assert tracker.missing_ranges == [(13, 14), (16, 16)]
+    assert (tracker.unnamed, tracker.missing) == (1, 4)
+
+
 def test_what_an_earlier_run_lost_stays_missing() -> None:
     tracker = SequenceTracker()
     tracker.resume(100, 5000)

@@ -361,6 +361,26 @@ async def test_a_slow_receiver_gets_the_rest_of_a_batch_when_it_has_read(
     assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4]
 
 
+async def test_a_receiver_may_be_slow_at_every_part_of_a_batch() -> None:
+    received: list[list[int]] = []
+
+    async def take(batch: TradeBatch) -> None:
+        await asyncio.sleep(0)
+        received.append(ids_of(batch))
+
+    sequencer = Sequencer(
+        Ledger([BTC]),
+        at_once=take,
+        in_order=None,
+        on_gap=lambda _, __: True,
+        on_lost=lambda _, __: None,
+    )
+    waiting = sequencer.receive(arriving([1, 2, 3, 5, 6, 4]), 0.0)
+    assert waiting is not None
+    await waiting
+    assert received == [[1], [2, 3], [5], [6], [4]]
+
+
 def test_contiguous_trades_are_handed_on_together() -> None:
     batches: list[list[int]] = []
     sequencer = Sequencer(

@@ -42,6 +42,7 @@ class Terminal:
         self.stdin: int | None = None
         self.program = ["-m", "k2cli"]
         self._stream = pyte.ByteStream(self.screen)
+        self._text: str | None = None
         self._master, self._slave = os.openpty()
         self.folder = folder
         self._arrived = asyncio.Event()
@@ -112,6 +113,7 @@ class Terminal:
     def resize(self, columns: int, lines: int) -> None:
         """Change the size, as dragging a window's corner does."""
         self.screen.resize(lines, columns)
+        self._text = None
         self._set_size(columns, lines)
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGWINCH)
@@ -119,7 +121,9 @@ class Terminal:
     @property
     def text(self) -> str:
         """The screen as text."""
-        return "\n".join(line.rstrip() for line in self.screen.display)
+        if self._text is None:
+            self._text = "\n".join(line.rstrip() for line in self.screen.display)
+        return self._text
 
     @property
     def is_as_it_was(self) -> bool:
@@ -143,6 +147,7 @@ class Terminal:
         data = os.read(self._master, 65536)
         self.sent += data
         self._stream.feed(data)
+        self._text = None
         self._arrived.set()
 
     def read_waiting(self) -> None:
