@@ -185,6 +185,8 @@ class PipeSink:
             a capture.
     """
 
+    # There is no next run that could read it.
+    journal = None
     on_failure: Callable[[Exception], None]
 
     def __init__(

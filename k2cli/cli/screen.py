@@ -53,6 +53,7 @@ class ScreenSink(Redrawn):
     """
 
     in_order = False
+    journal = None
     on_failure: Callable[[Exception], None]
 
     def __init__(

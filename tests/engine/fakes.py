@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from k2cli.completeness.id_ranges import IdRange
 from k2cli.completeness.ledger import Ledger
@@ -157,20 +157,27 @@ class FakeVenue:
         return self.past
 
 
-@dataclass
 class Memory:
     """A sink that remembers what it got."""
 
-    in_order: bool = True
-    resume_at: dict[str, int] = field(default_factory=dict)
-    ids: list[int] = field(default_factory=list)
-    backfilled: list[int] = field(default_factory=list)
-    lost_ids: list[tuple[str, IdRange]] = field(default_factory=list)
-    events: list[str] = field(default_factory=list)
-    journal: ReorderBuffer | None = None
-    held_back: Awaitable[None] | None = None
-    failure: Exception | None = None
-    on_failure: Callable[[Exception], None] = lambda _: None
+    on_failure: Callable[[Exception], None]
+
+    def __init__(
+        self,
+        *,
+        in_order: bool = True,
+        resume_at: Mapping[str, int] | None = None,
+        journal: ReorderBuffer | None = None,
+        held_back: Awaitable[None] | None = None,
+    ) -> None:
+        self.in_order = in_order
+        self.resume_at = resume_at or {}
+        self.journal = journal
+        self.held_back = held_back
+        self.ids: list[int] = []
+        self.backfilled: list[int] = []
+        self.lost_ids: list[tuple[str, IdRange]] = []
+        self.events: list[str] = []
 
     async def open(self, symbols: SymbolSet, ledger: Ledger) -> None:
         self.events.append("open")
@@ -178,8 +185,6 @@ class Memory:
             ledger.trackers[symbol].resume(last_id, FIRST_US + last_id * 1000)
 
     def write(self, batch: TradeBatch) -> Awaitable[None] | None:
-        if self.failure is not None:
-            raise self.failure
         self.ids += map(int, batch.trade_ids)
         if batch.is_backfill:
             self.backfilled += map(int, batch.trade_ids)

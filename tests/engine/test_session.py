@@ -215,7 +215,8 @@ async def test_an_end_leaves_what_waits_to_the_next_run(
     venue: FakeVenue, tmp_path: Path
 ) -> None:
     venue.past.wait_seconds = 60.0
-    sink = Memory(journal=PendingJournal(tmp_path / "trades.jsonl"))
+    journal = PendingJournal(tmp_path / "trades.jsonl")
+    sink = Memory(journal=journal)
     session = Session(venue=venue, sinks=[sink])
     async with running(venue, session) as (stream, run):
         stream.on_batch(batch_of(1, 2, 5, 6))
@@ -224,7 +225,7 @@ async def test_an_end_leaves_what_waits_to_the_next_run(
     assert sink.ids == [1, 2]
     assert (ledger.missing, ledger.pending, ledger.verdict) == (2, 2, "pending")
     assert sink.lost_ids == []
-    sink.journal.close()
+    journal.close()
 
     next_venue = FakeVenue()
     next_venue.past.ids = {3, 4}
