@@ -177,7 +177,11 @@ class BackfillPlan:
         if reached < request.first_id:
             self.refused(
                 BackfillRequest(
-                    request.symbol, missing, 0.0, request.misses, request.refusals
+                    request.symbol,
+                    [IdRange(*ids) for ids in missing],
+                    0.0,
+                    request.misses,
+                    request.refusals,
                 ),
                 now_seconds,
             )

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.binance.decoder import convert_binance_trade_to_v2, trade_from_history
+from k2cli.binance.decoder import batch_from_history, convert_binance_trade_to_v2
 from k2cli.capture.schema import canonical_lines, violations
-from k2cli.trade import KEYS
+from k2cli.trade import KEYS, Instrument
 
 T_US = 1_723_161_255_342_000
 
@@ -77,7 +77,10 @@ def test_what_the_converter_makes_is_right_and_beyond_doubt() -> None:
         "isBuyerMaker": True,
         "isBestMatch": True,
     }
-    repaired = trade_from_history(entry, "BTCUSDT", ("BTC", "USDT"), T_US, "BINANCE")
+    instrument = Instrument("BTCUSDT", "BINANCE", "BTC", "USDT")
+    page = batch_from_history([entry], instrument, T_US)
+    assert page is not None
+    repaired = page.trade(0)
     for trade in (
         buy,
         sell,
