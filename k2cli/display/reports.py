@@ -41,6 +41,7 @@ _SYMBOL_COLUMNS = {
     "duplicates": "duplicates",
     "disorders": "disorders",
     "resets": "resets",
+    "strays": "strays",
 }
 _IDS = {"first_id", "last_id"}
 # Columns that are shown even if all of their figures are 0.
