@@ -168,7 +168,7 @@ class Connection:
         self.proved = True
         self._pacer.received(len(batch))
         held_back = self._on_batch(batch, self)
-        if inspect.isawaitable(held_back):
+        if held_back is not None and inspect.isawaitable(held_back):
             self._transport.pause()
             self._held_back = asyncio.ensure_future(held_back)
             self._held_back.add_done_callback(self._release)

@@ -75,6 +75,8 @@ class ReadPacer:
     def __init__(self, max_delay_seconds: float = MAX_DELAY_SECONDS) -> None:
         self._pause_seconds = int(max_delay_seconds * 1000 + 1e-6) / 1000
         self._rule = PauseRule(self._pause_seconds)
+        # Asking for the running loop is a system call each time.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._readers: dict[PausableReader, None] = {}
         self._trades = 0
         self._changing: asyncio.Handle | None = None
@@ -82,6 +84,7 @@ class ReadPacer:
 
     def add(self, reader: PausableReader) -> None:
         """Let a connection take part."""
+        self._loop = asyncio.get_running_loop()
         self._readers[reader] = None
         if self._is_holding:
             reader.hold()
@@ -93,21 +96,24 @@ class ReadPacer:
 
     def received(self, trades: int) -> None:
         """Note that a read has brought trades."""
-        if not self._pause_seconds:
+        loop = self._loop
+        if loop is None or not self._pause_seconds:
             return
         self._trades += trades
         if self._changing is not None:
             return
-        loop = asyncio.get_running_loop()
         now_seconds = loop.time()
         pays, self._trades = self._rule.pays(self._trades, now_seconds), 0
-        if pays and trades < _MOST_TRADES:
-            # In the next turn: what else is ready in this one is read first.
-            until_seconds = now_seconds + self._pause_seconds
-            self._changing = loop.call_soon(self._pause, until_seconds)
+        if not pays or trades >= _MOST_TRADES:
+            return
+        until_seconds = now_seconds + self._pause_seconds
+        if len(self._readers) == 1:
+            self._pause(loop, until_seconds)
+        else:
+            # What else is ready in this turn is read first.
+            self._changing = loop.call_soon(self._pause, loop, until_seconds)
 
-    def _pause(self, until_seconds: float) -> None:
-        loop = asyncio.get_running_loop()
+    def _pause(self, loop: asyncio.AbstractEventLoop, until_seconds: float) -> None:
         if loop.time() >= until_seconds:
             self._changing = None
             return

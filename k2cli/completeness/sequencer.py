@@ -80,8 +80,8 @@ class Sequencer:
         Args:
             batch: Trades of symbols that are in the ledger.
         """
-        start = 0
-        while start < len(batch):
+        start, end = 0, len(batch)
+        while start < end:
             start, held_back = self._receive_from(batch, start)
             if held_back is not None:
                 return self._receive_rest(batch, start, held_back)
