@@ -33,7 +33,7 @@ class Outcome:
     Attributes:
         seconds: From the first trade sent to the last line that could be read.
         send_seconds: For how long the server sent.
-        cpu_seconds: What the client used, from the first trade to its end.
+        cpu_seconds: What the client used, from the first trade to the last line.
         peak_mb: The client's most resident memory.
         grown_mb: How much of it was added in the last two thirds of the run.
         status: The client's exit status.
@@ -109,8 +109,7 @@ class Bench:
             command += ["--output", str(output)]
             command += ["--flush"] if flush else []
             client = Client(command + urls, self.folder, self.cores, cwd=ROOT)
-            # Only a loop's end shows that it has written everything.
-            return self._watch(client, asks=False)
+            return self._watch(client)
 
     def record(self, job: Job, *options: str, keep: str = "") -> Outcome:
         """Run ``k2 record`` until the file has all trades.
@@ -162,7 +161,7 @@ class Bench:
         ready = self._hear()
         return ready["port"], ready["bytes"]
 
-    def _watch(self, client: Client, *, asks: bool = True) -> Outcome:
+    def _watch(self, client: Client) -> Outcome:
         """Have the job that is ready sent to a client."""
         try:
             if self._waits_for_go:
@@ -170,7 +169,8 @@ class Bench:
                 client.begin()
                 self._tell("go")
             served = self._hear(client)
-            status, cpu_seconds = client.end(_END_SECONDS, asks=asks)
+            cpu_seconds = client.spent_seconds()
+            status = client.end(_END_SECONDS, asks=True)
         except RuntimeError as exc:
             said = (self.folder / "stderr").read_text(errors="replace").strip()
             raise RuntimeError(f"{exc}; the client said: {said[-500:]}") from exc

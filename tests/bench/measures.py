@@ -163,7 +163,7 @@ def market(bench: Bench, effort: Effort) -> Iterator[Row]:
     outcome = bench.record(job, keep="market.jsonl")
     captured = bench.folder / "market.jsonl"
     verify = Client([*k2_command(), "verify", str(captured)], bench.folder, bench.cores)
-    status, _ = verify.end(120, asks=False)
+    status = verify.end(120, asks=False)
     captured.unlink()
     is_whole = outcome.status == status == 0 and outcome.lines == job.trades
     yield Row(
