@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import selectors
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -142,8 +146,23 @@ class Bench:
                 os.close(stdout)
             return self._watch(client)
 
-    def _k2(self, command: str, job: Job, output: Path) -> list[str]:
-        port, _ = self._prepare(job, output, job.trades * job.repeat)
+    def table(self, job: Job) -> Outcome:
+        """Run ``k2 stream`` on a terminal until all trades are sent."""
+        master, slave = os.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        reading = threading.Thread(target=_read_all, args=(master,))
+        reading.start()
+        try:
+            arguments = self._k2("stream", job, None)
+            client = Client(arguments, self.folder, self.cores, stdout=slave)
+            return self._watch(client)
+        finally:
+            os.close(slave)
+            reading.join()
+            os.close(master)
+
+    def _k2(self, command: str, job: Job, output: Path | None) -> list[str]:
+        port, _ = self._prepare(job, output, job.trades * job.repeat if output else 0)
         chosen = symbols(job.symbols) if job.symbols <= 2 else ("--all",)
         return [
             *k2_command(),
@@ -153,10 +172,10 @@ class Bench:
             *("--api-url", f"ws://127.0.0.1:{port}/ws-api/v3"),
         ]
 
-    def _prepare(self, job: Job, output: Path, lines: int) -> tuple[int, int]:
+    def _prepare(self, job: Job, output: Path | None, lines: int) -> tuple[int, int]:
         """Have the server make a job ready; give its port and how much it will send."""
         self._waits_for_go = job.waits_for_go
-        job = replace(job, watch=str(output), lines=lines)
+        job = replace(job, watch=str(output or ""), lines=lines)
         self._tell(json.dumps(asdict(job)))
         ready = self._hear()
         return ready["port"], ready["bytes"]
@@ -216,3 +235,10 @@ class Bench:
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return answer
+
+
+def _read_all(terminal: int) -> None:
+    """Read what a terminal is sent until nobody has it any more."""
+    with suppress(OSError):
+        while os.read(terminal, 65_536):
+            pass

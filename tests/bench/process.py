@@ -174,4 +174,5 @@ def _environment(home: Path) -> dict[str, str]:
         if not name.startswith("K2_") and not name.lower().endswith("_proxy")
     }
     names = ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
-    return kept | dict.fromkeys(names, str(home))
+    # What one without a terminal does not look at.
+    return kept | dict.fromkeys(names, str(home)) | {"TERM": "xterm-256color"}
