@@ -166,7 +166,7 @@ class Connection:
     def _hand_on(self, batch: TradeBatch) -> None:
         self.delivered.set()
         self.proved = True
-        self._pacer.received(len(batch))
+        self._pacer.received(len(batch.symbols))
         held_back = self._on_batch(batch, self)
         if held_back is not None and inspect.isawaitable(held_back):
             self._transport.pause()

@@ -65,10 +65,10 @@ def cut_plain_trades(
         return None, position
     if first.end() == len(text):
         # Most reads bring one trade.
-        size, *values = first.groups()
-        if ord(size) + _HEADER_BYTES != len(text) - position:
+        if ord(first[_SIZE]) + _HEADER_BYTES != len(text) - position:
             return None, position
-        return tuple([value] for value in values), len(text)
+        columns = [[value] for value in first.groups()]
+        return tuple(columns[_SIZE:]), len(text)
     values = _split(text[position : position + _CHARACTERS_AT_ONCE])
     end = min(len(text), position + _CHARACTERS_AT_ONCE)
     after = values[-_STRIDE + _AFTER - 1]
