@@ -348,14 +348,14 @@ async def test_one_connection_that_cannot_go_on_ends_the_others(
     async def handler(connection: ServerConnection) -> None:
         assert connection.request is not None
         await both_there.wait()
-        if "s200usdt" in connection.request.path:
+        if "s450usdt" in connection.request.path:
             await connection.close()
         else:
             await connection.wait_closed()
 
     url = await start_server(handler)
     client = BinanceWebSocketClient(
-        [f"S{number}USDT" for number in range(201)],
+        [f"S{number}USDT" for number in range(451)],
         inbox.take,
         url,
         max_reconnect_attempts=1,
