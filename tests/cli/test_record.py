@@ -188,7 +188,8 @@ async def test_rotated_files_are_one_capture(
     if name.endswith("zst"):
         pytest.importorskip("zstandard")
     k2.use(market)
-    options = ("record", "-o", name, "--rotate", size, "--fsync", "0")
+    # A quiet one: every new file is waited for.
+    options = ("record", "-o", name, "--rotate", size, "--fsync", "0", "SOLUSDT")
 
     first = await k2(*options, "-n", "300")
     # With a count, it would end with trades pending behind what was missed meanwhile.
