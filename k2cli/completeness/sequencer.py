@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from k2cli.completeness.id_ranges import IdRange
-from k2cli.completeness.sequence import Verdict, accept_contiguous
+from k2cli.completeness.sequence import Verdict, accept_behind_gaps, accept_contiguous
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -111,6 +111,12 @@ class Sequencer:
             end = accept_contiguous(self._trackers, batch, start, stop)
             if end > start:
                 return end, self._hand_on(batch.part(start, end))
+            if stop == start and self._in_order is not None:
+                end = accept_behind_gaps(
+                    self._trackers, batch, start, len(batch), self._waiting
+                )
+                if end > start:
+                    return end, self._let_wait(batch.part(start, end))
         return start + 1, self._receive_one(batch, start)
 
     def _hand_on(self, batch: TradeBatch) -> Awaitable[None] | None:
@@ -119,6 +125,12 @@ class Sequencer:
         if self._in_order is not None:
             held_back = both(held_back, self._in_order(batch))
         return held_back
+
+    def _let_wait(self, batch: TradeBatch) -> Awaitable[None] | None:
+        """Let trades wait that come behind others that wait."""
+        held_back = self._at_once(batch) if self._at_once is not None else None
+        self._waiting.push(batch, 0)
+        return both(held_back, self._make_room())
 
     def _receive_one(self, batch: TradeBatch, index: int) -> Awaitable[None] | None:
         symbol, trade_id = batch.symbols[index], int(batch.trade_ids[index])
@@ -282,12 +294,13 @@ class Sequencer:
         if before_id is not None and first >= (tracker.resets, before_id):
             return 0, None
         most = min(_DRAINED_AT_ONCE, self._room())
-        trades = self._waiting.pop(symbol, before_id, tracker.resets, most)
-        tracker.pending -= len(trades)
-        held_back = None
-        for trade in trades:
-            held_back = both(held_back, self._in_order(trade))
-        return len(trades), held_back
+        batches = self._waiting.pop(symbol, before_id, tracker.resets, most)
+        drained, held_back = 0, None
+        for batch in batches:
+            drained += len(batch)
+            held_back = both(held_back, self._in_order(batch))
+        tracker.pending -= drained
+        return drained, held_back
 
     async def _drain_slowly(
         self, symbol: str, held_back: Awaitable[None] | None
