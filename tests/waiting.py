@@ -123,7 +123,7 @@ class JournalDisk:
 
     def trim(self) -> None:
         """Take space back: all that has left is safe."""
-        self.buffer.trim(self.buffer.pushes)
+        self.buffer.trim(self.buffer.moves)
 
     def restart(self, *, killed: bool) -> None:
         """End the run, and begin the next one."""

@@ -119,12 +119,12 @@ def test_space_is_taken_back_only_when_all_is_safe(tmp_path: Path) -> None:
     journal = PendingJournal(tmp_path / "trades.jsonl")
     journal.push(singles(1)[0])
     journal.pop("BTCUSDT", None)
-    pushes = journal.pushes
+    moves = journal.moves
     journal.push(singles(2)[0])
     journal.pop("BTCUSDT", None)
-    journal.trim(pushes)
+    journal.trim(moves)
     assert journal.size_bytes > 0
-    journal.trim(journal.pushes)
+    journal.trim(journal.moves)
     assert journal.size_bytes == 0
     journal.push(singles(3)[0])
     assert ids(journal.pop("BTCUSDT", None)) == [3]
@@ -198,7 +198,7 @@ def test_what_leaves_while_the_capture_is_synced_takes_no_space_back(
 ) -> None:
     journal = PendingJournal(tmp_path / "trades.jsonl")
     journal.push(singles(1)[0])
-    before_the_sync = journal.pushes
+    before_the_sync = journal.moves
     journal.pop("BTCUSDT", None)
     journal.trim(before_the_sync)
     assert journal.size_bytes > 0
