@@ -66,7 +66,7 @@ class PendingJournal:
     Attributes:
         trades: How many wait, of all symbols.
         persists: Whether a later run can continue with it.
-        pushes: Counts every ``push``; see ``trim``.
+        moves: Counts every trade that comes or leaves; see ``trim``.
         name: The journal's name, fit for printing.
 
     Raises:
@@ -82,7 +82,7 @@ class PendingJournal:
         on_push: Callable[[], None] = lambda: None,
     ) -> None:
         self.trades = 0
-        self.pushes = 0
+        self.moves = 0
         self.persists = path is not None
         self.name = "the pending trades"
         self._exchange = exchange
@@ -92,6 +92,7 @@ class PendingJournal:
         self._first: dict[str, tuple[int, int]] = {}
         self._buffer = bytearray()
         self._recovered = (0, 0)
+        self._is_recovering = False
         self._disk: DiskFile | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._path = None if path is None else journal_path(path)
@@ -134,6 +135,7 @@ class PendingJournal:
         if self._path is None or not self._path.exists():
             return
         disk = self._open()
+        self._is_recovering = True
         whole_bytes = 0
         with disk.reader() as file:
             while True:
@@ -158,6 +160,7 @@ class PendingJournal:
                 yield trade
                 whole_bytes += len(line)
         disk.cut(whole_bytes)
+        self._is_recovering = False
 
     def push_again(self, trade: TradeBatch, resets: int = 0) -> None:
         """Let a trade that ``recover`` has just returned wait on."""
@@ -178,7 +181,7 @@ class PendingJournal:
         lines = [line.encode() for line in batch.json_lines()]
         self._add(batch, self.size_bytes, list(map(len, lines)), resets)
         self._buffer += b"".join(lines)
-        self.pushes += len(lines)
+        self.moves += len(lines)
         self._on_push()
         if len(self._buffer) >= _BUFFER_BYTES:
             self.flush()
@@ -209,6 +212,7 @@ class PendingJournal:
         self._waiting_bytes -= sum(map(len, lines))
         self._index.execute(_DELETE, (symbol, *taken[-1][:2]))
         self.trades -= len(taken)
+        self.moves += len(taken)
         if len(taken) < len(found):
             self._first[symbol] = found[len(taken)][:2]
         else:
@@ -235,14 +239,14 @@ class PendingJournal:
         if self._disk is not None:
             self._disk.sync()
 
-    def trim(self, pushes: int) -> None:
+    def trim(self, moves: int) -> None:
         """Take the space back, if nothing waits any more.
 
         Args:
-            pushes: ``pushes`` at a moment when all that had left the journal was safe
+            moves: ``moves`` at a moment when all that had left the journal was safe
                 in the capture. If it has changed since, nothing is done.
         """
-        if not self.trades and pushes == self.pushes and self._disk is not None:
+        if not self.trades and moves == self.moves and self._disk is not None:
             self._buffer.clear()
             self._disk.cut(0)
 
@@ -253,6 +257,8 @@ class PendingJournal:
 
     def close(self, *, keep: bool = False) -> None:
         """Flush and close; a journal in which nothing waits is removed.
+
+        One that ``recover`` could not read to its end stays as it is.
 
         Args:
             keep: Whether to keep all that is in it, as what has left it may not be
@@ -267,6 +273,7 @@ class PendingJournal:
         if disk is None:
             return
         try:
+            keep = keep or self._is_recovering
             if self.persists and (self.trades or keep):
                 disk.append(bytes(self._buffer), line_wise=True)
             else:
