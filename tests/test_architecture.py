@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "capture": {"trade", "errors"},
     "display": {"trade", "errors"},
     "simulator": {"errors"},
+    "export": {"errors"},
     "cli": {
         "k2cli",
         "trade",
@@ -33,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
         "capture",
         "display",
         "simulator",
+        "export",
     },
     "__main__": {"cli"},
     "__init__": {"trade", "errors", "config", "binance"},
@@ -222,6 +224,7 @@ def test_nothing_imports_what_imports_it() -> None:
         ("rich", {"cli", "display"}),
         ("prompt_toolkit", {"cli"}),
         ("websockets", {"binance", "simulator"}),
+        ("duckdb", {"export"}),
     ],
 )
 def test_a_library_is_known_to_those_who_need_it(library: str, parts: set[str]) -> None:

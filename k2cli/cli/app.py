@@ -14,6 +14,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from k2cli import __version__
+from k2cli.cli.export import export
 from k2cli.cli.record import record
 from k2cli.cli.simulate import simulate
 from k2cli.cli.stream import stream
@@ -50,7 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for command in (stream, record, symbols, verify, simulate):
+for command in (stream, record, symbols, verify, export, simulate):
     app.command(help=_dressed(command.__doc__ or ""))(command)
 
 
