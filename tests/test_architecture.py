@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "display": {"trade", "errors"},
     "simulator": {"errors"},
     "export": {"errors"},
+    "publish": {"capture", "errors"},
     "cli": {
         "k2cli",
         "trade",
@@ -35,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
         "display",
         "simulator",
         "export",
+        "publish",
     },
     "__main__": {"cli"},
     "__init__": {"trade", "errors", "config", "binance"},
@@ -225,6 +227,8 @@ def test_nothing_imports_what_imports_it() -> None:
         ("prompt_toolkit", {"cli"}),
         ("websockets", {"binance", "simulator"}),
         ("duckdb", {"export"}),
+        ("confluent_kafka", {"publish"}),
+        ("nats", {"publish"}),
     ],
 )
 def test_a_library_is_known_to_those_who_need_it(library: str, parts: set[str]) -> None:

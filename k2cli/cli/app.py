@@ -15,6 +15,7 @@ from typer.exceptions import Abort, TyperException
 
 from k2cli import __version__
 from k2cli.cli.export import export
+from k2cli.cli.publish import publish
 from k2cli.cli.record import record
 from k2cli.cli.simulate import simulate
 from k2cli.cli.stream import stream
@@ -51,7 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for command in (stream, record, symbols, verify, export, simulate):
+for command in (stream, record, symbols, verify, export, publish, simulate):
     app.command(help=_dressed(command.__doc__ or ""))(command)
 
 
