@@ -200,12 +200,11 @@ def _encoder(
         nonlocal told
         told += 1
         if told <= _MOST_REFUSALS_LOGGED:
-            trade_id = record.trade["source_sequence"]
             log.warning(
                 "Not published",
                 why=printable(why),
-                symbol=printable(record.trade["symbol"], 40),
-                trade_id=trade_id,
+                symbol=printable(record.symbol, 40),
+                trade_id=record.trade_id,
             )
 
     return AvroEncoder(

@@ -118,7 +118,7 @@ class AvroEncoder:
 
     def __call__(self, record: Record) -> bytes | None:
         """Return a record's value; ``None``, if it does not fit."""
-        trade = record.trade.copy()
+        trade = orjson.loads(record.line)
         for name in _DECIMALS:
             digits = trade[name]
             if not _fits(digits):

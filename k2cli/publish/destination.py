@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from k2cli.errors import ExitStatus, K2Error, SettingsError, printable
@@ -28,14 +28,22 @@ class Record(NamedTuple):
     """One record of a capture.
 
     Attributes:
-        number: Its ``platform_sequence``.
         line: As it stands in the capture, without the line end.
-        trade: The same, read as JSON.
+        symbol: E.g. ``"BTCUSDT"``.
+        exchange: E.g. ``"BINANCE"``.
+        time_us: Trade time, Unix microseconds UTC.
+        trade_id: The exchange's trade id.
+        ingestion_us: When it was received, Unix microseconds UTC.
+        number: Its ``platform_sequence``.
     """
 
-    number: int
     line: bytes
-    trade: dict[str, Any]
+    symbol: str
+    exchange: str
+    time_us: int
+    trade_id: int
+    ingestion_us: int
+    number: int
 
 
 class Capture(NamedTuple):

@@ -122,8 +122,8 @@ class KafkaDestination:
                     producer.produce(
                         topic,
                         value,
-                        record.trade["symbol"],
-                        timestamp=record.trade["timestamp"] // 1000,
+                        record.symbol,
+                        timestamp=record.time_us // 1000,
                     )
                 if index % _POLL_EVERY == 0:
                     producer.poll(0)

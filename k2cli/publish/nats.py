@@ -204,7 +204,7 @@ class NatsDestination:
             (subject, record)
             for subject, record in waiting
             if subject not in self._last
-            or record.trade["source_sequence"] > self._last[subject].trade_id
+            or record.trade_id > self._last[subject].trade_id
         ]
         new = [record for _, record in waiting]
         while waiting:
@@ -245,8 +245,7 @@ class NatsDestination:
         for (subject, record), answer in zip(batch, answers, strict=True):
             error = answer.get("error")
             if error is None:
-                trade_id = record.trade["source_sequence"]
-                self._last[subject] = _Last(answer["seq"], trade_id)
+                self._last[subject] = _Last(answer["seq"], record.trade_id)
             elif error.get("err_code") in _NOT_NEXT:
                 again.append((subject, record))
             else:
@@ -274,8 +273,7 @@ class NatsDestination:
                 )
 
     def _subject(self, record: Record) -> str:
-        trade = record.trade
-        return f"trades.{_token(trade['exchange'])}.{_token(trade['symbol'])}"
+        return f"trades.{_token(record.exchange)}.{_token(record.symbol)}"
 
 
 def messages(target: Target) -> Iterator[tuple[int, int, bytes]]:
@@ -356,8 +354,7 @@ def _token(text: str) -> str:
 
 
 def _message_id(record: Record) -> str:
-    trade = record.trade
-    return f"{trade['exchange']}-{trade['symbol']}-{trade['source_sequence']}"
+    return f"{record.exchange}-{record.symbol}-{record.trade_id}"
 
 
 async def _connected(target: Target, lost: asyncio.Event) -> Any:

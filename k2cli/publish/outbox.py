@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
 
 # What is read of a growing file at once; a block of a compressed one is far smaller.
 _WINDOW_BYTES = 4 * 2**20
+_TYPES = [bytes, str, str, int, int, int, int]
+# A line as k2 writes it; the parts are those of Record.
+_LINE = re.compile(
+    rb'^(\{"message_id":"[0-9a-f-]+","trade_id":"[^"\\\n]*","symbol":"([^"\\\n]+)",'
+    rb'"exchange":"([A-Z]+)","asset_class":"[a-z]+","timestamp":([0-9]+),'
+    rb'"price":"[0-9.]+","quantity":"[0-9.]+","currency":"[^"\\\n]*",'
+    rb'"side":"[A-Z_]+","trade_conditions":\[\],"source_sequence":([0-9]+),'
+    rb'"ingestion_timestamp":([0-9]+),"platform_sequence":([0-9]+),'
+    rb'"vendor_data":\{[^\n{}]*\}\})$',
+    re.MULTILINE,
+)
 
 
 class Outbox:
@@ -99,12 +111,12 @@ class Outbox:
         return batch
 
     def _records(self, block: bytes) -> list[Record]:
-        path = self._growing
-        lines = block.split(b"\n")[:-1]
-        if _record(lines[-1], path).number < self.next_number:
+        last = block[block.rfind(b"\n", 0, -1) + 1 : -1]
+        if _record(last, self._growing).number < self.next_number:
             return []
-        records = [_record(line, path) for line in lines]
-        records = [one for one in records if one.number >= self.next_number]
+        records = _records_of(block, self._growing)
+        if records[0].number < self.next_number:
+            records = [one for one in records if one.number >= self.next_number]
         for record in records:
             if record.number != self.next_number:
                 raise SettingsError(
@@ -203,8 +215,8 @@ def capture_of(first: Record, path: Path) -> Capture:
             f"is number {first.number:,}",
             "Name the earlier files, too",
         )
-    exchange = str(first.trade.get("exchange"))
-    return Capture(f"{exchange}-{first.trade.get('message_id')}", exchange)
+    message_id = orjson.loads(first.line).get("message_id")
+    return Capture(f"{first.exchange}-{message_id}", first.exchange)
 
 
 def _growing_of(paths: list[Path]) -> Path:
@@ -295,23 +307,45 @@ def _whole_of(data: bytes, path: Path) -> tuple[bytes, int]:
     return b"".join(texts), start
 
 
+def _records_of(block: bytes, path: Path) -> list[Record]:
+    """Read whole lines: as k2 writes them, or any other JSON."""
+    found = _LINE.findall(block)
+    if len(found) != block.count(b"\n"):
+        return [_record(line, path) for line in block.split(b"\n")[:-1]]
+    return [
+        Record(
+            line,
+            symbol.decode(),
+            exchange.decode(),
+            int(time_us),
+            int(trade_id),
+            int(ingestion_us),
+            int(number),
+        )
+        for line, symbol, exchange, time_us, trade_id, ingestion_us, number in found
+    ]
+
+
 def _record(line: bytes, path: Path) -> Record:
+    """Read one line, whatever its layout."""
     try:
         trade = orjson.loads(line)
-        number = trade["platform_sequence"]
-        key, time_us, trade_id = (
+        record = Record(
+            line,
             trade["symbol"],
+            trade["exchange"],
             trade["timestamp"],
             trade["source_sequence"],
+            trade["ingestion_timestamp"],
+            trade["platform_sequence"],
         )
+        is_right = [type(one) for one in record] == _TYPES
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        number = key = time_us = trade_id = None
-    if not (
-        type(number) is type(time_us) is type(trade_id) is int and type(key) is str
-    ):
+        is_right = False
+    if not is_right:
         shown = printable(str(path))
         raise SettingsError(
             f"the capture has a line that is no record: {printable(line, 40)}",
             f"See what is wrong: k2 verify {shown}",
         )
-    return Record(number, line, trade)
+    return record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -63,16 +64,18 @@ class Ledger:
         """Count acknowledged records, of which some may have been there before."""
         self.trades += len(new)
         self.number = records[-1].number
-        self.last_ingestion_us = records[-1].trade.get("ingestion_timestamp") or 0
+        self.last_ingestion_us = records[-1].ingestion_us
         for record in records:
-            symbol, trade_id = record.trade["symbol"], record.trade["source_sequence"]
-            account = self.symbols.get(symbol)
+            trade_id = record.trade_id
+            account = self.symbols.get(record.symbol)
             if account is None:
-                account = self.symbols[symbol] = SymbolLedger(trade_id, trade_id - 1)
-            account.missing += max(trade_id - account.last_id - 1, 0)
-            account.last_id = max(trade_id, account.last_id)
-        for record in new:
-            self.symbols[record.trade["symbol"]].trades += 1
+                account = SymbolLedger(trade_id, trade_id - 1)
+                self.symbols[record.symbol] = account
+            if trade_id > account.last_id:
+                account.missing += trade_id - account.last_id - 1
+                account.last_id = trade_id
+        for symbol, count in Counter(record.symbol for record in new).items():
+            self.symbols[symbol].trades += count
 
 
 class Publisher:
