@@ -312,21 +312,37 @@ async def _messages(target: Target) -> AsyncGenerator[list[tuple[int, int, bytes
             ) from None
         if not found.state.messages:
             return
-        consumer = await stream.subscribe(
-            "trades.>",
-            stream=target.name,
-            ordered_consumer=True,
+        api = import_module("nats.js.api")
+        consumer = await stream.add_consumer(
+            target.name,
+            api.ConsumerConfig(
+                filter_subject="trades.>",
+                ack_policy=api.AckPolicy.NONE,
+                deliver_policy=api.DeliverPolicy.ALL,
+            ),
         )
-        sequence, is_last = 0, False
-        while not is_last:
+        # The client's own subscriptions take a timer for every message.
+        taken: asyncio.Queue[Any] = asyncio.Queue()
+        inbox = connection.new_inbox()
+        await connection.subscribe(inbox, cb=taken.put)
+        address = f"$JS.API.CONSUMER.MSG.NEXT.{target.name}.{consumer.name}"
+        request = orjson.dumps({"batch": _WINDOW, "no_wait": True})
+        sequence = 0
+        while sequence < found.state.last_seq:
+            await connection.publish(address, request, reply=inbox)
             some: list[tuple[int, int, bytes]] = []
-            while len(some) < _WINDOW and not is_last:
-                message = await consumer.next_msg(_ANSWER_SECONDS)
+            while len(some) < _WINDOW:
+                if taken.empty():
+                    async with asyncio.timeout(_ANSWER_SECONDS):
+                        message = await taken.get()
+                else:
+                    message = taken.get_nowait()
+                if not message.reply:
+                    break  # a status: there are no more at the moment
                 sequence = message.metadata.sequence.stream
-                is_last = (
-                    sequence >= found.state.last_seq or not message.metadata.num_pending
-                )
                 some.append((0, sequence, message.data))
+            if not some:
+                return
             yield some
     finally:
         await connection.close()
