@@ -11,6 +11,7 @@ import typer
 from k2cli.cli import options as shared
 
 if TYPE_CHECKING:
+    from k2cli.errors import LogUnreachable
     import threading
     from collections.abc import Callable
 
@@ -127,7 +128,6 @@ def publish(
     from k2cli.cli.exit_status import ExitStatus
     from k2cli.cli.log import configure, stderr_output
     from k2cli.cli.options import duration_seconds
-    from k2cli.errors import LogUnreachable
     from k2cli.publish.destination import target_of
     from k2cli.publish.outbox import Outbox
     from k2cli.publish.publisher import Publisher

@@ -8,13 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from k2cli.errors import LogRefused, LogUnreachable, SettingsError
-from k2cli.publish.destination import (
-    Capture,
-    Record,
-    Target,
-)
 
 if TYPE_CHECKING:
+    from k2cli.publish.destination import (
+        Capture,
+        Record,
+        Target,
+    )
     from collections.abc import Callable, Iterator, Sequence
 
 _ANSWER_SECONDS = 15.0

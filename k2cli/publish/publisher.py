@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from k2cli.errors import LogUnreachable
-from k2cli.publish.destination import Capture, Destination, Record
 
 if TYPE_CHECKING:
+    from k2cli.publish.destination import Capture, Destination, Record
     from collections.abc import Callable, Sequence
 
     from k2cli.publish.outbox import Outbox
