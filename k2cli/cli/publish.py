@@ -11,10 +11,10 @@ import typer
 from k2cli.cli import options as shared
 
 if TYPE_CHECKING:
-    from k2cli.errors import LogUnreachable
     import threading
     from collections.abc import Callable
 
+    from k2cli.errors import LogUnreachable
     from k2cli.publish.avro import AvroEncoder
     from k2cli.publish.destination import Destination, Record, Target
     from k2cli.publish.outbox import Outbox

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from k2cli.errors import LogRefused, LogUnreachable, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from k2cli.publish.destination import (
         Capture,
         Record,
         Target,
     )
-    from collections.abc import Callable, Iterator, Sequence
 
 _ANSWER_SECONDS = 15.0
 _FIND_SECONDS = 5.0

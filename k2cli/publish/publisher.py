@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 from k2cli.errors import LogUnreachable
 
 if TYPE_CHECKING:
-    from k2cli.publish.destination import Capture, Destination, Record
     from collections.abc import Callable, Sequence
 
+    from k2cli.publish.destination import Capture, Destination, Record
     from k2cli.publish.outbox import Outbox
 
 _Result = TypeVar("_Result")
