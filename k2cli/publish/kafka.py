@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from importlib import import_module
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from k2cli.errors import LogRefused, LogUnreachable, SettingsError
@@ -18,11 +20,11 @@ if TYPE_CHECKING:
         Target,
     )
 
-_ANSWER_SECONDS = 15.0
+_ANSWER_SECONDS = 10.0
 _FIND_SECONDS = 5.0
 _CONSUME_SECONDS = 0.5
-# What is not committed by then, is not waited for.
-_SETTLING_SECONDS = 15.0
+# By then every transaction that was open has ended, or has been ended by the broker.
+_SETTLING_SECONDS = 65.0
 # A transaction that was left open blocks readers until then.
 _TRANSACTION_MS = 60_000
 _POLL_EVERY = 1_000
@@ -133,12 +135,40 @@ class KafkaDestination:
                 if index % _POLL_EVERY == 0:
                     producer.poll(0)
             position = self._kafka.TopicPartition(topic, 0, records[-1].number + 1)
-            producer.send_offsets_to_transaction(
-                [position], self._group, _ANSWER_SECONDS
-            )
-            producer.commit_transaction(_ANSWER_SECONDS)
+            self._commit(producer, position)
         self._next_number = records[-1].number + 1
         return sent
+
+    def _commit(self, producer: Any, position: Any) -> None:
+        """Commit a transaction with its position, or give up after a time.
+
+        The client's own time limit does not hold where the group's coordinator comes
+        back after a crash (librdkafka 2.16: send_offsets_to_transaction blocks for
+        good). Whoever opens the destination anew ends that call, too.
+        """
+        ends: SimpleQueue[Exception | None] = SimpleQueue()
+
+        def commit() -> None:
+            try:
+                producer.send_offsets_to_transaction(
+                    [position], self._group, _ANSWER_SECONDS
+                )
+                producer.commit_transaction(_ANSWER_SECONDS)
+            except Exception as exc:
+                ends.put(exc)
+            else:
+                ends.put(None)
+
+        Thread(target=commit, daemon=True).start()
+        try:
+            error = ends.get(timeout=2 * _ANSWER_SECONDS)
+        except Empty:
+            raise LogUnreachable(
+                f"{self._target} cannot be reached: a commit is not answered",
+                "Nothing is lost: start k2 publish again, and it goes on from there",
+            ) from None
+        if error is not None:
+            raise error
 
     def close(self) -> None:
         """Leave; what was not committed is undone by whoever comes next."""
@@ -209,7 +239,6 @@ def messages(target: Target, batch: int = 10_000) -> Iterator[tuple[int, int, by
             consumer.assign(
                 [kafka.TopicPartition(target.name, one, begin) for one in rest]
             )
-            reached: set[int] = set()
             silent_seconds = 0.0
             while rest and silent_seconds < _SETTLING_SECONDS:
                 # It waits for a whole batch, if it may.
@@ -221,13 +250,13 @@ def messages(target: Target, batch: int = 10_000) -> Iterator[tuple[int, int, by
                         yield message.partition(), message.offset(), message.value()
                     elif error.name() != "_PARTITION_EOF":
                         raise kafka.KafkaException(error)
-                    else:
-                        reached.add(message.partition())
-                        if message.offset() >= rest.get(message.partition(), 0):
-                            rest.pop(message.partition(), None)
-            if rest.keys() - reached:
+                    elif message.offset() >= rest.get(message.partition(), 0):
+                        rest.pop(message.partition(), None)
+            if rest:
                 raise LogUnreachable(
-                    f"{target} has fallen silent", "Try again when it is well"
+                    f"{target} cannot be read to its end: {len(rest)} partitions are "
+                    "silent, or have a transaction that does not end",
+                    "Try again when it is well",
                 )
         finally:
             consumer.close()
