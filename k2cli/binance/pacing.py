@@ -14,8 +14,10 @@ MAX_DELAY_SECONDS = 0.002
 
 # How far back the rate of trades is looked at.
 _LOOK_BACK_SECONDS = 0.02
-# A pause has a cost of its own: fewer trades are not worth it.
+# A pause has a cost of its own: fewer trades are not worth it. A core that hardly
+# sleeps between trades wakes for each of some at less than what a short pause costs.
 _LEAST_TRADES = 1.5
+_SHORT_SECONDS, _LEAST_IN_SHORT = 0.002, 6.0
 # With so many at once the turn hardly counts; the sender may be faster than we are.
 _MOST_TRADES = 200
 
@@ -39,6 +41,8 @@ class PauseRule:
 
     def __init__(self, pause_seconds: float) -> None:
         self._pause_seconds = pause_seconds
+        is_short = pause_seconds < _SHORT_SECONDS
+        self._least_trades = _LEAST_IN_SHORT if is_short else _LEAST_TRADES
         self._rate = 0.0
         self._last_seconds = 0.0
 
@@ -57,7 +61,7 @@ class PauseRule:
         # After a while without trades, the first one is no flow yet.
         return (
             since_seconds <= 2 * self._pause_seconds
-            and self._rate * self._pause_seconds >= _LEAST_TRADES
+            and self._rate * self._pause_seconds >= self._least_trades
         )
 
 

@@ -60,6 +60,13 @@ def test_a_fast_flow_pauses_soon_and_goes_on_pausing(per_second: float) -> None:
     assert all(pauses[begun:])
 
 
+def test_a_short_pause_needs_a_faster_flow() -> None:
+    short = PauseRule(0.001)
+    assert not any(short.pays(1, seconds) for seconds in steady(5_000))
+    short = PauseRule(0.001)
+    assert any(short.pays(1, seconds) for seconds in steady(10_000))
+
+
 def test_a_flow_that_is_read_in_steps_stays_one() -> None:
     pauses = paused_after(*steady(1 / PAUSE_SECONDS), trades=10)
     assert not pauses[0]
