@@ -11,7 +11,7 @@ from k2cli.errors import OutputError, printable
 from k2cli.trade import MAX_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 
@@ -21,16 +21,19 @@ class MissingRanges:
     Args:
         capture: The capture; the ranges are in a hidden file beside it, which
             ``trades*`` on a command line does not match.
+
+    Attributes:
+        path: Where it is.
     """
 
     def __init__(self, capture: Path) -> None:
-        self._path = capture.with_name(f".{capture.name}.missing")
+        self.path = capture.with_name(f".{capture.name}.missing")
 
     def read(self) -> dict[str, list[IdRange]]:
         """Return what was given up so far, by symbol; a line cut short is skipped."""
         found: dict[str, list[IdRange]] = {}
         try:
-            lines = self._path.read_bytes().splitlines()
+            lines = self.path.read_bytes().splitlines()
         except FileNotFoundError:
             return found
         except OSError as exc:
@@ -60,17 +63,21 @@ class MissingRanges:
         }
         if kept == found:
             return
-        lines = [
-            orjson.dumps({"symbol": symbol, **ids._asdict()}) + b"\n"
-            for symbol, lost in kept.items()
-            for ids in lost
-        ]
-        aside = self._path.with_name(f"{self._path.name}.new")
+        lines = self.lines(kept)
+        aside = self.path.with_name(f"{self.path.name}.new")
         try:
             aside.write_bytes(b"".join(lines))
-            aside.replace(self._path)
+            aside.replace(self.path)
         except OSError as exc:
             raise self._error(exc, "written") from exc
+
+    def lines(self, lost: Mapping[str, Iterable[IdRange]]) -> list[bytes]:
+        """Return what the file is to hold for these ids."""
+        return [
+            orjson.dumps({"symbol": symbol, **ids._asdict()}) + b"\n"
+            for symbol, ranges in sorted(lost.items())
+            for ids in sorted(ranges)
+        ]
 
     def add(self, symbol: str, ids: IdRange) -> None:
         """Note lost ids, before anything behind them is written.
@@ -80,7 +87,7 @@ class MissingRanges:
         """
         lost = {"symbol": symbol, **ids._asdict()}
         try:
-            with self._path.open("ab") as file:
+            with self.path.open("ab") as file:
                 # After a line that a crash cut short, too, this is one of its own.
                 file.write(b"\n" * bool(file.tell()) + orjson.dumps(lost) + b"\n")
         except OSError as exc:
@@ -89,13 +96,13 @@ class MissingRanges:
     def forget(self) -> None:
         """Remove the file: the capture begins anew."""
         try:
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
         except OSError as exc:
             raise self._error(exc, "removed") from exc
 
     def _error(self, exc: OSError, done: str) -> OutputError:
         return OutputError(
-            f"{printable(str(self._path))} cannot be {done}: "
+            f"{printable(str(self.path))} cannot be {done}: "
             f"{printable(exc.strerror or str(exc))}",
             "It names the trades that the capture lacks: see to it first",
         )
