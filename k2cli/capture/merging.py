@@ -122,6 +122,11 @@ class Merging:
             replacement.finish()
         self._repair.release()
         replace_files(self._path, self._renames, removals)
+        for replacement in self._open:
+            if self._renames.get(replacement.path) == self._path:
+                self._open.remove(replacement)
+                self._repair.keep_locked(replacement)
+                break
         return outcome
 
     def _inserts(self) -> dict[Place, list[tuple[str, IdRange]]]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from k2cli.capture.replacing import Replacement
     from k2cli.capture.report import Report
     from k2cli.trade import TradeBatch
 
@@ -87,6 +88,7 @@ class CaptureRepair:
         except BaseException:
             self._lock.close(remove_if_empty=self._lock.created)
             raise
+        self._successor: Replacement | None = None
         self.exchange = ""
         self._verifier = Verifier()
         self.report: Report = self._verifier.report
@@ -103,12 +105,18 @@ class CaptureRepair:
             self._spool.close()
         finally:
             self._lock.close(remove_if_empty=self._lock.created)
+            if self._successor is not None:
+                self._successor.close()
 
     def release(self) -> None:
         """Close what could not be replaced or removed while it is open."""
         self._spool.close()
         if sys.platform == "win32":
             self._lock.close()
+
+    def keep_locked(self, successor: Replacement) -> None:
+        """Keep what has taken the place of the locked file from others, likewise."""
+        self._successor = successor
 
     @property
     def is_new(self) -> bool:
@@ -119,6 +127,12 @@ class CaptureRepair:
     def pending(self) -> int:
         """How many symbols have trades that wait for a gap before them."""
         return len(self._last_pending) + len(self.left_in_journal)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing is to be filled, merged, cut away or noted."""
+        torn = self.report.counts[Kind.TORN]
+        return not (self._holes or self.pending or self.given_up or torn)
 
     @property
     def holes(self) -> list[Hole]:
@@ -147,10 +161,14 @@ class CaptureRepair:
             for first_id, last_id, _, since_us, until_us in account.holes:
                 self._lack(Hole(symbol, first_id, last_id, since_us, until_us))
         self._take_in_pending(self._spool)
+        is_of_use = False
         for trade in self._spool.fetched(self.exchange):
             symbol, trade_id = trade.symbols[0], int(trade.trade_ids[0])
             if self._want(symbol, trade_id):
                 self._spool.keep(trade)
+                is_of_use = True
+        if not is_of_use:
+            self._spool.discard_fetched()
         self._find_instruments()
 
     def add(self, batch: TradeBatch) -> int:
@@ -196,6 +214,27 @@ class CaptureRepair:
         """
         merging = Merging(self, self._spool, absent, give_up=give_up, check=check)
         return merging.run()
+
+    def prove(
+        self,
+        outcome: Outcome | None,
+        followed: Callable[[CaptureSource], Iterator[bytes]],
+    ) -> Report:
+        """Return what ``k2 verify`` finds now, before it is closed.
+
+        Args:
+            outcome: What ``apply`` has returned, if it was called.
+            followed: Returns the chunks of a file.
+        """
+        verifier = self._verifier
+        if outcome is not None and outcome.files:
+            verifier = Verifier()
+            files = [*finished_files(self.path), *([self.path] * self.path.exists())]
+            verifier.read(
+                (one.name, followed(one)) for one in map(CaptureSource, files)
+            )
+        verifier.read_journal(self.path)
+        return verifier.report
 
     def _refuse_damaged(self) -> None:
         for kind in (Kind.DAMAGED, Kind.SCHEMA):

@@ -103,6 +103,10 @@ class Spool:
             whole_bytes = offset + len(line)
         self._disk.cut(whole_bytes)
 
+    def discard_fetched(self) -> None:
+        """Throw away what was fetched earlier, none of which is of use any more."""
+        self._disk.cut(0)
+
     def pending(self, exchange: str) -> Iterator[TradeBatch]:
         """Read the pending journal; its last line may be torn.
 
