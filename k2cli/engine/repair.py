@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _RETRY_SECONDS = 1.0
 _MOST_RETRY_SECONDS = 15.0
-_MOST_FAILURES = 5
+_MOST_FAILURES = 4
 # What the exchange asks for without saying how long, and what is too long to wait for.
 _USUAL_BAN_SECONDS = 120.0
 _MOST_BAN_SECONDS = 600.0
