@@ -129,8 +129,8 @@ class Repair:
         await self.fetcher.fetch(self.plan)
 
     @property
-    def absent(self) -> list[tuple[int, int]]:
-        return [tuple(ids) for ids in self.fetcher.absent.get(SYMBOL, ())]
+    def absent(self) -> list[IdRange]:
+        return list(self.fetcher.absent.get(SYMBOL, ()))
 
 
 async def test_one_page_fills_neighbouring_holes() -> None:
