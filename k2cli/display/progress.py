@@ -142,11 +142,13 @@ def _completeness(progress: Progress) -> Text:
 def repairing_line(repairing: Repairing, width: int) -> Text:
     """Draw a repair's line, without its least important parts if it is too long."""
     parts = [
-        Part(_bar(repairing.fetched / max(repairing.wanted, 1)), 0),
-        Part(Text(f"{repairing.fetched:,} of {counted(repairing.wanted, 'trade')}"), 1),
         Part(Text(printable(repairing.activity, 60)), 3),
         Part(Text(printable(repairing.name, 60), "bold"), 4),
     ]
+    if repairing.wanted:
+        fetched = f"{repairing.fetched:,} of {counted(repairing.wanted, 'trade')}"
+        parts.insert(0, Part(_bar(repairing.fetched / repairing.wanted), 0))
+        parts.insert(1, Part(Text(fetched), 1))
     if repairing.left_seconds is not None:
         left = duration_text(repairing.left_seconds)
         parts.append(Part(Text(f"{left} left", "dim"), 2))
