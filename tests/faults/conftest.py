@@ -53,12 +53,14 @@ class Siege:
     Attributes:
         exchange: The exchange.
         file: The capture.
+        journal: Where trades wait for gaps to be filled.
         summary: The recorder's account, as JSON.
     """
 
     def __init__(self, exchange: SimulatedExchange, folder: Path) -> None:
         self.exchange = exchange
         self.file = folder / "trades.jsonl"
+        self.journal = folder / ".trades.jsonl.pending"
         self.summary = folder / "summary.json"
         self.errors = b""
         self._folder = folder
@@ -114,6 +116,16 @@ class Siege:
                 # The file has no event that could be waited for.
                 await asyncio.sleep(0.1)
                 newest.read()
+
+    def on_disk(self) -> set[tuple[str, int]]:
+        """Return symbol and id of all that is on disk: in the capture and waiting."""
+        return {
+            (record["symbol"], record["source_sequence"])
+            for file in (self.file, self.journal)
+            if file.exists()
+            # A line that is being written is left out.
+            for record in map(json.loads, file.read_bytes().split(b"\n")[:-1])
+        }
 
     def assert_whole(self) -> None:
         """Assert what the fault suite is about.

@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 
+import k2cli
 from k2cli.simulator import parse_fault
 
 from .conftest import SYMBOLS, SiegeMaker, random_faults
@@ -108,6 +109,39 @@ async def test_random_faults_and_kill_9(siege: SiegeMaker, seed: int) -> None:
 
     assert await besieged.stop() == 0, (faults, besieged.errors.decode())
     besieged.assert_whole()
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_kill_9_with_gaps_open_loses_nothing_that_was_on_disk(
+    siege: SiegeMaker, seed: int
+) -> None:
+    random = Random(seed)  # noqa: S311 - a schedule, not a secret
+    gaps = [
+        f"skip@{random.randrange(100, 11_900)}:{random.randrange(1, 300)}"
+        for _ in range(8)
+    ]
+    faults = ["history-lag@0:1h", "skip@50:5", *gaps, "drop@6000"]
+    besieged = await siege([parse_fault(fault) for fault in faults], trades=12_000)
+    held: set[tuple[str, int]] = set()
+    had_journal = False
+    for kill_at in sorted(random.sample(range(2000, 11_500), 3)):
+        await besieged.start()
+        await besieged.exchange.wait_published(kill_at)
+        held |= besieged.on_disk()
+        await besieged.kill()
+        assert held <= besieged.on_disk()
+        had_journal |= besieged.journal.exists()
+    await besieged.start()
+    await besieged.exchange.finished.wait()
+    besieged.exchange.add_fault("history-lag@0:0s")
+    await besieged.caught_up()
+
+    assert await besieged.stop() == 0, (faults, besieged.errors.decode())
+    assert held <= besieged.on_disk()
+    besieged.assert_whole()
+    assert had_journal
+    assert not besieged.journal.exists()
+    assert k2cli.verify(besieged.file).whole
 
 
 async def test_what_the_history_lacks_too_is_named_exactly(siege: SiegeMaker) -> None:
