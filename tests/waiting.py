@@ -51,9 +51,11 @@ class MemoryBuffer:
     def recover(self) -> Iterator[TradeBatch]:
         yield from list(self.kept)
 
-    def push(self, trade: TradeBatch, resets: int) -> None:
-        self._unflushed.append(trade)
-        self.push_again(trade, resets)
+    def push(self, batch: TradeBatch, resets: int) -> None:
+        for index in range(len(batch)):
+            trade = batch.part(index, index + 1)
+            self._unflushed.append(trade)
+            self.push_again(trade, resets)
 
     def push_again(self, trade: TradeBatch, resets: int) -> None:
         waiting = self._waiting.setdefault(trade.symbols[0], {})

@@ -268,7 +268,12 @@ def accept_behind_gaps(
         symbol, trade_time = batch.symbols[index], batch.trade_times[index]
         tracker = trackers[symbol]
         trade_id = int(batch.trade_ids[index])
-        if trade_id - 1 != tracker.last_id or tracker.resets or symbol not in waiting:
+        if (
+            trade_id - 1 != tracker.last_id
+            or not tracker.open.ids
+            or tracker.resets
+            or symbol not in waiting
+        ):
             return index
         tracker.last_id = trade_id
         tracker.trades += 1
