@@ -29,6 +29,8 @@ CHECK_SECONDS = 1.0
 """How often the file is checked, and synced if that is due."""
 
 _MOST_NAMED = 20
+# A lone trade is flushed at once; what comes so soon after it is flushed together.
+_TOGETHER_SECONDS = 0.0005
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -100,6 +102,7 @@ class CaptureSink:
         self._synced_moves = 0
         self._journal_synced_seconds = 0.0
         self._is_safe = True
+        self._flushed_seconds = 0.0
         self._flushing: asyncio.Handle | None = None
         self._checking: asyncio.Task[None] | None = None
         self.on_failure: Callable[[Exception], None] = lambda _: None
@@ -157,18 +160,26 @@ class CaptureSink:
         self._checking = asyncio.create_task(self._check_now_and_then())
 
     def write(self, batch: TradeBatch) -> None:
-        """Write trades; they are flushed soon, together with what else has come.
+        """Write trades; they are flushed at once, or with what comes together.
 
         Raises:
             OutputError: If the file cannot be written any more.
         """
         self._file.write(batch)
-        self._flush_soon()
+        now_seconds = time.monotonic()
+        if (
+            now_seconds - self._flushed_seconds < _TOGETHER_SECONDS
+            or self._file.flush_after_seconds
+        ):
+            self._flush_soon()
+        elif self._flushing is None:
+            self._flushed_seconds = now_seconds
+            self._flush()
 
     def _flush_soon(self) -> None:
         if self._flushing is None:
             # At the earliest after whatever else has arrived by now, so that what
-            # comes together is written at once and a lone trade without delay.
+            # comes together is written at once.
             loop = asyncio.get_running_loop()
             seconds = self._file.flush_after_seconds
             self._flushing = (
