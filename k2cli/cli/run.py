@@ -180,7 +180,8 @@ class _Run:
         finally:
             waiting.cancel()
             self._print_ledger()
-        return ExitStatus.INCOMPLETE if session.ledger.missing else ExitStatus.DONE
+        is_complete = session.ledger.verdict == "complete"
+        return ExitStatus.DONE if is_complete else ExitStatus.INCOMPLETE
 
     async def _run(self, session: Session, venue: OpenVenue, stop: Stop) -> None:
         options = self._options

@@ -224,10 +224,11 @@ def _result(account: Mapping[str, Any]) -> Text:
     if account["verdict"] == "damaged":
         return Text(f"the recording's end is damaged: {text} before it", ERROR_STYLE)
     if account["verdict"] == "pending":
+        behind = f" behind {account['missing']:,} missing" if account["missing"] else ""
         pending = counted(account["pending"], "trade")
         return Text(
-            f"pending: {text}, {pending} waiting behind {account['missing']:,} missing;"
-            " the next run goes on from there",
+            f"pending: {text}, {pending} waiting{behind}; the next run goes on from "
+            "there",
             ERROR_STYLE,
         )
     if account["missing"]:
