@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from k2cli.display.detail import SIZE_STEPS
 from k2cli.display.market import Direction
 from k2cli.display.numbers import (
     age_text,
@@ -264,22 +263,19 @@ def _share(part: float, whole: float) -> str:
 
 
 def _histogram(state: SymbolState, width: int, most_classes: int) -> list[Text]:
-    """Draw how many trades there were of each size, and what share of the money."""
+    """Draw how many taker orders there were of each size."""
     quote = printable(state.quote, 10)
-    lines = [rule(f"sizes of trades, {quote}".rstrip(", "), width)]
-    sizes = state.detail.sizes if state.detail is not None else {}
+    lines = [rule(f"sizes of orders, {quote}".rstrip(", "), width)]
+    sizes = state.detail.sizes() if state.detail is not None else []
     if not sizes:
         return lines
-    highest = max(sizes)
-    lowest = max(min(sizes), highest - most_classes + 1)
-    counts = {place: sizes.get(place, 0) for place in range(lowest, highest + 1)}
-    clipped = sum(count for place, count in sizes.items() if place < lowest)
-    counts[lowest] += clipped
-    most = max(counts.values())
+    shown = sizes[-most_classes:]
+    rest = sum(count for _, count in sizes[:-most_classes])
+    shown[0] = (0.0 if rest else shown[0][0], shown[0][1] + rest)
+    most = max(count for _, count in shown)
     cells = width - 24
-    for place, count in reversed(counts.items()):
-        start = 10 ** floor(place / SIZE_STEPS) * (3 if place % SIZE_STEPS else 1)
-        label = f"≥ {_round_amount(start)}" if place > lowest or not clipped else "less"
+    for least, count in reversed(shown):
+        label = f"≥ {_round_amount(least)}" if least else "less"
         halves = -(-2 * cells * count // most)
         bar = "━" * (halves // 2) + "╸" * (halves % 2)
         lines.append(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from bisect import bisect
+from collections import deque
 from copy import copy
 from dataclasses import dataclass
-from math import floor, log10
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from k2cli.display.meters import TICKS_PER_SECOND
@@ -14,13 +14,14 @@ from k2cli.display.prints import TAPE_PRINTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from k2cli.display.market import SymbolState
     from k2cli.display.prints import Print
 
 CANDLES = 60
 """Candles that a window of time is divided into."""
 
-SIZE_STEPS = 2
-"""Classes of the histogram of sizes in a factor of ten."""
+# Notionals at which the classes of the histogram of sizes begin.
+_SIZES = [step * 10.0**power for power in range(-8, 13) for step in (1, 3)]
 
 EVENT_KINDS = ("gap", "repaired", "missing")
 """What can happen to a symbol's completeness, the gravest last."""
@@ -78,57 +79,87 @@ class Event(NamedTuple):
 class SymbolDetail:
     """Candles for every window of time, sizes, prints and gaps of one symbol.
 
+    Amounts of a candle are differences of the symbol's sums, so that a trade costs next
+    to nothing.
+
     Args:
+        state: The symbol.
         now_seconds: The clock of ``MarketState.observe``.
         windows_seconds: Lengths of the windows of time.
+
+    Attributes:
+        started_seconds: When it was begun.
+        prints: The latest prints.
+        events: What happened to its completeness.
+        tick: Half-second of the clock of the candle that is open; -1 without one.
+        high: Highest price in it, ``low`` the lowest one.
     """
 
     __slots__ = (
-        *("started_seconds", "prints", "sizes", "events"),
-        *("_tick", "_open", "_candles"),
+        *("started_seconds", "prints", "events", "tick", "high", "low"),
+        *("_state", "_open", "_sums", "_sizes", "_candles"),
     )
 
-    def __init__(self, now_seconds: float, windows_seconds: Iterable[float]) -> None:
+    def __init__(
+        self, state: SymbolState, now_seconds: float, windows_seconds: Iterable[float]
+    ) -> None:
         self.started_seconds = now_seconds
         self.prints: deque[Print] = deque(maxlen=TAPE_PRINTS)
-        self.sizes: Counter[int] = Counter()
         self.events: deque[Event] = deque(maxlen=_MOST_EVENTS)
-        self._tick = -1
-        self._open: Candle | None = None
+        self.tick = -1
+        self.high = self.low = 0.0
+        self._state = state
+        self._open = 0.0
+        # Volume, notional, buys minus sells and trades before the open candle.
+        self._sums = (0.0, 0.0, 0.0, 0)
+        self._sizes = [0] * (len(_SIZES) + 1)
         self._candles: dict[float, deque[Candle]] = {
             seconds: deque(maxlen=CANDLES + 1) for seconds in windows_seconds
         }
 
-    def add(
-        self, price: float, size: float, notional: float, tick: int, *, is_buy: bool
-    ) -> None:
-        """Take note of a live trade.
+    def begin_print(self, one: Print, before: Print | None) -> None:
+        """Take note of a new print, and of the size of the one that is complete."""
+        self.prints.append(one)
+        if before is not None:
+            self._sizes[bisect(_SIZES, before.notional)] += 1
 
-        Args:
-            price: Its price.
-            size: Its quantity, base asset.
-            notional: Price times quantity.
-            tick: Half-second of the clock.
-            is_buy: Whether the taker bought.
+    def begin_candle(
+        self, tick: int, price: float, size: float, notional: float, *, is_buy: bool
+    ) -> None:
+        """Begin a candle with a live trade, which is in the symbol's sums already."""
+        self._fold()
+        self.tick = tick
+        self._open = self.high = self.low = price
+        state = self._state
+        self._sums = state.volume, state.notional, state.delta, state.trades
+        self._move_sums(-1, size, notional, is_buy=is_buy)
+
+    def leave_out(self, size: float, notional: float, *, is_buy: bool) -> None:
+        """Let a trade that came late be in no candle."""
+        self._move_sums(1, size, notional, is_buy=is_buy)
+
+    def _move_sums(
+        self, sign: int, size: float, notional: float, *, is_buy: bool
+    ) -> None:
+        volume, total, delta, trades = self._sums
+        self._sums = (
+            volume + sign * size,
+            total + sign * notional,
+            delta + sign * (notional if is_buy else -notional),
+            trades + sign,
+        )
+
+    def sizes(self) -> list[tuple[float, int]]:
+        """Return the least notional of each class that has trades, and their number.
+
+        Classes between them are there too; the smallest is first.
         """
-        if notional > 0:
-            self.sizes[floor(log10(notional) * SIZE_STEPS)] += 1
-        candle = self._open
-        if candle is None or tick != self._tick:
-            self._fold()
-            candle = Candle(tick, price, price, price, price, 0.0, 0.0, 0.0, 0)
-            self._open, self._tick = candle, tick
-        if price > candle.high:
-            candle.high = price
-        elif price < candle.low:
-            candle.low = price
-        candle.close = price
-        candle.volume += size
-        candle.trades += 1
-        if is_buy:
-            candle.bought += notional
-        else:
-            candle.sold += notional
+        begins = (0.0, *_SIZES)
+        used = [place for place, count in enumerate(self._sizes) if count]
+        if not used:
+            return []
+        found = range(used[0], used[-1] + 1)
+        return [(begins[place], self._sizes[place]) for place in found]
 
     def candles(self, seconds: float, now_seconds: float) -> list[Candle]:
         """Return the candles of a window, oldest first; those without trades lack.
@@ -151,7 +182,7 @@ class SymbolDetail:
         self._fold()
         other = copy(self)
         other.prints, other.events = self.prints.copy(), self.events.copy()
-        other.sizes = self.sizes.copy()
+        other._sizes = self._sizes.copy()  # noqa: SLF001 - of its own class
         other._candles = {  # noqa: SLF001 - of its own class
             seconds: deque(map(copy, candles), maxlen=CANDLES + 1)
             for seconds, candles in self._candles.items()
@@ -160,18 +191,31 @@ class SymbolDetail:
 
     def _fold(self) -> None:
         """Add what the last half-second brought to the candles of every window."""
-        latest = self._open
-        if latest is None:
+        if self.tick < 0:
             return
-        self._open = None
+        state = self._state
+        volume, total, delta, trades = self._sums
+        notional, more_bought = state.notional - total, state.delta - delta
+        latest = Candle(
+            place=0,
+            open=self._open,
+            high=self.high,
+            low=self.low,
+            close=state.price,
+            volume=state.volume - volume,
+            bought=(notional + more_bought) / 2,
+            sold=(notional - more_bought) / 2,
+            trades=state.trades - trades,
+        )
         for seconds, candles in self._candles.items():
-            place = int(self._tick / TICKS_PER_SECOND / (seconds / CANDLES))
+            place = int(self.tick / TICKS_PER_SECOND / (seconds / CANDLES))
             if candles and candles[-1].place >= place:
                 candles[-1].merge(latest)
             else:
                 first = copy(latest)
                 first.place = place
                 candles.append(first)
+        self.tick = -1
 
 
 def merged(candles: Sequence[Candle], group: int) -> list[Candle]:

@@ -16,8 +16,8 @@ from k2cli.display.meters import (
     PriceWindow,
     RateWindow,
 )
-from k2cli.display.prints import Print, Tapes
-from k2cli.display.usd import UsdRates
+from k2cli.display.prints import Print, Tapes, TradeFacts
+from k2cli.display.usd import DOLLARS, UsdRates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,16 +42,12 @@ FEWEST_FOR_LARGE = 100
 LARGE_TIMES_MEAN = 4.0
 """How many times the mean notional of its symbol a large trade is worth at least."""
 
+BREADTH_SECONDS = 2.0
+"""How often the whole market is looked at."""
+
 # Symbols that the line about the market names.
 _MOVERS = 6
 _NO_INSTRUMENTS: Mapping[str, Instrument] = MappingProxyType({})
-
-TradeFacts = tuple[str, str, str, str, int, int, bool]
-"""What the screen needs of a trade.
-
-Symbol, price and quantity as decimal digits, taker side, exchange trade id, trade time
-in Unix microseconds, and whether it was back-filled.
-"""
 
 
 def trade_facts(batch: TradeBatch) -> Iterator[TradeFacts]:
@@ -315,6 +311,8 @@ class MarketState:
         # Symbols by base and quote asset.
         self._pairs: dict[tuple[str, str], SymbolState] = {}
         self._usd = UsdRates(self._price_of)
+        # Symbols whose quote asset is no dollar.
+        self._converted: list[SymbolState] = []
         self._tick = -1
         self._turnover = CountRate(started_seconds)
         self._breadth: Breadth | None = None
@@ -353,6 +351,7 @@ class MarketState:
             instruments: Base and quote asset, by symbol, as far as known.
         """
         states, tapes = self._states, self._tapes
+        begin_print = tapes.begin
         tick = int(now_seconds * TICKS_PER_SECOND)
         if tick != self._tick:
             self._tick = tick
@@ -383,43 +382,34 @@ class MarketState:
             large = state.is_large(notional)
             usd = notional * state.usd_rate
             if state.is_followed:
+                millisecond = time_us // 1000
                 latest = state.print
                 if (
                     latest is not None
-                    and latest.millisecond == time_us // 1000
-                    and latest.side == side
-                    and latest.is_backfill == late
+                    and latest.millisecond == millisecond
+                    and (fill := latest.latest)[3] == side
+                    and fill[6] == late
                 ):
+                    latest.latest = trade
                     latest.trades += 1
                     latest.size += size
                     latest.notional += notional
                     latest.usd += usd
                     latest.delta = state.delta
-                    latest.price_digits, latest.size_digits = price_digits, size_digits
-                    latest.trade_id = trade_id
                     if size > latest.largest:
                         latest.largest = size
                     if large:
                         latest.is_large = True
                 else:
-                    latest = state.print = Print(
-                        symbol,
-                        side,
-                        time_us // 1000,
-                        late,
-                        price_digits,
-                        size_digits,
-                        trade_id,
-                        size,
-                        notional,
-                        size,
-                        usd,
-                        state.delta,
-                        large,
+                    begun = Print(
+                        trade, millisecond, size, notional, usd, state.delta, large
                     )
+                    begin_print(begun)
                     if state.detail is not None:
-                        state.detail.prints.append(latest)
-                tapes.note(latest)
+                        state.detail.begin_print(begun, latest)
+                    latest = state.print = begun
+                if latest.usd >= latest.next_floor_usd:
+                    tapes.raise_floor(latest)
             if price > state.high:
                 state.high, state.high_price = price, price_digits
             if price < state.low:
@@ -428,6 +418,8 @@ class MarketState:
                 # An exchange that restarts its ids has lower ids at later times.
                 trade_id < state.last_trade_id and time_us <= state.last_trade_us
             ):
+                if state.detail is not None:
+                    state.detail.leave_out(size, notional, is_buy=is_buy)
                 continue
 
             live += 1
@@ -437,7 +429,9 @@ class MarketState:
                     state.advance(now_seconds)
                 else:
                     state.begin(price, now_seconds, self._windows)
-                state.usd_rate = self._usd.rate(state.quote)
+            detail = state.detail
+            if detail is not None and detail.tick != tick:
+                detail.begin_candle(tick, price, size, notional, is_buy=is_buy)
             state.recent += 1
             if is_buy:
                 state.bought += notional
@@ -449,8 +443,11 @@ class MarketState:
                 )
                 state.moved_seconds = now_seconds
                 state.price = price
-            if state.detail is not None:
-                state.detail.add(price, size, notional, tick, is_buy=is_buy)
+                if detail is not None:
+                    if price > detail.high:
+                        detail.high = price
+                    elif price < detail.low:
+                        detail.low = price
             state.last_price, state.last_size = price_digits, size_digits
             state.last_is_large, state.side = large, side
             state.last_trade_id, state.last_trade_us = trade_id, time_us
@@ -472,7 +469,7 @@ class MarketState:
         """Look at a symbol closely from now on, if that has not begun before."""
         state = self._states[symbol]
         if state.detail is None:
-            state.detail = SymbolDetail(now_seconds, self._windows)
+            state.detail = SymbolDetail(state, now_seconds, self._windows)
             prints = reversed(self.tape())
             state.detail.prints.extend(one for one in prints if one.symbol == symbol)
 
@@ -491,7 +488,7 @@ class MarketState:
         shows: Callable[[str], bool] = lambda _: True,
         shown: object = None,
     ) -> Breadth:
-        """Return the whole market at a glance; it is computed once a second.
+        """Return the whole market at a glance; it is computed every two seconds.
 
         Args:
             window_seconds: The window of time for changes.
@@ -499,7 +496,7 @@ class MarketState:
             shows: Whether a symbol counts.
             shown: Anything that differs where ``shows`` does.
         """
-        asked = (window_seconds, shown, int(now_seconds))
+        asked = (window_seconds, shown, int(now_seconds / BREADTH_SECONDS))
         if self._breadth is None or asked != self._breadth_of:
             self._breadth_of = asked
             self._breadth = self._look_around(window_seconds, now_seconds, shows)
@@ -508,24 +505,32 @@ class MarketState:
     def _look_around(
         self, window_seconds: float, now_seconds: float, shows: Callable[[str], bool]
     ) -> Breadth:
-        changes = [
-            Mover(state.symbol, state.change(window_seconds))
-            for state in self
-            if not state.is_quiet and shows(state.symbol)
-        ]
-        rising = sum(one.change > 0 for one in changes)
-        falling = sum(one.change < 0 for one in changes)
-        last_us = max((state.last_trade_us for state in self), default=0)
+        place = self._windows.index(window_seconds)
+        changes = []
+        rising = falling = last_us = 0
+        delta_usd = 0.0
+        for state in self:
+            if state.is_quiet or not shows(state.symbol):
+                continue
+            window = state.windows[place]
+            start = window.oldest if window.is_full else state.first_price
+            change = state.price / start - 1 if start else 0.0
+            changes.append((abs(change), state.symbol, change))
+            rising += change > 0
+            falling += change < 0
+            delta_usd += state.delta * state.usd_rate
+            last_us = max(last_us, state.last_trade_us)
         since_ms = int(last_us / 1000 - window_seconds * 1000)
         return Breadth(
             rising=rising,
             falling=falling,
             unchanged=len(changes) - rising - falling,
             usd_per_second=self._turnover.per_second(self.turnover_usd, now_seconds),
-            delta_usd=sum(
-                state.delta * state.usd_rate for state in self if shows(state.symbol)
+            delta_usd=delta_usd,
+            movers=tuple(
+                Mover(symbol, change)
+                for _, symbol, change in nlargest(_MOVERS, changes)
             ),
-            movers=tuple(nlargest(_MOVERS, changes, key=lambda one: abs(one.change))),
             prints=tuple(self._tapes.largest(since_ms, _MOVERS, shows)),
         )
 
@@ -568,16 +573,15 @@ class MarketState:
             self._pairs[instrument.base_asset, instrument.quote_asset] = state
             self._usd.follow(state.quote)
             state.usd_rate = self._usd.rate(state.quote)
+            if state.quote not in DOLLARS:
+                self._converted.append(state)
         if len(self._states) <= MOST_DETAILED:
             self.open(state.symbol, now_seconds)
 
     def _refresh_rates(self) -> None:
-        """Take the latest rates; symbols take them over as they trade, or begin to."""
-        for asset in self._usd.refresh():
-            rate = self._usd.rate(asset)
-            for state in self:
-                if state.quote == asset:
-                    state.usd_rate = rate
+        self._usd.refresh()
+        for state in self._converted:
+            state.usd_rate = self._usd.rate(state.quote)
 
     def _price_of(self, base: str, quote: str) -> float:
         state = self._pairs.get((base, quote))

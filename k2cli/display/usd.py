@@ -34,18 +34,11 @@ class UsdRates:
         if asset not in self._rates:
             self._rates[asset] = self._look_up(asset)
 
-    def refresh(self) -> list[str]:
-        """Take the latest prices, and return the assets that have a rate only now."""
-        new = []
+    def refresh(self) -> None:
+        """Take the latest prices; a rate that is not known any more stays."""
         for asset, before in self._rates.items():
-            if asset in DOLLARS:
-                continue
-            # A rate that is not known any more stays.
-            if rate := self._look_up(asset):
-                self._rates[asset] = rate
-                if not before:
-                    new.append(asset)
-        return new
+            if asset not in DOLLARS:
+                self._rates[asset] = self._look_up(asset) or before
 
     def _look_up(self, asset: str) -> float:
         for dollar in DOLLARS:

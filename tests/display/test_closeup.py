@@ -77,7 +77,7 @@ MARKET = traded(90)
 def test_a_large_screen_has_all_of_it() -> None:
     text = draw(traded(90), 120, 40)
     assert re.search(r"BTCUSDT  (59|60),\d{3}\.\d\d [▲▼]", text)
-    for part in ("── price, ", "── figures ", "── sizes of trades, USDT", "── tape, "):
+    for part in ("── price, ", "── figures ", "── sizes of orders, USDT", "── tape, "):
         assert part in text
     assert re.search(r"buys +\d\d% +\d\d%", text)
     assert re.search(r"over +00:01:30 +00:01:30", text)

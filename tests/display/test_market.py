@@ -351,7 +351,7 @@ def test_the_market_at_a_glance() -> None:
     assert look.prints[0].symbol == "AUSDT"
     assert look.usd_per_second == pytest.approx(15_900 / 3)
     assert look.delta_usd == pytest.approx(15_900)
-    # It is computed once a second, for what is shown.
+    # It is computed now and then, for what is shown.
     assert market.breadth(300.0, 3.5) is look
     only = market.breadth(300.0, 3.5, lambda symbol: symbol == "CUSDT", "C")
     assert (only.rising, only.falling, only.unchanged) == (0, 0, 1)
