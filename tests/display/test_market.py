@@ -14,9 +14,8 @@ from k2cli.display.market import (
     Direction,
     MarketState,
     SymbolState,
-    TradeFacts,
 )
-from k2cli.display.prints import FLOORS_USD, TAPE_PRINTS
+from k2cli.display.prints import FLOORS_USD, TAPE_PRINTS, TradeFacts
 from k2cli.trade import Instrument
 
 DOLLARS = {
