@@ -15,6 +15,7 @@ import structlog
 
 from k2cli.binance.connection import PING_SECONDS
 from k2cli.binance.decoder import MessageDecoder
+from k2cli.binance.pacing import MAX_DELAY_SECONDS, ReadPacer
 from k2cli.binance.reconnecting import ReconnectingConnection
 from k2cli.binance.status import (
     ConnectionState,
@@ -24,7 +25,7 @@ from k2cli.binance.status import (
 )
 from k2cli.binance.streams import spread, stream_url
 from k2cli.binance.symbols import UNKNOWN, normalize_symbols, parse_binance_symbol
-from k2cli.completeness.backoff import AttemptWindow, Backoff
+from k2cli.completeness.backoff import AttemptWindow, Backoff, HostRotation
 from k2cli.errors import SettingsError, printable
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class BinanceWebSocketClient:
         on_message: Called with each trade; plain or async. While an async one runs, the
             connection is held back. What it raises ends ``connect()``.
         url: The exchange's stream address.
+        fallback_urls: Other addresses of the same exchange, tried in turn after an
+            attempt has failed.
         on_batch: Called instead of ``on_message`` with trades that came together.
         catalog: Where base and quote assets come from; without it, the names' endings.
         activity: How many trades symbols have in some time, as far as known: several
@@ -80,6 +83,9 @@ class BinanceWebSocketClient:
         reconnect_delay: Seconds before the first attempt after a drop; doubled up to 60
             for those after it.
         max_reconnect_attempts: Consecutive failures before giving up; 0 for never.
+        max_delay_seconds: How much later a trade may come so that reading costs less:
+            where trades come fast, reading pauses for so long, and one turn of the
+            event loop takes what has come on all connections. 0 for no pauses.
         max_first_seconds: How long to try for the very first connection at most.
         max_connection_age_seconds: Age at which a connection is replaced, up to three
             percent sooner; the exchange ends it after 24 hours.
@@ -106,11 +112,13 @@ class BinanceWebSocketClient:
         on_message: OnMessage | None = None,
         url: str = STREAM_URL,
         *,
+        fallback_urls: Sequence[str] = (),
         on_batch: OnBatch | None = None,
         catalog: Catalog | None = None,
         activity: Mapping[str, int] | None = None,
         reconnect_delay: float = 5.0,
         max_reconnect_attempts: int = 10,
+        max_delay_seconds: float = MAX_DELAY_SECONDS,
         max_first_seconds: float | None = None,
         max_connection_age_seconds: float = MAX_AGE_SECONDS,
         on_status: Callable[[ConnectionStatus], None] | None = None,
@@ -131,8 +139,10 @@ class BinanceWebSocketClient:
         if on_message is not None and on_batch is not None:
             raise ValueError("give on_message or on_batch, not both")
         self.url = url
+        self.fallback_urls = tuple(fallback_urls)
         self.reconnect_delay = reconnect_delay
         self.max_reconnect_attempts = max_reconnect_attempts
+        self.max_delay_seconds = max_delay_seconds
         self.max_first_seconds = max_first_seconds
         self.max_connection_age_seconds = max_connection_age_seconds
         self.ping_interval = ping_interval
@@ -167,6 +177,7 @@ class BinanceWebSocketClient:
         settings: dict[str, Any] = {
             "symbols": config.symbols,
             "url": config.websocket_url,
+            "fallback_urls": config.fallbacks,
             "reconnect_delay": config.reconnect_delay,
             "max_reconnect_attempts": config.max_reconnect_attempts,
             "open_timeout": config.open_timeout,
@@ -196,7 +207,8 @@ class BinanceWebSocketClient:
             raise RuntimeError("connect() is running already")
         window = AttemptWindow()
         groups = spread(self.symbols, self.url, self._activity)
-        self._connections = [self._connection(group, window) for group in groups]
+        pacer = ReadPacer(self.max_delay_seconds)
+        self._connections = [self._connection(group, window, pacer) for group in groups]
         return self._receive()
 
     async def _receive(self) -> None:
@@ -274,16 +286,19 @@ class BinanceWebSocketClient:
                 connection.replace(reason)
 
     def _connection(
-        self, symbols: tuple[str, ...], window: AttemptWindow
+        self, symbols: tuple[str, ...], window: AttemptWindow, pacer: ReadPacer
     ) -> ReconnectingConnection:
         # Connections that were opened together need not be replaced together.
         sooner = 1 - 0.03 * self._random_number()
         return ReconnectingConnection(
-            stream_url(self.url, symbols),
+            HostRotation(
+                [stream_url(url, symbols) for url in (self.url, *self.fallback_urls)]
+            ),
             symbols,
             decoder=self.decoder,
             on_batch=self._hand_on,
             on_status=partial(self._note_status, symbols),
+            pacer=pacer,
             backoff=Backoff(
                 self.reconnect_delay,
                 max_failures=self.max_reconnect_attempts,

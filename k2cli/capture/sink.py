@@ -29,6 +29,8 @@ CHECK_SECONDS = 1.0
 """How often the file is checked, and synced if that is due."""
 
 _MOST_NAMED = 20
+# A lone trade is flushed at once; what comes so soon after it is flushed together.
+_TOGETHER_SECONDS = 0.0005
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -97,9 +99,10 @@ class CaptureSink:
         except BaseException:
             self._file.close()
             raise
-        self._synced_pushes = 0
+        self._synced_moves = 0
         self._journal_synced_seconds = 0.0
         self._is_safe = True
+        self._flushed_seconds = 0.0
         self._flushing: asyncio.Handle | None = None
         self._checking: asyncio.Task[None] | None = None
         self.on_failure: Callable[[Exception], None] = lambda _: None
@@ -153,21 +156,30 @@ class CaptureSink:
             self._missing.forget()
         if self._overwrites and self.journal is not None:
             self.journal.discard()
+        await self._begin_with_journal(ledger)
         self._checking = asyncio.create_task(self._check_now_and_then())
 
     def write(self, batch: TradeBatch) -> None:
-        """Write trades; they are flushed soon, together with what else has come.
+        """Write trades; they are flushed at once, or with what comes together.
 
         Raises:
             OutputError: If the file cannot be written any more.
         """
         self._file.write(batch)
-        self._flush_soon()
+        now_seconds = time.monotonic()
+        if (
+            now_seconds - self._flushed_seconds < _TOGETHER_SECONDS
+            or self._file.flush_after_seconds
+        ):
+            self._flush_soon()
+        elif self._flushing is None:
+            self._flushed_seconds = now_seconds
+            self._flush()
 
     def _flush_soon(self) -> None:
         if self._flushing is None:
             # At the earliest after whatever else has arrived by now, so that what
-            # comes together is written at once and a lone trade without delay.
+            # comes together is written at once.
             loop = asyncio.get_running_loop()
             seconds = self._file.flush_after_seconds
             self._flushing = (
@@ -216,7 +228,10 @@ class CaptureSink:
     async def _resume(self, ledger: Ledger) -> None:
         symbols = list(ledger.trackers)
         last_trades = await asyncio.to_thread(self._file.last_trades, symbols)
-        lost = self._missing.read() if self._missing is not None else {}
+        lost: dict[str, list[IdRange]] = {}
+        if self._missing is not None:
+            self._missing.drop_beyond({s: last[0] for s, last in last_trades.items()})
+            lost = self._missing.read()
         for symbol in symbols:
             if symbol in last_trades:
                 ledger.trackers[symbol].resume(*last_trades[symbol])
@@ -227,21 +242,34 @@ class CaptureSink:
                 "Symbols that the capture does not have yet", symbols=new[:_MOST_NAMED]
             )
 
+    async def _begin_with_journal(self, ledger: Ledger) -> None:
+        """Let symbols that only the journal has begin with their lowest id there.
+
+        They wait in the order in which they came, which may be another one.
+        """
+        new = [one for one in ledger.trackers.items() if one[1].last_id is None]
+        if self.journal is None or not new:
+            return
+        lowest = await asyncio.to_thread(self.journal.lowest_ids)
+        for symbol, tracker in new:
+            if symbol in lowest:
+                tracker.resume(lowest[symbol] - 1, 0)
+
     async def _sync(self, now_seconds: float) -> None:
         """Sync what is due: the capture, and the journal if it has got anything."""
         journal = self.journal
-        pushes = journal.pushes if journal is not None else 0
+        moves = journal.moves if journal is not None else 0
         if self._file.sync_due(now_seconds):
             await asyncio.to_thread(self._file.sync, now_seconds)
             if journal is not None:
-                journal.trim(pushes)
+                journal.trim(moves)
         if (
             journal is not None
             and self._fsync_seconds is not None
-            and pushes != self._synced_pushes
+            and moves != self._synced_moves
             and now_seconds - self._journal_synced_seconds >= self._fsync_seconds
         ):
-            self._synced_pushes, self._journal_synced_seconds = pushes, now_seconds
+            self._synced_moves, self._journal_synced_seconds = moves, now_seconds
             await asyncio.to_thread(journal.sync)
 
     def _flush_now(self) -> None:
@@ -257,7 +285,7 @@ class CaptureSink:
         if self.journal is not None:
             self.journal.flush()
             if self._fsync_seconds is None:
-                self.journal.trim(self.journal.pushes)
+                self.journal.trim(self.journal.moves)
 
     def _close_files(self) -> None:
         self._is_safe = False

@@ -17,7 +17,9 @@ from k2cli import __version__
 from k2cli.cli.config import config
 from k2cli.cli.doctor import doctor
 from k2cli.cli.exit_status import ExitStatus, exit_status
+from k2cli.cli.export import export
 from k2cli.cli.manual import manual
+from k2cli.cli.publish import publish
 from k2cli.cli.record import record
 from k2cli.cli.schema import schema
 from k2cli.cli.simulate import simulate
@@ -89,6 +91,8 @@ for command in (
     record,
     symbols,
     verify,
+    export,
+    publish,
     simulate,
     manual,
     schema,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 import structlog
 
+from k2cli.binance.pacing import MAX_DELAY_SECONDS
 from k2cli.cli.exit_status import ExitStatus
 from k2cli.cli.log import LogOutput, configure, stderr_output
 from k2cli.cli.stop import Stop
@@ -113,6 +114,7 @@ def run_session(
     display_sink: Sink | None = None,
     capture: CaptureSink | None = None,
     displays: tuple[Display, ...] = (),
+    max_delay_seconds: float = MAX_DELAY_SECONDS,
 ) -> int:
     """Run a session and print its ledger, however it ends.
 
@@ -125,6 +127,7 @@ def run_session(
         display_sink: Takes the trades for the screen.
         capture: Takes the trades for a file.
         displays: Show the run.
+        max_delay_seconds: How much later a trade may come out, unless the options say.
 
     Returns:
         The exit status.
@@ -133,7 +136,7 @@ def run_session(
         K2Error: If something went wrong.
     """
     sinks = [sink for sink in (pipe, display_sink, capture) if sink is not None]
-    run = _Run(options, log_output, pipe, capture, displays)
+    run = _Run(options, log_output, pipe, capture, displays, max_delay_seconds)
     return asyncio.run(run.run(sinks))
 
 
@@ -147,12 +150,14 @@ class _Run:
         pipe: PipeSink | None,
         capture: CaptureSink | None,
         displays: tuple[Display, ...],
+        max_delay_seconds: float,
     ) -> None:
         self._options = options
         self._log_output = log_output
         self._pipe = pipe
         self._capture = capture
         self._displays = displays
+        self._max_delay_seconds = max_delay_seconds
         self._session: Session | None = None
         self._venue: OpenVenue | None = None
 
@@ -161,7 +166,7 @@ class _Run:
         waiting = asyncio.create_task(self._say_what_is_waited_for())
         self._print_ledger_on_signal()
         try:
-            async with open_venue(options) as venue:
+            async with open_venue(options, self._max_delay_seconds) as venue:
                 self._venue = venue
                 session = self._session = Session(
                     venue=venue.venue,

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _WHAT = "What comes out"
 _SCREEN = "The live table"
 
+# How much later a trade may come out so that it costs less: hardly for a program that
+# reads it, as long as one picture stands for a person who looks.
+_MAX_DELAY_SECONDS, _MAX_TABLE_DELAY_SECONDS = 0.001, 0.016
+
 
 class OutputFormat(StrEnum):
     """What ``k2 stream`` prints."""
@@ -190,6 +194,9 @@ def stream(
         display_sink=screen,
         capture=capture,
         displays=tuple(displays),
+        max_delay_seconds=_MAX_DELAY_SECONDS
+        if screen is None
+        else _MAX_TABLE_DELAY_SECONDS,
     )
 
 

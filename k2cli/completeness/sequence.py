@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from k2cli.completeness.id_ranges import IdRange, IdRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from k2cli.trade import TradeBatch
 
@@ -44,6 +44,7 @@ class SequenceTracker:
         duplicates: Trades whose id had been seen before.
         open: Ids that are missing and may still come.
         pending: Of the trades accepted, those that wait for such ids.
+        strays: Trades with an id or a time that the exchange did not confirm.
         unnamed: Lost ids that are only counted, as there were too many ranges.
         resets: How many times the ids started over, as on test networks every month.
     """
@@ -62,6 +63,7 @@ class SequenceTracker:
         "pending",
         "repaired",
         "resets",
+        "strays",
         "trades",
         "unnamed",
     )
@@ -77,6 +79,7 @@ class SequenceTracker:
         self.resets = 0
         self.unnamed = 0
         self.pending = 0
+        self.strays = 0
         # Of the trade with the highest id; None while that has not come.
         self._last_time_us: int | None = 0
         # The latest time that accept_contiguous() has seen since then, as text.
@@ -102,6 +105,12 @@ class SequenceTracker:
         """When the trade with the highest id was made, Unix microseconds, if known."""
         self._settle_time()
         return self._last_time_us if self.trades else None
+
+    @property
+    def known_time_us(self) -> int | None:
+        """The same, also where that trade is of the run before."""
+        self._settle_time()
+        return self._last_time_us
 
     def give_up(self, first_id: int, last_id: int) -> list[IdRange]:
         """Give up the open ids from ``first_id`` to ``last_id``.
@@ -188,10 +197,7 @@ class SequenceTracker:
         elif last_time_us is not None and trade_time_us > last_time_us:
             # A repeated trade keeps its time: with a later time, ids have started over.
             verdict = Verdict.RESET
-            self.resets += 1
-            self._earlier = self.missing_ranges
-            self._lost, self.open = IdRanges(), IdRanges()
-            self._bound_earlier()
+            self.begin_anew()
         else:
             self.duplicates += 1
             return Verdict.DUPLICATE
@@ -204,6 +210,15 @@ class SequenceTracker:
         self.last_id = trade_id
         self._last_time_us = max(trade_time_us, last_time_us or 0)
         return verdict
+
+    def begin_anew(self) -> None:
+        """Begin a new count: the exchange has, whatever ids come now."""
+        self.resets += 1
+        self._earlier = self.missing_ranges
+        self._lost, self.open = IdRanges(), IdRanges()
+        self._bound_earlier()
+        self.last_id, self._last_time_us = None, 0
+        self._latest_plain_time = ""
 
     def _settle_time(self) -> None:
         """Convert the time that ``accept_contiguous`` has kept as text."""
@@ -226,6 +241,46 @@ class SequenceTracker:
         if excess > 0:
             self.unnamed += sum(one.ids for one in self._earlier[:excess])
             del self._earlier[:excess]
+
+
+def accept_behind_gaps(
+    trackers: Mapping[str, SequenceTracker],
+    batch: TradeBatch,
+    start: int,
+    stop: int,
+    waiting: Container[str],
+) -> int:
+    """Record trades up to the first that is not simply the next behind an open gap.
+
+    The same as ``observe`` for each; they are pending.
+
+    Args:
+        trackers: By symbol; has all of the batch's.
+        batch: A plain one.
+        start: Index of the first trade.
+        stop: Index after the last one.
+        waiting: The symbols with trades that wait for a gap already.
+
+    Returns:
+        The index of the first trade that was not recorded, or ``stop``.
+    """
+    for index in range(start, stop):
+        symbol, trade_time = batch.symbols[index], batch.trade_times[index]
+        tracker = trackers[symbol]
+        trade_id = int(batch.trade_ids[index])
+        if (
+            trade_id - 1 != tracker.last_id
+            or not tracker.open.ids
+            or tracker.resets
+            or symbol not in waiting
+        ):
+            return index
+        tracker.last_id = trade_id
+        tracker.trades += 1
+        tracker.pending += 1
+        if trade_time > tracker._latest_plain_time:  # noqa: SLF001 - as below
+            tracker._latest_plain_time = trade_time  # noqa: SLF001 - likewise
+    return stop
 
 
 def accept_contiguous(

@@ -6,11 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from k2cli.completeness.id_ranges import IdRange
-from k2cli.completeness.sequence import Verdict, accept_contiguous
+from k2cli.completeness.sequence import Verdict, accept_behind_gaps, accept_contiguous
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from k2cli.completeness.doubts import Doubts
     from k2cli.completeness.ledger import Ledger
     from k2cli.completeness.reorder import ReorderBuffer
     from k2cli.completeness.sequence import SequenceTracker
@@ -42,6 +43,7 @@ class Sequencer:
         on_lost: Called with ids that were given up.
         room: Returns how many more trades are wanted in order: what is not wanted
             waits on.
+        doubts: Sets aside what is beyond belief; ``None`` to believe everything.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Sequencer:
         on_gap: Callable[[str, IdRange], bool],
         on_lost: Callable[[str, IdRange], None],
         room: Callable[[], int],
+        doubts: Doubts | None = None,
     ) -> None:
         self._trackers = ledger.trackers
         self._at_once = at_once
@@ -61,6 +64,7 @@ class Sequencer:
         self._on_gap = on_gap
         self._on_lost = on_lost
         self._room = room
+        self._doubts = doubts
         self._waiting = waiting
         # Symbols with a gap, the one that was opened first in front.
         self._with_gaps: dict[str, None] = {}
@@ -76,8 +80,8 @@ class Sequencer:
         Args:
             batch: Trades of symbols that are in the ledger.
         """
-        start = 0
-        while start < len(batch):
+        start, end = 0, len(batch.symbols)
+        while start < end:
             start, held_back = self._receive_from(batch, start)
             if held_back is not None:
                 return self._receive_rest(batch, start, held_back)
@@ -99,14 +103,20 @@ class Sequencer:
         self, batch: TradeBatch, start: int
     ) -> tuple[int, Awaitable[None] | None]:
         """Take as many trades as go the same way; return the index of the next one."""
-        if batch.is_plain:
-            stop = end = len(batch)
+        if batch.is_plain and not (self._doubts and self._doubts.is_beyond(batch)):
+            stop = end = len(batch.symbols)
             if self._waiting.trades:
                 rest = range(start, stop)
                 stop = next((i for i in rest if batch.symbols[i] in self._waiting), end)
             end = accept_contiguous(self._trackers, batch, start, stop)
             if end > start:
                 return end, self._hand_on(batch.part(start, end))
+            if stop == start and self._in_order is not None:
+                end = accept_behind_gaps(
+                    self._trackers, batch, start, len(batch), self._waiting
+                )
+                if end > start:
+                    return end, self._let_wait(batch.part(start, end))
         return start + 1, self._receive_one(batch, start)
 
     def _hand_on(self, batch: TradeBatch) -> Awaitable[None] | None:
@@ -116,23 +126,63 @@ class Sequencer:
             held_back = both(held_back, self._in_order(batch))
         return held_back
 
+    def _let_wait(self, batch: TradeBatch) -> Awaitable[None] | None:
+        """Let trades wait that come behind others that wait."""
+        held_back = self._at_once(batch) if self._at_once is not None else None
+        self._waiting.push(batch, 0)
+        return both(held_back, self._make_room())
+
     def _receive_one(self, batch: TradeBatch, index: int) -> Awaitable[None] | None:
         symbol, trade_id = batch.symbols[index], int(batch.trade_ids[index])
         tracker = self._trackers[symbol]
         if batch.is_backfill and trade_id not in tracker.open:
             return None
-        before = tracker.last_id
-        verdict = tracker.observe(trade_id, batch.timestamp_us(index))
-        if verdict is Verdict.DUPLICATE:
-            return None
         trade = batch.part(index, index + 1)
-        if batch.is_backfill:
+        if self._doubts is not None and not batch.is_backfill:
+            believed = self._doubts.take(symbol, tracker, trade)
+            if believed is not None:
+                return self._observe_all(believed)
+        return self._observe(trade)
+
+    def _observe_all(self, trades: list[TradeBatch]) -> Awaitable[None] | None:
+        held_back = None
+        for trade in trades:
+            held_back = both(held_back, self._observe(trade))
+        return held_back
+
+    def _observe(self, trade: TradeBatch) -> Awaitable[None] | None:
+        symbol, trade_id = trade.symbols[0], int(trade.trade_ids[0])
+        tracker = self._trackers[symbol]
+        before = tracker.last_id
+        verdict = tracker.observe(trade_id, trade.timestamp_us(0))
+        if verdict is Verdict.DUPLICATE:
+            if self._doubts is not None:
+                self._doubts.note_duplicate(symbol, trade)
+            return None
+        if self._doubts is not None:
+            self._doubts.forget_duplicates(symbol)
+        if trade.is_backfill:
             tracker.repaired += 1
         if verdict is Verdict.RESET:
             return both(self._drain(symbol), self._deliver(trade, tracker))
         if verdict is Verdict.GAP and before is not None:
             self._opened(symbol, IdRange(before + 1, trade_id - 1))
         return self._deliver(trade, tracker)
+
+    def settle(self, symbol: str, newest_id: int | None) -> Awaitable[None] | None:
+        """Take the exchange's answer to a doubt; see ``Doubts.settle``."""
+        if self._doubts is None:
+            return None
+        tracker = self._trackers[symbol]
+        resets = tracker.resets
+        believed = self._doubts.settle(symbol, tracker, newest_id)
+        # With a new count, nothing is missing before what waits of the former one.
+        drained = self._drain(symbol) if tracker.resets != resets else None
+        return both(drained, self._observe_all(believed))
+
+    def _drop_doubt(self, symbol: str) -> None:
+        if self._doubts is not None:
+            self._doubts.drop(symbol, self._trackers[symbol])
 
     def expect(self, symbol: str, newest_id: int) -> None:
         """Learn that the exchange has newer trades than have come; open that gap."""
@@ -155,18 +205,20 @@ class Sequencer:
             return None
         before, trade_id = tracker.last_id, int(trade.trade_ids[0])
         verdict = tracker.observe(trade_id, trade.timestamp_us(0))
-        if verdict in (Verdict.DUPLICATE, Verdict.RESET):
+        if verdict is Verdict.DUPLICATE:
             return None
+        held_back = self._drain(symbol) if verdict is Verdict.RESET else None
         if verdict is Verdict.GAP and before is not None:
             self._opened(symbol, IdRange(before + 1, trade_id - 1))
-        if not tracker.open and symbol not in self._waiting:
-            return self._in_order(trade) if self._in_order is not None else None
-        self._waiting.push_again(trade, tracker.resets)
-        tracker.pending += 1
-        return None
+        return both(held_back, self._order(trade, tracker, self._waiting.push_again))
 
     async def finish(self) -> None:
         """End: what waits is left to the next run, or handed on if there is none."""
+        for symbol in self._doubts.symbols() if self._doubts is not None else ():
+            held_back = self.settle(symbol, None)
+            if held_back is not None:
+                await held_back
+            self._drop_doubt(symbol)
         if self._waiting.persists:
             await asyncio.gather(*self._draining.values())
             return
@@ -178,10 +230,13 @@ class Sequencer:
                     await draining
 
     def _opened(self, symbol: str, ids: IdRange) -> None:
+        open_gaps = self._trackers[symbol].open
+        if len(open_gaps) == 1:
+            # Its earlier gaps are closed: it is behind the others.
+            self._with_gaps.pop(symbol, None)
         self._with_gaps[symbol] = None
         if not self._on_gap(symbol, ids):
             self._lose(symbol, ids)
-        open_gaps = self._trackers[symbol].open
         if len(open_gaps) > MOST_OPEN_GAPS:
             # If the receiver is slow, whoever brings the next trade waits for it.
             self.give_up(symbol, next(iter(open_gaps)))
@@ -193,19 +248,33 @@ class Sequencer:
     def _deliver(
         self, trade: TradeBatch, tracker: SequenceTracker
     ) -> Awaitable[None] | None:
-        symbol = trade.symbols[0]
         held_back = self._at_once(trade) if self._at_once is not None else None
+        return both(held_back, self._order(trade, tracker, self._waiting.push))
+
+    def _order(
+        self,
+        trade: TradeBatch,
+        tracker: SequenceTracker,
+        wait: Callable[[TradeBatch, int], None],
+    ) -> Awaitable[None] | None:
+        """Hand a trade on if nothing is before it, or let it wait."""
         if self._in_order is None:
-            return held_back
+            return None
+        symbol = trade.symbols[0]
         order = tracker.resets, int(trade.trade_ids[0])
         first = self._waiting.first(symbol)
         is_next = not tracker.open or order[1] < (tracker.open.first_id or 0)
-        if is_next and symbol not in self._draining and (not first or order < first):
-            held_back = both(held_back, self._in_order(trade))
+        if (
+            is_next
+            and symbol not in self._draining
+            and (not first or order < first)
+            and self._room()
+        ):
+            held_back = self._in_order(trade)
         else:
-            self._waiting.push(trade, tracker.resets)
+            wait(trade, tracker.resets)
             tracker.pending += 1
-            held_back = both(held_back, self._make_room())
+            held_back = self._make_room()
         return both(held_back, self._drain(symbol))
 
     def _make_room(self) -> Awaitable[None] | None:
@@ -223,41 +292,42 @@ class Sequencer:
         under_way = self._draining.get(symbol)
         if under_way is not None:
             return asyncio.shield(under_way)
-        drained, held_back = self._drain_some(symbol)
-        if held_back is None and drained < _DRAINED_AT_ONCE:
+        more, held_back = self._drain_some(symbol)
+        if held_back is None and not more:
             return None
         task = asyncio.ensure_future(self._drain_slowly(symbol, held_back))
         self._draining[symbol] = task
         return asyncio.shield(task)
 
-    def _drain_some(self, symbol: str) -> tuple[int, Awaitable[None] | None]:
-        """Hand on the first of the trades that wait; return how many these were."""
+    def _drain_some(self, symbol: str) -> tuple[bool, Awaitable[None] | None]:
+        """Hand on the first of the trades that wait; return whether more may go."""
         first, tracker = self._waiting.first(symbol), self._trackers[symbol]
         before_id = tracker.open.first_id
         if self._in_order is None or first is None:
-            return 0, None
+            return False, None
         if before_id is not None and first >= (tracker.resets, before_id):
-            return 0, None
+            return False, None
         most = min(_DRAINED_AT_ONCE, self._room())
-        trades = self._waiting.pop(symbol, before_id, tracker.resets, most)
-        tracker.pending -= len(trades)
-        held_back = None
-        for trade in trades:
-            held_back = both(held_back, self._in_order(trade))
-        return len(trades), held_back
+        batches = self._waiting.pop(symbol, before_id, tracker.resets, most)
+        drained, held_back = 0, None
+        for batch in batches:
+            drained += len(batch)
+            held_back = both(held_back, self._in_order(batch))
+        tracker.pending -= drained
+        return drained == most and self._room() > 0, held_back
 
     async def _drain_slowly(
         self, symbol: str, held_back: Awaitable[None] | None
     ) -> None:
-        drained = _DRAINED_AT_ONCE
+        more = True
         try:
-            while drained:
+            while more or held_back is not None:
                 if held_back is not None:
                     await held_back
                 else:
                     # Others have their turn between.
                     await asyncio.sleep(0)
-                drained, held_back = self._drain_some(symbol)
+                more, held_back = self._drain_some(symbol)
         finally:
             del self._draining[symbol]
 

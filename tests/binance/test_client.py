@@ -259,13 +259,13 @@ async def test_what_on_message_raises_ends_connect(
 
     on_message: Callable[[TradeV2], Awaitable[None] | None]
     on_message = awaited if is_async else plain
-    symbols = [f"S{number}USDT" for number in range(201)]
+    symbols = [f"S{number}USDT" for number in range(451)]
     client = BinanceWebSocketClient(symbols, on_message, exchange.url, proxy=False)
     ending = asyncio.create_task(ends_with(client, ZeroDivisionError))
     await exchange.wait_subscribed(*symbols)
     sessions = exchange.stream_connections
     assert len(sessions) == 2
-    await exchange.publish(make_trades(1, symbol="S200USDT"))
+    await exchange.publish(make_trades(1, symbol="S450USDT"))
     await ending
     for session in sessions:
         await session.ended.wait()
@@ -614,3 +614,31 @@ async def test_a_slow_on_message_loses_nothing_at_disconnect(
     go_on.set()
     await running
     assert received == list(range(1, 20_001))
+
+
+async def test_another_address_has_its_turn_after_a_failure(
+    exchange: SimulatedExchange,
+    inbox: Inbox,
+    make_trades: MakeTrades,
+    connected: Connected,
+) -> None:
+    # Nobody listens there: the port is the exchange's only on another address.
+    dead = exchange.url.replace("127.0.0.1", "127.0.0.2")
+    client = BinanceWebSocketClient(
+        ["BTCUSDT"],
+        inbox.take,
+        dead,
+        fallback_urls=[exchange.url],
+        proxy=False,
+        reconnect_delay=0.01,
+    )
+    async with connected(client):
+        await exchange.wait_subscribed("BTCUSDT")
+        await exchange.publish(make_trades(3))
+        await inbox.holds(3)
+
+
+@pytest.mark.parametrize("given", [{}, {"websocket_url": "ws://127.0.0.1:1"}])
+def test_an_address_that_was_given_has_no_fallbacks(given: dict[str, str]) -> None:
+    client = BinanceWebSocketClient.from_config(BinanceConfig.model_validate(given))
+    assert bool(client.fallback_urls) is not bool(given)
