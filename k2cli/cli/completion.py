@@ -22,6 +22,7 @@ _SEPARATORS = "/-"
 class _Pair(NamedTuple):
     base: str
     quote: str
+    status: str = _TRADING
 
 
 def complete_symbol(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -33,7 +34,7 @@ def complete_symbol(ctx: typer.Context, incomplete: str) -> list[str]:
     """
     listed, comma, begun = incomplete.rpartition(",")
     separator = next((sign for sign in _SEPARATORS if sign in begun), "")
-    names = [separator.join(pair) for pair in _pairs(ctx)]
+    names = [separator.join(pair[:2]) for pair in _pairs(ctx)]
     return [f"{listed}{comma}{name}" for name in _fitting(names, begun)]
 
 
@@ -47,22 +48,38 @@ def complete_quote(ctx: typer.Context, incomplete: str) -> list[str]:
     return _fitting([pair.quote for pair in _pairs(ctx)], incomplete)
 
 
+def complete_fault(incomplete: str) -> list[str]:
+    """Offer the faults of the embedded exchange."""
+    from k2cli.simulator.faults import FAULTS
+
+    return sorted(
+        f"{kind.name}@" for kind in FAULTS if kind.name.startswith(incomplete)
+    )
+
+
+def complete_status(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer the statuses that symbols have."""
+    return _fitting(
+        ["all", *(pair.status for pair in _pairs(ctx, any_status=True))], incomplete
+    )
+
+
 def _fitting(names: list[str], begun: str) -> list[str]:
     # A shell takes only what goes on as the word begins, in its case.
     cased = [name.lower() if begun.islower() else name for name in names]
     return sorted({name for name in cased if name.startswith(begun)})
 
 
-def _pairs(ctx: typer.Context) -> list[_Pair]:
-    return list(_demo_pairs() if ctx.params.get("demo") else _kept_pairs())
+def _pairs(ctx: typer.Context, *, any_status: bool = False) -> list[_Pair]:
+    pairs = _demo_pairs() if ctx.params.get("demo") else _kept_pairs()
+    return [pair for pair in pairs if any_status or pair.status == _TRADING]
 
 
 def _demo_pairs() -> Iterator[_Pair]:
     from k2cli.simulator.listings import LISTINGS
 
     for one in LISTINGS:
-        if one.status == _TRADING:
-            yield _Pair(one.base, one.quote)
+        yield _Pair(one.base, one.quote, one.status)
 
 
 def _kept_pairs() -> list[_Pair]:
@@ -73,9 +90,8 @@ def _kept_pairs() -> list[_Pair]:
     try:
         newest = max(kept, key=lambda file: file.stat().st_mtime)
         return [
-            _Pair(entry["base_asset"], entry["quote_asset"])
+            _Pair(entry["base_asset"], entry["quote_asset"], entry["status"])
             for entry in orjson.loads(newest.read_bytes())["symbols"]
-            if entry["status"] == _TRADING
         ]
     except (OSError, ValueError, TypeError, KeyError):
         return []  # nothing to offer is no fault

@@ -288,6 +288,15 @@ class TailOptions:
             rich_help_panel=_TALK,
         ),
     ] = None
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            help="Say nothing on stderr but errors, and what is missing.",
+            rich_help_panel=_TALK,
+        ),
+    ] = False
     config: Config = None
     log_level: Level = LogLevel.INFO
     log_format: Format = LogFormat.AUTO

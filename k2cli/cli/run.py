@@ -102,7 +102,8 @@ class Display(Protocol):
 
 def configure_log(options: TailOptions) -> LogOutput:
     """Set the log up as the options say."""
-    return configure(options.log_level.value, options.log_format.value, stderr_output())
+    level = "error" if options.quiet else options.log_level.value
+    return configure(level, options.log_format.value, stderr_output())
 
 
 def run_session(
@@ -263,12 +264,14 @@ class _Run:
     def _has_readers(self) -> bool:
         """Whether there is a ledger that anybody wants to read.
 
-        Not if nothing was received, nor if the reader of stdout left a complete stream.
+        Not if nothing was received, nor if the reader of stdout left a complete stream,
+        or quiet was asked for, and nothing is missing.
         """
         session = self._session
         if session is None or not session.ledger.trades:
             return False
-        return bool(session.ledger.missing or not isinstance(session.error, ReaderGone))
+        is_left = isinstance(session.error, ReaderGone)
+        return bool(session.ledger.missing or not (is_left or self._options.quiet))
 
     def _account(self) -> dict[str, Any] | None:
         """Return the ledger as data; ``None`` if the symbols were never known."""
