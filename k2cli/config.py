@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from platformdirs import user_config_path
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,16 +17,19 @@ from pydantic import (
     model_validator,
 )
 
-from k2cli.errors import SettingsError, printable
+from k2cli.config_file import (
+    API_URL,
+    default_config_file,
+    own_api_url,
+    read_environment,
+    read_table,
+    unknown_setting,
+)
+from k2cli.errors import SettingsError, printable, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-ENVIRONMENT_PREFIX = "K2_BINANCE_"
-TABLE = "binance"
-API_URL = "wss://ws-api.binance.com:443/ws-api/v3"
-
 
 def _with_host(url: str) -> str:
     parts = urlsplit(url)
@@ -134,28 +135,23 @@ class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python
         """Take what is not given from the environment; the context tells sources."""
         if not isinstance(settings, dict):
             return handler(settings)
-        environment = _environment()
+        environment = read_environment(cls.model_fields)
         values = {name: text for name, (text, _) in environment.items()} | settings
         sources = {name: variable for name, (_, variable) in environment.items()}
         sources |= info.context or dict.fromkeys(settings, "the program")
+        streams = values.get("websocket_url")
+        if isinstance(streams, str) and (own := own_api_url(streams)) is not None:
+            values.setdefault("api_url", own)
         try:
             return handler(values)
         except ValidationError as exc:
             name = str(exc.errors(include_url=False)[0]["loc"][0])
         if name not in cls.model_fields:
-            raise SettingsError(
-                f"{sources[name]} has an unknown setting {printable(name)}",
-                f"There are {', '.join(cls.model_fields)}",
-            )
+            raise unknown_setting(name, sources[name], cls.model_fields)
         raise SettingsError(
             f"{name} from {sources[name]} is {_shown(values[name])}",
             f"Allowed is {cls.model_fields[name].description}",
         )
-
-
-def default_config_file() -> Path:
-    """Return the place of config.toml in the user's configuration folder."""
-    return user_config_path("k2", appauthor=False) / "config.toml"
 
 
 def load_config(
@@ -172,9 +168,9 @@ def load_config(
             is allowed.
     """
     file = config_file or default_config_file()
-    table = _read_table(file, required=config_file is not None)
+    table = read_table(file, required=config_file is not None)
     found = {name: (value, printable(str(file))) for name, value in table.items()}
-    found |= _environment()
+    found |= read_environment(BinanceConfig.model_fields)
     found |= {
         name: (value, "the command line")
         for name, value in options.items()
@@ -186,51 +182,5 @@ def load_config(
     )
 
 
-def _environment() -> dict[str, tuple[str, str]]:
-    """Return text and name of the variables that are settings, by setting."""
-    prefix = len(ENVIRONMENT_PREFIX)
-    return {
-        name: (text.strip(), variable)
-        for variable, text in os.environ.items()
-        if variable.upper().startswith(ENVIRONMENT_PREFIX)
-        and (name := variable[prefix:].lower()) in BinanceConfig.model_fields
-    }
-
-
 def _shown(value: object) -> str:
-    # An address may hold a password.
-    text = re.sub(r"(?<=//)[^/@]*(?=@)", "***", repr(value))
-    return printable(text, 80)
-
-
-def _read_table(file: Path, *, required: bool) -> dict[str, Any]:
-    name = printable(str(file))
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if not required:
-            return {}
-        raise SettingsError(
-            f"there is no configuration file {name}", "Check the name after --config"
-        ) from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(
-            f"{name} cannot be read ({printable(str(exc))})", "Check the file"
-        ) from exc
-    # Most people have no such file.
-    import tomllib
-
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        raise SettingsError(
-            f"{name} is not TOML: {printable(str(exc))}", "Correct it there"
-        ) from exc
-    table = content.pop(TABLE, {})
-    if content or not isinstance(table, dict):
-        strange = printable(min(content)) if content else TABLE
-        raise SettingsError(
-            f"{name} has {strange} where only the table [{TABLE}] belongs",
-            f"Write settings below a line [{TABLE}]",
-        )
-    return table
+    return printable(without_secrets(repr(value)), 80)

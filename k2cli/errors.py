@@ -21,6 +21,8 @@ The tree::
 
 from __future__ import annotations
 
+import re
+
 TRY_AGAIN = "Check the network, and try again later"
 """The hint where nothing better is known."""
 
@@ -155,3 +157,26 @@ def printable(text: str | bytes, limit: int = 200) -> str:
         for c in cut
     )
     return shown + "…" if len(text) > limit else shown
+
+
+# Of an address: user and password, the values of a query, and what follows.
+_USER = re.compile(r"(?<=://)[^/\s?#]*@")
+_USER_WITHOUT_SCHEME = re.compile(r"(?<![\w.@:/-])[^\s/@:'\"]+:[^\s/@'\"]+@(?=[\w\[])")
+_QUERY_VALUE = re.compile(r"([?&#][\w.~%+-]*=)[^&#\s'\"<>)]*")
+
+
+def without_secrets(text: str) -> str:
+    """Return a text whose addresses have lost passwords and the values of queries.
+
+    Args:
+        text: An address, or a message of another library that may hold some.
+    """
+    # "streams" is what was asked for, and no secret.
+    text = _QUERY_VALUE.sub(
+        lambda found: found[0]
+        if found[1][1:] in ("streams=", "timeUnit=")
+        else f"{found[1]}***",
+        text,
+    )
+    text = _USER.sub("***@", text)
+    return _USER_WITHOUT_SCHEME.sub("***@", text)

@@ -15,12 +15,14 @@ ROOT = Path(k2cli.__file__).parent
 # The packages and top-level modules that each of them may import, besides itself.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "files": set(),
+    "config_file": {"errors", "files"},
     "trade": set(),
     "schema": {"trade"},
-    "config": {"errors"},
+    "config": {"config_file", "errors"},
     "completeness": {"trade", "errors"},
-    "binance": {"completeness", "config", "errors", "trade"},
-    "capture": {"completeness", "errors", "schema", "trade"},
+    "binance": {"completeness", "config", "errors", "files", "trade"},
+    "capture": {"completeness", "errors", "files", "schema", "trade"},
     "display": {"errors", "trade"},
     "simulator": {"capture", "errors", "trade"},
     "publish": {"capture", "completeness", "errors", "schema", "trade"},

@@ -36,7 +36,22 @@ _CONTESTED = {
 }
 
 _SEPARATORS = re.compile(r"[/\-_:]")
-_SYMBOL = re.compile(r"\w{1,40}")
+MAX_NAME_CHARACTERS = 40
+# Letters to Unicode, and yet invisible.
+_FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text from outside can be a symbol, an asset or part of a status.
+
+    Names go to shells, terminals, files and spreadsheets, so that nothing but letters
+    and digits is admitted: of any script, as Binance has traded 币安人生USDT.
+    """
+    return (
+        len(text) <= MAX_NAME_CHARACTERS
+        and text.isalnum()
+        and _FILLERS.isdisjoint(text)
+    )
 
 
 def ascii_lower(text: str) -> str:
@@ -63,7 +78,7 @@ def normalize_symbol(text: str) -> str:
         SettingsError: If it cannot be a symbol.
     """
     symbol = ascii_upper(_SEPARATORS.sub("", text.strip()))
-    if not _SYMBOL.fullmatch(symbol):
+    if not is_name(symbol):
         raise SettingsError(
             f"'{printable(text, 40)}' is not a symbol",
             "Write symbols like BTCUSDT or BTC/USDT",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,6 +19,7 @@ from pydantic import (
     WrapValidator,
 )
 
+from k2cli.binance.symbols import is_name
 from k2cli.errors import MalformedMessage, printable
 
 TRADE = "trade"
@@ -35,6 +37,20 @@ def _none_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         return None
 
 
+def _admit(text: str) -> str:
+    if not is_name(text):
+        raise ValueError("no name")
+    return text
+
+
+def _admit_status(text: str) -> str:
+    if not is_name(text.replace("_", "")):
+        raise ValueError("no status")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_admit)]
+Status = Annotated[str, AfterValidator(_admit_status)]
 Lenient = Annotated[T | None, WrapValidator(_none_if_invalid)]
 
 # Digits as the exchange sends them: no sign, no exponent, ASCII only.
@@ -62,7 +78,7 @@ class TradeEvent(WireModel):
 
     event_type: Literal["trade"] = Field(alias="e")
     event_time: WireTime | None = Field(default=None, alias="E")
-    symbol: str = Field(alias="s")
+    symbol: Name = Field(alias="s")
     trade_id: TradeId = Field(alias="t")
     price: DecimalDigits = Field(alias="p")
     quantity: DecimalDigits = Field(alias="q")
@@ -120,17 +136,17 @@ class SymbolFilter(WireModel):
     """A trading rule of a symbol."""
 
     kind: Lenient[str] = Field(default=None, alias="filterType")
-    tick_size: Lenient[str] = Field(default=None, alias="tickSize")
-    step_size: Lenient[str] = Field(default=None, alias="stepSize")
+    tick_size: Lenient[DecimalDigits] = Field(default=None, alias="tickSize")
+    step_size: Lenient[DecimalDigits] = Field(default=None, alias="stepSize")
 
 
 class SymbolEntry(WireModel):
     """A symbol of ``exchangeInfo``."""
 
-    symbol: str
-    base_asset: str = Field(alias="baseAsset")
-    quote_asset: str = Field(alias="quoteAsset")
-    status: str
+    symbol: Name
+    base_asset: Name = Field(alias="baseAsset")
+    quote_asset: Name = Field(alias="quoteAsset")
+    status: Status
     filters: Lenient[list[Lenient[SymbolFilter]]] = None
 
 
@@ -143,7 +159,7 @@ class ExchangeInfo(WireModel):
 class Ticker(WireModel):
     """An entry of ``ticker.24hr``."""
 
-    symbol: str
+    symbol: Name
     trades: int = Field(ge=0, alias="count")
 
 
