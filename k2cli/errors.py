@@ -165,6 +165,9 @@ _USER_WITHOUT_SCHEME = re.compile(r"(?<![\w.@:/-])[^\s/@:'\"]+:[^\s/@'\"]+@(?=[\
 _QUERY_VALUE = re.compile(r"([?&#][\w.~%+-]*=)[^&#\s'\"<>)]*")
 
 
+_AUTHORIZATION = re.compile(r"(authorization\W{1,4}(?:basic|bearer)?\s*)[^\s'\"]+", re.I)
+
+
 def without_secrets(text: str) -> str:
     """Return a text whose addresses have lost passwords and the values of queries.
 
@@ -178,5 +181,6 @@ def without_secrets(text: str) -> str:
         else f"{found[1]}***",
         text,
     )
+    text = _AUTHORIZATION.sub(r"\1***", text)
     text = _USER.sub("***@", text)
     return _USER_WITHOUT_SCHEME.sub("***@", text)

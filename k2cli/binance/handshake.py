@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import re
 import socket
 import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
+import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import (
     InvalidHandshake,
@@ -31,11 +33,13 @@ from k2cli.errors import (
     RestrictedLocation,
     TooManyRequests,
     printable,
+    without_secrets,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from structlog.typing import FilteringBoundLogger
     from websockets.http11 import Response
 
 # Says on every handshake whether a market is made up. Only k2's own exchange sends it.
@@ -50,12 +54,50 @@ _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRN
 C = TypeVar("C")
 
 _logger = logging.getLogger("websockets.client")
+log: FilteringBoundLogger = structlog.get_logger()
 
 
 class HasResponse(Protocol):
     """A connection, of whatever kind, after its handshake."""
 
     response: Response | None
+
+
+class _Connect(connect):
+    """Follows redirects to the same host only, and never away from TLS."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Return where to go instead, or what is to be raised."""
+        locations = (
+            exc.response.headers.get_all("Location")
+            if isinstance(exc, InvalidStatus)
+            and 300 <= exc.response.status_code < 400
+            else []
+        )
+        if not locations:
+            return exc
+        target = urljoin(self.uri, locations[0])
+        shown = printable(without_secrets(target))
+        try:
+            old, new = urlsplit(self.uri), urlsplit(target)
+            allowed = (
+                len(locations) == 1
+                and new.hostname == old.hostname
+                and (old.scheme.lower(), new.scheme.lower())
+                in (("ws", "ws"), ("ws", "wss"), ("wss", "wss"))
+            )
+        except ValueError:
+            allowed = False
+        if allowed:
+            followed = super().process_redirect(exc)
+            if isinstance(followed, str):
+                log.info("The exchange redirects", to=shown)
+            return followed
+        return ConnectFailed(
+            f"{_host(self.uri)} redirects to {shown}, which k2 does not follow",
+            "Name that address with --url or --api-url if it is to be trusted",
+            permanent=True,
+        )
 
 
 async def open_websocket(
@@ -88,7 +130,7 @@ async def open_websocket(
     try:
         # The package needs no subclass of its own class: "a wrapper" will do.
         kind: Any = create_connection
-        connection: Any = await connect(
+        connection: Any = await _Connect(
             url,
             create_connection=kind,
             compression=None,
@@ -109,10 +151,8 @@ async def open_websocket(
 def exchange_name(connection: HasResponse) -> str:
     """Return what records name as their exchange: ``"SIM"`` if the server says so."""
     response = connection.response
-    is_simulated = (
-        response is not None and response.headers.get(EXCHANGE_HEADER) == SIMULATED
-    )
-    return SIMULATED if is_simulated else BINANCE
+    named = response.headers.get_all(EXCHANGE_HEADER) if response is not None else []
+    return SIMULATED if SIMULATED in named else BINANCE
 
 
 def explain(exc: Exception, url: str) -> K2Error:
@@ -142,13 +182,13 @@ def explain(exc: Exception, url: str) -> K2Error:
         )
     if isinstance(exc, InvalidURI):
         return ConnectFailed(
-            f"'{printable(url)}' is no WebSocket address",
+            f"'{printable(without_secrets(url))}' is no WebSocket address",
             "It should look like wss://stream.binance.com:9443/stream",
             permanent=True,
         )
     if isinstance(exc, InvalidProxy | ProxyError | ImportError):
         return ConnectFailed(
-            f"the proxy failed: {printable(str(exc))}",
+            f"the proxy failed: {printable(without_secrets(str(exc)))}",
             "Check HTTPS_PROXY and the like in the environment",
             permanent=True,
         )
@@ -178,9 +218,10 @@ def explain(exc: Exception, url: str) -> K2Error:
 
 def _host(url: str) -> str:
     try:
-        return printable(urlsplit(url).netloc or url)
+        host = urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:
-        return printable(url)
+        host = ""
+    return printable(host or without_secrets(url))
 
 
 def _explain_os_error(exc: OSError, host: str) -> ConnectFailed:
@@ -224,7 +265,9 @@ def explain_status(
     retry_after: float | None = None
     # LookupError: no such header, or several.
     with suppress(LookupError, ValueError):
-        retry_after = min(max(float(headers["Retry-After"]), 0.0), MOST_WAIT_SECONDS)
+        asked = float(headers["Retry-After"])
+        if not math.isnan(asked):
+            retry_after = min(max(asked, 0.0), MOST_WAIT_SECONDS)
     wait = f" for {retry_after:g} s" if retry_after is not None else " for a while"
     match status:
         case 451:
