@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+
 def _with_host(url: str) -> str:
     parts = urlsplit(url)
     _ = parts.port  # raises ValueError for a port that is none

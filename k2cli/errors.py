@@ -165,7 +165,9 @@ _USER_WITHOUT_SCHEME = re.compile(r"(?<![\w.@:/-])[^\s/@:'\"]+:[^\s/@'\"]+@(?=[\
 _QUERY_VALUE = re.compile(r"([?&#][\w.~%+-]*=)[^&#\s'\"<>)]*")
 
 
-_AUTHORIZATION = re.compile(r"(authorization\W{1,4}(?:basic|bearer)?\s*)[^\s'\"]+", re.I)
+_AUTHORIZATION = re.compile(
+    r"(authorization\W{1,4}(?:basic|bearer)?\s*)[^\s'\"]+", re.IGNORECASE
+)
 
 
 def without_secrets(text: str) -> str:
@@ -176,9 +178,9 @@ def without_secrets(text: str) -> str:
     """
     # "streams" is what was asked for, and no secret.
     text = _QUERY_VALUE.sub(
-        lambda found: found[0]
-        if found[1][1:] in ("streams=", "timeUnit=")
-        else f"{found[1]}***",
+        lambda found: (
+            found[0] if found[1][1:] in ("streams=", "timeUnit=") else f"{found[1]}***"
+        ),
         text,
     )
     text = _AUTHORIZATION.sub(r"\1***", text)

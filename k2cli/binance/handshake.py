@@ -70,8 +70,7 @@ class _Connect(connect):
         """Return where to go instead, or what is to be raised."""
         locations = (
             exc.response.headers.get_all("Location")
-            if isinstance(exc, InvalidStatus)
-            and 300 <= exc.response.status_code < 400
+            if isinstance(exc, InvalidStatus) and 300 <= exc.response.status_code < 400
             else []
         )
         if not locations:
@@ -107,7 +106,6 @@ async def open_websocket(
     open_timeout_seconds: float,
     max_size_bytes: int,
     proxy: str | bool = True,
-    ping_interval_seconds: float | None = None,
 ) -> C:
     """Open a WebSocket connection.
 
@@ -120,8 +118,6 @@ async def open_websocket(
         open_timeout_seconds: Longest time for name, TCP, TLS and handshake together.
         max_size_bytes: Longest message accepted.
         proxy: ``True`` for the environment's proxy, ``False`` for none, or its address.
-        ping_interval_seconds: Time between pings of the package's own, whose answer it
-            waits for; ``None`` for no pings.
 
     Raises:
         ConnectFailed: If nobody answers, or not as a WebSocket server does.
@@ -136,7 +132,7 @@ async def open_websocket(
             compression=None,
             open_timeout=open_timeout_seconds,
             close_timeout=2,
-            ping_interval=ping_interval_seconds,
+            ping_interval=None,
             max_size=max_size_bytes,
             max_queue=256,
             proxy=None if proxy is False else proxy,

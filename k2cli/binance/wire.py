@@ -27,6 +27,9 @@ SERVER_SHUTDOWN = "serverShutdown"
 # What records name as their exchange; the latter where the market is made up.
 BINANCE, SIMULATED = "BINANCE", "SIM"
 
+# The whole catalog has half a million, and grows.
+MAX_VALUES = 3_000_000
+
 T = TypeVar("T")
 
 
@@ -161,6 +164,28 @@ class Ticker(WireModel):
 
     symbol: Name
     trades: int = Field(ge=0, alias="count")
+
+
+def loads_bounded(text: bytes, most_values: int = MAX_VALUES) -> Any:
+    """Read JSON that takes no more memory than its parts may.
+
+    A value takes some hundred bytes, however short its text: what is all brackets
+    would take thirty times the memory of its text.
+
+    Args:
+        text: JSON.
+        most_values: How many values may be in it, about; an object counts as four.
+
+    Raises:
+        MalformedMessage: If it is no JSON, or has too many values.
+    """
+    values = text.count(b",") + text.count(b"[") + 4 * text.count(b"{")
+    if values > most_values:
+        raise MalformedMessage(f"{values:,} values, where {most_values:,} are expected")
+    try:
+        return orjson.loads(text)
+    except (orjson.JSONDecodeError, RecursionError) as exc:
+        raise MalformedMessage(f"not JSON: {printable(text)}") from exc
 
 
 def decode_message(frame: str | bytes) -> dict[str, Any]:
