@@ -12,8 +12,22 @@ _RUN_UNTIL_STOPPED = ("stream", "record", "simulate")
 _DONE, _INTERRUPTED = 0, 130  # as in ExitStatus, which is not imported yet
 
 
+def _occupy_closed_streams() -> None:
+    """Put something in the place of standard streams that are closed.
+
+    Otherwise a capture or a connection would get their numbers, and talk or records
+    with it. What is written to a stdout put there fails, as it should.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR if fd == 2 else os.O_RDONLY)
+
+
 def main() -> None:
     """Run ``k2``; a signal before it has begun anything ends it as asked."""
+    _occupy_closed_streams()
     endless = sys.argv[1:2] and sys.argv[1] in _RUN_UNTIL_STOPPED
     status = _DONE if endless else _INTERRUPTED
     for number in (signal.SIGINT, signal.SIGTERM):

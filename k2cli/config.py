@@ -25,7 +25,8 @@ from k2cli.config_file import (
     read_table,
     unknown_setting,
 )
-from k2cli.errors import SettingsError, printable, without_secrets
+from k2cli.errors import SettingsError, printable
+from k2cli.text import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,6 +85,8 @@ class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python
         enabled: Whether a program that embeds k2 is to connect; not, by default. A
             ``k2`` command is refused only where this is explicitly false.
         websocket_url: The market streams.
+        fallback_urls: Other addresses of the same exchange, tried in turn after an
+            attempt has failed; none where only ``websocket_url`` is given.
         api_url: The WebSocket API: catalog and history.
         rest_url: The data-only host, asked for the catalog where the API refuses.
         symbols: What to tail if no symbol is named.
@@ -100,6 +103,14 @@ class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python
 
     enabled: Annotated[bool, Field(description="true or false")] = False
     websocket_url: _WebSocketUrl = "wss://stream.binance.com:9443/stream"
+    fallback_urls: Annotated[
+        list[_WebSocketUrl],
+        BeforeValidator(_split),
+        Field(description="a list of addresses that start with wss:// or ws://"),
+    ] = [
+        "wss://stream.binance.com:443/stream",
+        "wss://data-stream.binance.vision/stream",
+    ]
     api_url: _WebSocketUrl = API_URL
     rest_url: _HttpUrl = "https://data-api.binance.vision"
     symbols: Annotated[
@@ -124,6 +135,14 @@ class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python
         _Seconds,
         Field(ge=0.25, le=30, description="a number of seconds from 0.25 to 30"),
     ] = 10.0
+
+    @property
+    def fallbacks(self) -> list[str]:
+        """The addresses to try where ``websocket_url`` fails."""
+        given = self.model_fields_set
+        if "websocket_url" in given and "fallback_urls" not in given:
+            return []
+        return self.fallback_urls
 
     @model_validator(mode="wrap")
     @classmethod

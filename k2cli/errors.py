@@ -21,7 +21,7 @@ The tree::
 
 from __future__ import annotations
 
-import re
+from k2cli.text import printable as printable
 
 TRY_AGAIN = "Check the network, and try again later"
 """The hint where nothing better is known."""
@@ -134,55 +134,3 @@ class OutputError(K2Error):
 
 class ReaderGone(OutputError):
     """Whoever read our output has closed it, as ``head`` does: no fault at all."""
-
-
-def printable(text: str | bytes, limit: int = 200) -> str:
-    r"""Make text from outside fit for a terminal or a log line.
-
-    Control characters, bidirectional overrides, lone surrogates and whatever else
-    does not print become ``\x..`` or ``\u....``; what is beyond ``limit`` is cut.
-
-    Args:
-        text: Text or bytes as received; bytes are read as UTF-8 as far as that goes.
-        limit: Longest result in characters, before the mark of a cut.
-
-    Returns:
-        One line that cannot move a cursor, ring a bell or change a colour.
-    """
-    if isinstance(text, bytes):
-        text = text[: limit * 4 + 1].decode("utf-8", "backslashreplace")
-    cut = text[:limit]
-    shown = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
-        for c in cut
-    )
-    return shown + "…" if len(text) > limit else shown
-
-
-# Of an address: user and password, the values of a query, and what follows.
-_USER = re.compile(r"(?<=://)[^/\s?#]*@")
-_USER_WITHOUT_SCHEME = re.compile(r"(?<![\w.@:/-])[^\s/@:'\"]+:[^\s/@'\"]+@(?=[\w\[])")
-_QUERY_VALUE = re.compile(r"([?&#][\w.~%+-]*=)[^&#\s'\"<>)]*")
-
-
-_AUTHORIZATION = re.compile(
-    r"(authorization\W{1,4}(?:basic|bearer)?\s*)[^\s'\"]+", re.IGNORECASE
-)
-
-
-def without_secrets(text: str) -> str:
-    """Return a text whose addresses have lost passwords and the values of queries.
-
-    Args:
-        text: An address, or a message of another library that may hold some.
-    """
-    # "streams" is what was asked for, and no secret.
-    text = _QUERY_VALUE.sub(
-        lambda found: (
-            found[0] if found[1][1:] in ("streams=", "timeUnit=") else f"{found[1]}***"
-        ),
-        text,
-    )
-    text = _AUTHORIZATION.sub(r"\1***", text)
-    text = _USER.sub("***@", text)
-    return _USER_WITHOUT_SCHEME.sub("***@", text)

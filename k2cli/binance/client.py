@@ -24,8 +24,9 @@ from k2cli.binance.status import (
 )
 from k2cli.binance.streams import spread, stream_url
 from k2cli.binance.symbols import UNKNOWN, normalize_symbols, parse_binance_symbol
-from k2cli.completeness.backoff import AttemptWindow, Backoff
-from k2cli.errors import SettingsError, printable, without_secrets
+from k2cli.completeness.backoff import AttemptWindow, Backoff, HostRotation
+from k2cli.errors import SettingsError, printable
+from k2cli.text import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -73,6 +74,8 @@ class BinanceWebSocketClient:
         on_message: Called with each trade; plain or async. While an async one runs, the
             connection is held back. What it raises ends ``connect()``.
         url: The exchange's stream address.
+        fallback_urls: Other addresses of the same exchange, tried in turn after an
+            attempt has failed.
         on_batch: Called instead of ``on_message`` with trades that came together.
         catalog: Where base and quote assets come from; without it, the names' endings.
         activity: How many trades symbols have in some time, as far as known: several
@@ -106,6 +109,7 @@ class BinanceWebSocketClient:
         on_message: OnMessage | None = None,
         url: str = STREAM_URL,
         *,
+        fallback_urls: Sequence[str] = (),
         on_batch: OnBatch | None = None,
         catalog: Catalog | None = None,
         activity: Mapping[str, int] | None = None,
@@ -131,6 +135,7 @@ class BinanceWebSocketClient:
         if on_message is not None and on_batch is not None:
             raise ValueError("give on_message or on_batch, not both")
         self.url = url
+        self.fallback_urls = tuple(fallback_urls)
         self.reconnect_delay = reconnect_delay
         self.max_reconnect_attempts = max_reconnect_attempts
         self.max_first_seconds = max_first_seconds
@@ -167,6 +172,7 @@ class BinanceWebSocketClient:
         settings: dict[str, Any] = {
             "symbols": config.symbols,
             "url": config.websocket_url,
+            "fallback_urls": config.fallbacks,
             "reconnect_delay": config.reconnect_delay,
             "max_reconnect_attempts": config.max_reconnect_attempts,
             "open_timeout": config.open_timeout,
@@ -279,7 +285,9 @@ class BinanceWebSocketClient:
         # Connections that were opened together need not be replaced together.
         sooner = 1 - 0.03 * self._random_number()
         return ReconnectingConnection(
-            stream_url(self.url, symbols),
+            HostRotation(
+                [stream_url(url, symbols) for url in (self.url, *self.fallback_urls)]
+            ),
             symbols,
             decoder=self.decoder,
             on_batch=self._hand_on,

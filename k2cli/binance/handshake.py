@@ -33,8 +33,8 @@ from k2cli.errors import (
     RestrictedLocation,
     TooManyRequests,
     printable,
-    without_secrets,
 )
+from k2cli.text import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from k2cli.binance.connection import Connection
-from k2cli.binance.handshake import open_websocket
+from k2cli.binance.handshake import exchange_name, open_websocket
 from k2cli.binance.status import ConnectionState, ConnectionStatus
 from k2cli.binance.transport import MAX_FRAME_BYTES, StreamConnection
 from k2cli.binance.wire import SIMULATED
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from k2cli.binance.connection import OnBatch
     from k2cli.binance.decoder import MessageDecoder
-    from k2cli.completeness.backoff import AttemptWindow, Backoff
+    from k2cli.completeness.backoff import AttemptWindow, Backoff, HostRotation
     from k2cli.trade import TradeBatch
 
 # A connection that lives this long has proved itself, even in a silent market.
@@ -55,7 +55,7 @@ class ReconnectingConnection:
     replaced: the new one is opened beside it, and takes over when it delivers.
 
     Args:
-        url: The whole address, streams included.
+        hosts: The whole addresses, streams included.
         symbols: What it carries.
         decoder: Makes trades of what is received.
         on_batch: Called with trades as they come; an awaitable that it returns is
@@ -79,7 +79,7 @@ class ReconnectingConnection:
 
     def __init__(
         self,
-        url: str,
+        hosts: HostRotation,
         symbols: tuple[str, ...],
         *,
         decoder: MessageDecoder,
@@ -97,7 +97,8 @@ class ReconnectingConnection:
         self.symbols = symbols
         self.connections = 0
         self.repeated_trades = 0
-        self._url = url
+        self._hosts = hosts
+        self._exchange = ""
         self._decoder = decoder
         self._on_batch = on_batch
         self._on_status = on_status
@@ -193,7 +194,9 @@ class ReconnectingConnection:
         self._open.remove(connection)
         if self._closing.is_set():
             return None
-        if connection.proved or self._clock() - opened >= STABLE_SECONDS:
+        lived_seconds = self._clock() - opened
+        self._hosts.ended(lived_seconds)
+        if connection.proved or lived_seconds >= STABLE_SECONDS:
             self._backoff.proved()
         else:
             self._backoff.failed()
@@ -256,8 +259,10 @@ class ReconnectingConnection:
                 self._on_status(ConnectionStatus(ConnectionState.CONNECTING))
             try:
                 transport = await self._attempt()
+                self._see_exchange(transport)
             except (ConnectFailed, ExchangeRefused) as exc:
                 self._backoff.failed()
+                self._hosts.failed()
                 await self._wait_after(exc)
                 continue
             if transport is None:
@@ -275,7 +280,7 @@ class ReconnectingConnection:
             log.info(
                 "Connected to Binance WebSocket",
                 symbols=self._few,
-                url=printable(self._url.partition("?")[0]),
+                url=printable(self._hosts.url.partition("?")[0]),
                 **({"simulated": True} if connection.exchange == SIMULATED else {}),
             )
             self._on_status(ConnectionStatus(ConnectionState.LIVE))
@@ -284,11 +289,26 @@ class ReconnectingConnection:
             return connection
         return None
 
+    def _see_exchange(self, transport: StreamConnection | None) -> None:
+        """Refuse an address that has another exchange than the one so far."""
+        if transport is None:
+            return
+        exchange = exchange_name(transport)
+        if self._exchange not in ("", exchange):
+            transport.transport.abort()
+            raise ConnectFailed(
+                f"{printable(self._hosts.url.partition('?')[0])} is another exchange "
+                f"({exchange}, not {self._exchange})",
+                "Check the address",
+                permanent=False,
+            )
+        self._exchange = exchange
+
     async def _attempt(self) -> StreamConnection | None:
         """Make one attempt to connect; ``None`` if closed meanwhile."""
         self._opening = opening = asyncio.ensure_future(
             open_websocket(
-                self._url,
+                self._hosts.url,
                 StreamConnection,
                 open_timeout_seconds=self._open_timeout_seconds,
                 max_size_bytes=MAX_FRAME_BYTES,
@@ -311,7 +331,13 @@ class ReconnectingConnection:
     async def _wait_after(self, exc: ExchangeUnreachable | ExchangeRefused) -> None:
         """Wait for the next attempt, or raise if there is to be none."""
         if not self._was_live and _is_hopeless(exc):
-            raise exc
+            if self._hosts.all_failed:
+                raise exc
+            log.warning(
+                "Cannot connect to Binance WebSocket; trying another address",
+                reason=exc.message,
+            )
+            return
         if self._backoff.exhausted or self._never_began():
             raise AttemptsExhausted(
                 f"gave up after {_attempts(self._backoff.failures)}: {exc.message}",

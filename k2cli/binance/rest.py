@@ -30,8 +30,8 @@ from k2cli.errors import (
     K2Error,
     MalformedMessage,
     printable,
-    without_secrets,
 )
+from k2cli.text import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

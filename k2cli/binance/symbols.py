@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from k2cli.errors import SettingsError, printable
+from k2cli.text import is_name
 
 if TYPE_CHECKING:
     from k2cli.binance.catalog import Catalog
@@ -36,22 +37,6 @@ _CONTESTED = {
 }
 
 _SEPARATORS = re.compile(r"[/\-_:]")
-MAX_NAME_CHARACTERS = 40
-# Letters to Unicode, and yet invisible.
-_FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
-
-
-def is_name(text: str) -> bool:
-    """Return whether a text from outside can be a symbol, an asset or part of a status.
-
-    Names go to shells, terminals, files and spreadsheets, so that nothing but letters
-    and digits is admitted: of any script, as Binance has traded 币安人生USDT.
-    """
-    return (
-        len(text) <= MAX_NAME_CHARACTERS
-        and text.isalnum()
-        and _FILLERS.isdisjoint(text)
-    )
 
 
 def ascii_lower(text: str) -> str:

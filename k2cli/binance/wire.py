@@ -19,8 +19,8 @@ from pydantic import (
     WrapValidator,
 )
 
-from k2cli.binance.symbols import is_name
 from k2cli.errors import MalformedMessage, printable
+from k2cli.text import is_name
 
 TRADE = "trade"
 SERVER_SHUTDOWN = "serverShutdown"

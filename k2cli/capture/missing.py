@@ -8,8 +8,10 @@ import orjson
 
 from k2cli.completeness.id_ranges import IdRange
 from k2cli.errors import OutputError, printable
+from k2cli.trade import MAX_ID
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -41,6 +43,34 @@ class MissingRanges:
             except (ValueError, KeyError, TypeError):
                 continue
         return found
+
+    def drop_beyond(self, last_ids: Mapping[str, int]) -> None:
+        """Forget what lies beyond the end of the capture: it will be noticed again.
+
+        Args:
+            last_ids: Id of the last trade in the capture, by symbol. Others are kept.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
+        found = self.read()
+        kept = {
+            symbol: [ids for ids in lost if ids.last_id <= last_ids.get(symbol, MAX_ID)]
+            for symbol, lost in found.items()
+        }
+        if kept == found:
+            return
+        lines = [
+            orjson.dumps({"symbol": symbol, **ids._asdict()}) + b"\n"
+            for symbol, lost in kept.items()
+            for ids in lost
+        ]
+        aside = self._path.with_name(f"{self._path.name}.new")
+        try:
+            aside.write_bytes(b"".join(lines))
+            aside.replace(self._path)
+        except OSError as exc:
+            raise self._error(exc, "written") from exc
 
     def add(self, symbol: str, ids: IdRange) -> None:
         """Note lost ids, before anything behind them is written.

@@ -11,6 +11,7 @@ database, which is made anew from the journal.
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -311,6 +312,24 @@ class PendingJournal:
 def journal_path(capture: Path) -> Path:
     """Return where the journal of a capture is."""
     return capture.with_name(f".{capture.name}.pending")
+
+
+def pending_ids(capture: Path) -> dict[str, list[int]]:
+    """Return what the journal of a capture holds, by symbol, whoever writes it now.
+
+    Some of it may be in the capture by now. A line that is no record is left out.
+    """
+    found: dict[str, list[int]] = {}
+    path = journal_path(capture)
+    if path.is_symlink() or not path.is_file():
+        return found
+    with path.open("rb") as file:
+        while line := file.readline(_MOST_LINE_BYTES):
+            with suppress(ValueError, KeyError, TypeError):
+                trade = batch_of_line(line)
+                ids = found.setdefault(trade.symbols[0], [])
+                ids.append(int(trade.trade_ids[0]))
+    return found
 
 
 def batch_of_line(line: bytes) -> TradeBatch:

@@ -57,6 +57,7 @@ class CaptureSource:
         name: As people know it.
         size_bytes: Its size on disk; ``None`` if it has none, as a pipe.
         read_bytes: How much of that was read.
+        path: Where it is; not to be used for stdin.
 
     Raises:
         SettingsError: If there is no such file, or it cannot be read.
@@ -66,7 +67,7 @@ class CaptureSource:
         self.name = "stdin" if stdin is not None else str(path)
         self.size_bytes: int | None = None
         self.read_bytes = 0
-        self._path = path
+        self.path = path
         self._stdin = stdin
         self._shown = printable(self.name)
         if stdin is None:
@@ -90,7 +91,7 @@ class CaptureSource:
         """
         with (
             self._errors_explained(),
-            closing(self._stdin or self._path.open("rb")) as opened,
+            closing(self._stdin or self.path.open("rb")) as opened,
         ):
             file = cast("BufferedReader", opened)
             beginning = file.read(_MAGIC_BYTES)
@@ -112,7 +113,7 @@ class CaptureSource:
             return None
         beginning = b""
         try:
-            with closing(CaptureSource(self._path).chunks()) as chunks:
+            with closing(CaptureSource(self.path).chunks()) as chunks:
                 for chunk in islice(chunks, 16):
                     beginning += chunk[:_BEGINNING_BYTES]
                     if b"\n" in beginning or len(beginning) >= _BEGINNING_BYTES:

@@ -237,6 +237,7 @@ class Kind(StrEnum):
     DISORDER = "disorder"
     SCHEMA = "schema"
     NUMBERING = "numbering"
+    PENDING = "pending"
     TORN = "torn"
     DAMAGED = "damaged"
 

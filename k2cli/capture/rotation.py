@@ -37,6 +37,7 @@ _TIME_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # Enough for a trillion trades to sort by name.
 _SEQUENCE_DIGITS = 12
 _NEVER = 2**63 - 1
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +93,24 @@ class RotationState:
         self._period_end_us = self._rotation.period_end_us(now_us) or _NEVER
 
 
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as ``100MB`` or ``1GiB``; 0 if it is none."""
+    found = _QUANTITY.fullmatch(text.strip())
+    unit = _SIZE_UNITS.get(found[2].lower()) if found else None
+    return int(float(found[1]) * unit) if found and unit else 0
+
+
 def parse_rotation(text: str) -> Rotation:
     """Parse a size such as ``100MB`` or ``1GiB``, or a time such as ``1h`` or ``1d``.
 
     Raises:
         SettingsError: If it is neither.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", text.strip(), re.ASCII)
+    size_bytes = parse_size(text)
+    if size_bytes:
+        return Rotation(size_bytes=size_bytes)
+    found = _QUANTITY.fullmatch(text.strip())
     if found:
-        size_unit = _SIZE_UNITS.get(found[2].lower())
-        size_bytes = int(float(found[1]) * size_unit) if size_unit else 0
-        if size_bytes:
-            return Rotation(size_bytes=size_bytes)
         # An M is a month to some and a megabyte to others: only an m is a minute.
         time_unit = _TIME_UNITS.get(found[2])
         period_seconds = int(float(found[1]) * time_unit) if time_unit else 0

@@ -216,7 +216,10 @@ class CaptureSink:
     async def _resume(self, ledger: Ledger) -> None:
         symbols = list(ledger.trackers)
         last_trades = await asyncio.to_thread(self._file.last_trades, symbols)
-        lost = self._missing.read() if self._missing is not None else {}
+        lost: dict[str, list[IdRange]] = {}
+        if self._missing is not None:
+            self._missing.drop_beyond({s: last[0] for s, last in last_trades.items()})
+            lost = self._missing.read()
         for symbol in symbols:
             if symbol in last_trades:
                 ledger.trackers[symbol].resume(*last_trades[symbol])

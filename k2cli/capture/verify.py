@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from k2cli.capture.pending import journal_path, pending_ids
 from k2cli.capture.reader import MAX_LINE_BYTES, BrokenOff, sources_of
 from k2cli.capture.report import (
     FileFigures,
@@ -28,6 +29,7 @@ from k2cli.trade import MAX_ID
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterable
+    from pathlib import Path
 
     from k2cli.capture.reader import AnyPath
 
@@ -51,7 +53,12 @@ def verify(paths: AnyPath | Iterable[AnyPath]) -> Report:
     Raises:
         SettingsError: If a file cannot be read.
     """
-    return Verifier().read((one.name, one.chunks()) for one in sources_of(paths))
+    verifier = Verifier()
+    sources = sources_of(paths)
+    verifier.read((one.name, one.chunks()) for one in sources)
+    for source in sources:
+        verifier.read_journal(source.path)
+    return verifier.report
 
 
 class Verifier:
@@ -100,6 +107,29 @@ class Verifier:
                 broken_off = exc
             self.end_file(broken_off)
         return self.report
+
+    def read_journal(self, path: Path) -> None:
+        """Take note of trades that wait beside a capture, all of which was read.
+
+        Args:
+            path: The capture's file.
+        """
+        for symbol, ids in pending_ids(path).items():
+            account = self.report.symbols.get(symbol)
+            written_to = account.last_id if account is not None else -1
+            waiting = sorted({each for each in ids if each > written_to})
+            if not waiting:
+                continue
+            missing = waiting[-1] - written_to - len(waiting)
+            behind = f" behind {missing:,} missing" if account is not None else ""
+            self._problem(
+                Kind.PENDING,
+                self._lines,
+                f"{printable(symbol, 40)} {waiting[0]}-{waiting[-1]}, "
+                f"{len(waiting):,} trades wait{behind} in "
+                f"{printable(journal_path(path).name)}",
+                count=len(waiting),
+            )
 
     def begin_file(self, name: str) -> None:
         """Begin a file; what it holds continues the one before."""
@@ -297,8 +327,8 @@ class Verifier:
             self._problem(Kind.SCHEMA, line, self._not_json)
             self._not_json = ""
 
-    def _problem(self, kind: Kind, line: int, text: str) -> None:
-        self.report.counts[kind] += 1
+    def _problem(self, kind: Kind, line: int, text: str, count: int = 1) -> None:
+        self.report.counts[kind] += count
         kept = self.report.problems[kind]
         if len(kept) < MOST_PROBLEMS:
             kept.append(Problem(kind, Place(self._file, line), text))

@@ -77,8 +77,8 @@ def _kept_pairs(ctx: typer.Context) -> list[_Pair]:
     from platformdirs import user_cache_path
 
     from k2cli.binance.streams import catalog_file_name, exchange_of
-    from k2cli.binance.symbols import is_name
     from k2cli.files import read_bounded
+    from k2cli.text import is_name
 
     try:
         url = _api_url(ctx)

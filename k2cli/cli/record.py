@@ -52,6 +52,16 @@ def record(
             rich_help_panel=_WHERE_TO,
         ),
     ] = "5",
+    max_pending: Annotated[
+        str,
+        typer.Option(
+            "--max-pending",
+            metavar="SIZE",
+            help="How much may wait on disk behind gaps; then the oldest gap is given "
+            "up.",
+            rich_help_panel=_WHERE_TO,
+        ),
+    ] = "10GB",
     per_symbol: Annotated[
         bool,
         typer.Option(
@@ -93,9 +103,22 @@ def record(
             options, log_output, pipe=PipeSink(in_order=True), displays=(progress,)
         )
     capture = CaptureSink(
-        output, overwrite=overwrite, rotation=rotation, fsync_seconds=fsync_seconds
+        output,
+        overwrite=overwrite,
+        rotation=rotation,
+        fsync_seconds=fsync_seconds,
+        max_pending_bytes=_size_bytes(max_pending),
     )
     return run_session(options, log_output, capture=capture, displays=(progress,))
+
+
+def _size_bytes(text: str) -> int:
+    from k2cli.capture.rotation import parse_size
+
+    size_bytes = parse_size(text)
+    if not size_bytes:
+        raise typer.BadParameter(f"'{text}' is no size; write 500MB or 10GB")
+    return size_bytes
 
 
 def _fsync_seconds(text: str) -> float | None:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import orjson
 import structlog
 
 from k2cli.cli.exit_status import ExitStatus
 from k2cli.cli.log import LogOutput, configure, stderr_output
+from k2cli.cli.stdio import impatient_talk
 from k2cli.cli.stop import Stop
 from k2cli.cli.venue import open_venue
 from k2cli.engine.session import Session
 from k2cli.errors import OutputError, ReaderGone, printable
+from k2cli.files import replace_file
+from k2cli.text import machine_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,7 +171,7 @@ class _Run:
                     max_backfill=options.max_backfill if options.backfill else 0,
                 )
                 stop = Stop(lambda: session.stop(hurry=True))
-                with stop.on_signals():
+                with stop.on_signals(), impatient_talk():
                     await self._run(session, venue, stop)
         finally:
             waiting.cancel()
@@ -311,10 +312,8 @@ def _ledger_lines(account: dict[str, Any]) -> list[str]:
 
 
 def _write_summary(file: Path, account: dict[str, Any]) -> None:
-    aside = file.with_name(f"{file.name}.{os.getpid()}")
     try:
-        aside.write_bytes(orjson.dumps(account, option=orjson.OPT_INDENT_2))
-        aside.replace(file)
+        replace_file(file, machine_json(account, indent=True), private=False)
     except OSError as exc:
         raise OutputError(
             f"{printable(str(file))} cannot be written: "

@@ -177,12 +177,10 @@ def _whole_catalog(options: shared.TailOptions, *, refresh: bool) -> Lookup:
 
 
 def _print_json(found: list[SymbolInfo]) -> None:
-    import sys
+    from k2cli.cli.pipe import print_bytes
+    from k2cli.text import machine_json
 
-    import orjson
-
-    for info in found:
-        sys.stdout.buffer.write(orjson.dumps(info.to_dict()) + b"\n")
+    print_bytes(b"".join(machine_json(info.to_dict()) for info in found))
 
 
 def _print_table(found: list[SymbolInfo], *, paged: bool) -> None:

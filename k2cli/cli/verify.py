@@ -85,18 +85,24 @@ def _sources(files: list[Path]) -> list[CaptureSource]:
 
 
 def _read(sources: list[CaptureSource]) -> Report:
-    from rich.console import Console
-
     from k2cli.capture.verify import Verifier
 
     verifier = Verifier()
+    _read_files(sources, verifier)
+    for source in sources:
+        verifier.read_journal(source.path)
+    return verifier.report
+
+
+def _read_files(sources: list[CaptureSource], verifier: Verifier) -> None:
+    from rich.console import Console
+
     console = Console(stderr=True)
     if not console.is_terminal or console.is_dumb_terminal:
-        return verifier.read((source.name, source.chunks()) for source in sources)
+        verifier.read((source.name, source.chunks()) for source in sources)
+        return
     with _Progress(console, sources, verifier) as progress:
-        return verifier.read(
-            (source.name, progress.followed(source)) for source in sources
-        )
+        verifier.read((source.name, progress.followed(source)) for source in sources)
 
 
 class _Progress:
@@ -154,9 +160,9 @@ class _Progress:
 
 
 def _json(report: Report) -> bytes:
-    import orjson
+    from k2cli.text import machine_json
 
-    return orjson.dumps(report.to_dict(), option=orjson.OPT_APPEND_NEWLINE)
+    return machine_json(report.to_dict())
 
 
 def _text(report: Report, *, everything: bool) -> bytes:

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # Binance allows 300 connection attempts in five minutes per address, successful or not.
 ATTEMPTS_PER_WINDOW = 300
@@ -96,3 +96,39 @@ class AttemptWindow:
             at = max(at, self._attempts[0] + self._window_seconds)
         self._attempts.append(at)
         return at - now_seconds
+
+
+class HostRotation:
+    """Which of an exchange's addresses to connect to.
+
+    Args:
+        urls: The first one is preferred.
+        well_seconds: After a connection of this length, the first one is tried again.
+    """
+
+    def __init__(self, urls: Sequence[str], well_seconds: float = 3600.0) -> None:
+        self._urls = tuple(urls)
+        self._well_seconds = well_seconds
+        self._index = 0
+        self._untried = len(self._urls)
+
+    @property
+    def url(self) -> str:
+        """The address to connect to."""
+        return self._urls[self._index]
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether every address has failed since one has worked."""
+        return self._untried <= 0
+
+    def failed(self) -> None:
+        """Note that an attempt failed: the next address has its turn."""
+        self._untried -= 1
+        self._index = (self._index + 1) % len(self._urls)
+
+    def ended(self, lived_seconds: float) -> None:
+        """Note that a connection has ended."""
+        self._untried = len(self._urls)
+        if lived_seconds >= self._well_seconds:
+            self._index = 0

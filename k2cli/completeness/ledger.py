@@ -93,6 +93,7 @@ class Ledger:
                     "missing_unnamed": tracker.unnamed,
                     "duplicates": tracker.duplicates,
                     "resets": tracker.resets,
+                    "strays": tracker.strays,
                     "first_trade_us": tracker.first_time_us,
                     "last_trade_us": tracker.last_time_us,
                 }

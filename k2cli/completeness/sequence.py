@@ -44,6 +44,7 @@ class SequenceTracker:
         duplicates: Trades whose id had been seen before.
         open: Ids that are missing and may still come.
         pending: Of the trades accepted, those that wait for such ids.
+        strays: Trades with an id or a time that the exchange did not confirm.
         unnamed: Lost ids that are only counted, as there were too many ranges.
         resets: How many times the ids started over, as on test networks every month.
     """
@@ -62,6 +63,7 @@ class SequenceTracker:
         "pending",
         "repaired",
         "resets",
+        "strays",
         "trades",
         "unnamed",
     )
@@ -77,6 +79,7 @@ class SequenceTracker:
         self.resets = 0
         self.unnamed = 0
         self.pending = 0
+        self.strays = 0
         # Of the trade with the highest id; None while that has not come.
         self._last_time_us: int | None = 0
         # The latest time that accept_contiguous() has seen since then, as text.
@@ -102,6 +105,12 @@ class SequenceTracker:
         """When the trade with the highest id was made, Unix microseconds, if known."""
         self._settle_time()
         return self._last_time_us if self.trades else None
+
+    @property
+    def known_time_us(self) -> int | None:
+        """The same, also where that trade is of the run before."""
+        self._settle_time()
+        return self._last_time_us
 
     def give_up(self, first_id: int, last_id: int) -> list[IdRange]:
         """Give up the open ids from ``first_id`` to ``last_id``.
@@ -188,10 +197,7 @@ class SequenceTracker:
         elif last_time_us is not None and trade_time_us > last_time_us:
             # A repeated trade keeps its time: with a later time, ids have started over.
             verdict = Verdict.RESET
-            self.resets += 1
-            self._earlier = self.missing_ranges
-            self._lost, self.open = IdRanges(), IdRanges()
-            self._bound_earlier()
+            self.begin_anew()
         else:
             self.duplicates += 1
             return Verdict.DUPLICATE
@@ -204,6 +210,15 @@ class SequenceTracker:
         self.last_id = trade_id
         self._last_time_us = max(trade_time_us, last_time_us or 0)
         return verdict
+
+    def begin_anew(self) -> None:
+        """Begin a new count: the exchange has, whatever ids come now."""
+        self.resets += 1
+        self._earlier = self.missing_ranges
+        self._lost, self.open = IdRanges(), IdRanges()
+        self._bound_earlier()
+        self.last_id, self._last_time_us = None, 0
+        self._latest_plain_time = ""
 
     def _settle_time(self) -> None:
         """Convert the time that ``accept_contiguous`` has kept as text."""

@@ -11,6 +11,7 @@ from k2cli.completeness.sequence import Verdict, accept_contiguous
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from k2cli.completeness.doubts import Doubts
     from k2cli.completeness.ledger import Ledger
     from k2cli.completeness.reorder import ReorderBuffer
     from k2cli.completeness.sequence import SequenceTracker
@@ -42,6 +43,7 @@ class Sequencer:
         on_lost: Called with ids that were given up.
         room: Returns how many more trades are wanted in order: what is not wanted
             waits on.
+        doubts: Sets aside what is beyond belief; ``None`` to believe everything.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Sequencer:
         on_gap: Callable[[str, IdRange], bool],
         on_lost: Callable[[str, IdRange], None],
         room: Callable[[], int],
+        doubts: Doubts | None = None,
     ) -> None:
         self._trackers = ledger.trackers
         self._at_once = at_once
@@ -61,6 +64,7 @@ class Sequencer:
         self._on_gap = on_gap
         self._on_lost = on_lost
         self._room = room
+        self._doubts = doubts
         self._waiting = waiting
         # Symbols with a gap, the one that was opened first in front.
         self._with_gaps: dict[str, None] = {}
@@ -99,7 +103,7 @@ class Sequencer:
         self, batch: TradeBatch, start: int
     ) -> tuple[int, Awaitable[None] | None]:
         """Take as many trades as go the same way; return the index of the next one."""
-        if batch.is_plain:
+        if batch.is_plain and not (self._doubts and self._doubts.is_beyond(batch)):
             stop = end = len(batch)
             if self._waiting.trades:
                 rest = range(start, stop)
@@ -121,18 +125,52 @@ class Sequencer:
         tracker = self._trackers[symbol]
         if batch.is_backfill and trade_id not in tracker.open:
             return None
-        before = tracker.last_id
-        verdict = tracker.observe(trade_id, batch.timestamp_us(index))
-        if verdict is Verdict.DUPLICATE:
-            return None
         trade = batch.part(index, index + 1)
-        if batch.is_backfill:
+        if self._doubts is not None and not batch.is_backfill:
+            believed = self._doubts.take(symbol, tracker, trade)
+            if believed is not None:
+                return self._observe_all(believed)
+        return self._observe(trade)
+
+    def _observe_all(self, trades: list[TradeBatch]) -> Awaitable[None] | None:
+        held_back = None
+        for trade in trades:
+            held_back = both(held_back, self._observe(trade))
+        return held_back
+
+    def _observe(self, trade: TradeBatch) -> Awaitable[None] | None:
+        symbol, trade_id = trade.symbols[0], int(trade.trade_ids[0])
+        tracker = self._trackers[symbol]
+        before = tracker.last_id
+        verdict = tracker.observe(trade_id, trade.timestamp_us(0))
+        if verdict is Verdict.DUPLICATE:
+            if self._doubts is not None:
+                self._doubts.note_duplicate(symbol, trade)
+            return None
+        if self._doubts is not None:
+            self._doubts.forget_duplicates(symbol)
+        if trade.is_backfill:
             tracker.repaired += 1
         if verdict is Verdict.RESET:
             return both(self._drain(symbol), self._deliver(trade, tracker))
         if verdict is Verdict.GAP and before is not None:
             self._opened(symbol, IdRange(before + 1, trade_id - 1))
         return self._deliver(trade, tracker)
+
+    def settle(self, symbol: str, newest_id: int | None) -> Awaitable[None] | None:
+        """Take the exchange's answer to a doubt; see ``Doubts.settle``."""
+        if self._doubts is None:
+            return None
+        tracker = self._trackers[symbol]
+        resets = tracker.resets
+        believed = self._doubts.settle(symbol, tracker, newest_id)
+        # With a new count, nothing is missing before what waits of the former one.
+        drained = self._drain(symbol) if tracker.resets != resets else None
+        return both(drained, self._observe_all(believed))
+
+    def _drop_doubt(self, symbol: str) -> None:
+        if self._doubts is not None:
+            self._doubts.drop(symbol, self._trackers[symbol])
 
     def expect(self, symbol: str, newest_id: int) -> None:
         """Learn that the exchange has newer trades than have come; open that gap."""
@@ -167,6 +205,11 @@ class Sequencer:
 
     async def finish(self) -> None:
         """End: what waits is left to the next run, or handed on if there is none."""
+        for symbol in self._doubts.symbols() if self._doubts is not None else ():
+            held_back = self.settle(symbol, None)
+            if held_back is not None:
+                await held_back
+            self._drop_doubt(symbol)
         if self._waiting.persists:
             await asyncio.gather(*self._draining.values())
             return

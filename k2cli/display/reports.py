@@ -37,9 +37,11 @@ _SYMBOL_COLUMNS = {
     "gaps": "gaps",
     "repaired": "repaired",
     "missing": "missing",
+    "pending": "pending",
     "duplicates": "duplicates",
     "disorders": "disorders",
     "resets": "resets",
+    "strays": "strays",
 }
 _IDS = {"first_id", "last_id"}
 # Columns that are shown even if all of their figures are 0.
@@ -54,6 +56,7 @@ _PROBLEMS = {
     "disorder": ("out of order", "out of order"),
     "schema": ("schema violation", "schema violations"),
     "numbering": ("break in the numbering", "breaks in the numbering"),
+    "pending": ("pending trade", "pending trades"),
     "torn": ("torn tail", "torn tails"),
     "damaged": ("damaged file", "damaged files"),
 }
@@ -220,6 +223,13 @@ def _result(account: Mapping[str, Any]) -> Text:
         return Text(f"not all written: {text} received", ERROR_STYLE)
     if account["verdict"] == "damaged":
         return Text(f"the recording's end is damaged: {text} before it", ERROR_STYLE)
+    if account["verdict"] == "pending":
+        pending = counted(account["pending"], "trade")
+        return Text(
+            f"pending: {text}, {pending} waiting behind {account['missing']:,} missing;"
+            " the next run goes on from there",
+            ERROR_STYLE,
+        )
     if account["missing"]:
         return Text(f"incomplete: {text}, {account['missing']:,} missing", ERROR_STYLE)
     return Text(f"complete: {text}, nothing missing", "bold green")
@@ -271,6 +281,9 @@ def verdict_lines(
         else:
             found = [one for one in report["problems"] if one["kind"] == kind]
             total = report["counts"][kind]
+        if kind == "pending":
+            # One of them stands for all of a symbol's.
+            total = len(found)
         shown = found if everything else found[:MOST_NAMED]
         lines += [
             Text.assemble(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from k2cli.completeness.doubts import Doubts
 from k2cli.completeness.sequencer import Sequencer
 from k2cli.completeness.stalls import StallDetector
 from k2cli.engine.backfiller import Backfiller
@@ -95,6 +96,8 @@ class GapMonitor:
         self._max_backfill = max_backfill
         # The ledger names all.
         self._gap_lines, self._lost_lines = LogThrottle(), LogThrottle()
+        self._doubt_lines = LogThrottle()
+        self._asking: set[asyncio.Task[None]] = set()
         self._sequencer = Sequencer(
             ledger,
             waiting,
@@ -103,6 +106,7 @@ class GapMonitor:
             on_gap=self._gap_opened,
             on_lost=self._ids_lost,
             room=room,
+            doubts=Doubts(self._doubted),
         )
         self._backfiller = Backfiller(
             history, ledger, self.receive, self._sequencer.give_up
@@ -133,8 +137,26 @@ class GapMonitor:
         if self._max_backfill:
             await self._backfiller.until_idle(seconds)
 
+    def _doubted(self, symbol: str) -> bool:
+        say = log.warning if self._doubt_lines.allows(time.monotonic()) else log.debug
+        say("Set aside a trade with an id or time beyond belief", symbol=symbol)
+        if not self._max_backfill:
+            return False
+        asking = asyncio.create_task(self._ask(symbol))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        return True
+
+    async def _ask(self, symbol: str) -> None:
+        newest_id = await self._backfiller.newest_id(symbol)
+        held_back = self._sequencer.settle(symbol, newest_id)
+        if held_back is not None:
+            await held_back
+
     async def finish(self) -> None:
         """End; see ``Sequencer.finish``."""
+        for asking in self._asking:
+            asking.cancel()
         await self._sequencer.finish()
 
     def _gap_opened(self, symbol: str, ids: IdRange) -> bool:

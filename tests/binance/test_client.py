@@ -614,3 +614,31 @@ async def test_a_slow_on_message_loses_nothing_at_disconnect(
     go_on.set()
     await running
     assert received == list(range(1, 20_001))
+
+
+async def test_another_address_has_its_turn_after_a_failure(
+    exchange: SimulatedExchange,
+    inbox: Inbox,
+    make_trades: MakeTrades,
+    connected: Connected,
+) -> None:
+    # Nobody listens there: the port is the exchange's only on another address.
+    dead = exchange.url.replace("127.0.0.1", "127.0.0.2")
+    client = BinanceWebSocketClient(
+        ["BTCUSDT"],
+        inbox.take,
+        dead,
+        fallback_urls=[exchange.url],
+        proxy=False,
+        reconnect_delay=0.01,
+    )
+    async with connected(client):
+        await exchange.wait_subscribed("BTCUSDT")
+        await exchange.publish(make_trades(3))
+        await inbox.holds(3)
+
+
+@pytest.mark.parametrize("given", [{}, {"websocket_url": "ws://127.0.0.1:1"}])
+def test_an_address_that_was_given_has_no_fallbacks(given: dict[str, str]) -> None:
+    client = BinanceWebSocketClient.from_config(BinanceConfig.model_validate(given))
+    assert bool(client.fallback_urls) is not bool(given)

@@ -12,7 +12,7 @@ from k2cli import BinanceWebSocketClient
 from k2cli.binance.decoder import MessageDecoder, Skipped
 from k2cli.binance.reconnecting import ReconnectingConnection
 from k2cli.binance.status import ConnectionState, ConnectionStatus
-from k2cli.completeness.backoff import AttemptWindow, Backoff
+from k2cli.completeness.backoff import AttemptWindow, Backoff, HostRotation
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,
@@ -384,7 +384,7 @@ def connection_to(
     exchange: SimulatedExchange, inbox: Inbox, window: AttemptWindow
 ) -> ReconnectingConnection:
     return ReconnectingConnection(
-        f"{exchange.url}?streams=btcusdt@trade",
+        HostRotation([f"{exchange.url}?streams=btcusdt@trade"]),
         ("BTCUSDT",),
         decoder=MessageDecoder({}),
         on_batch=lambda batch: None,

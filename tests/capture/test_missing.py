@@ -58,3 +58,13 @@ def test_a_tracker_remembers_only_gaps_that_have_trades_behind_them() -> None:
     tracker.remember_lost([(50, 52), (50, 52), (99, 99), (101, 105)])
     assert tracker.missing_ranges == [(50, 52), (99, 99)]
     assert tracker.missing == 4
+
+
+def test_what_lies_beyond_the_end_is_forgotten(tmp_path: Path) -> None:
+    missing = MissingRanges(tmp_path / "trades.jsonl")
+    missing.add("BTCUSDT", IdRange(5, 9))
+    missing.add("BTCUSDT", IdRange(20, 29))
+    missing.add("ETHUSDT", IdRange(1, 3))
+    missing.drop_beyond({"BTCUSDT": 15})
+    assert missing.read() == {"BTCUSDT": [(5, 9)], "ETHUSDT": [(1, 3)]}
+    assert [each.name for each in tmp_path.iterdir()] == [".trades.jsonl.missing"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.completeness.backoff import AttemptWindow, Backoff
+from k2cli.completeness.backoff import AttemptWindow, Backoff, HostRotation
 
 EVERY_DELAY = [5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0]
 
@@ -129,3 +129,28 @@ def test_an_attempt_waits_no_longer_than_it_must(
         earlier = made[-limit] if len(made) >= limit else float("-inf")
         assert wait == pytest.approx(max(0.0, earlier + 10.0 - now))
         made.append(now + wait)
+
+
+def test_addresses_have_their_turn_after_failures() -> None:
+    hosts = HostRotation(["a", "b", "c"], well_seconds=3600)
+    seen = [hosts.url]
+    for _ in range(3):
+        hosts.failed()
+        seen.append(hosts.url)
+    assert seen == ["a", "b", "c", "a"]
+    assert hosts.all_failed
+
+
+def test_the_first_address_has_its_turn_again_after_an_hour_that_was_well() -> None:
+    hosts = HostRotation(["a", "b"], well_seconds=3600)
+    hosts.failed()
+    hosts.ended(3599)
+    assert (hosts.url, hosts.all_failed) == ("b", False)
+    hosts.ended(3600)
+    assert hosts.url == "a"
+
+
+def test_a_single_address_has_failed_at_once() -> None:
+    hosts = HostRotation(["a"])
+    hosts.failed()
+    assert (hosts.url, hosts.all_failed) == ("a", True)

@@ -24,13 +24,13 @@ def batch_of(
     maker: Callable[[int], bool] = lambda trade_id: trade_id % 2 == 0,
 ) -> TradeBatch:
     """Make trades of one symbol, a millisecond apart by their ids."""
-    times = [str(FIRST_US + trade_id * 1000) for trade_id in ids]
+    times = [str(FIRST_US + min(trade_id, 10**6) * 1000) for trade_id in ids]
     return TradeBatch(
         instruments={
             name: Instrument(name, "BINANCE", name.removesuffix("USDT"), "USDT")
             for name in SYMBOLS
         },
-        received_us=FIRST_US,
+        received_us=int(max(times)),
         symbols=[symbol] * len(ids),
         trade_ids=[str(trade_id) for trade_id in ids],
         prices=[price] * len(ids),
@@ -92,6 +92,11 @@ class FakeStream:
         if not self._ended.done():
             self._ended.set_result(None)
 
+    async def settled(self) -> None:
+        """Let whatever a batch has started come to its end: nothing here waits long."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+
     def break_off(self, error: Exception) -> None:
         self._ended.set_exception(error)
 
@@ -107,6 +112,7 @@ class FakeHistory:
 
     def __init__(self) -> None:
         self.ids: set[int] = set()
+        self.asked = asyncio.Event()
         self.requests: list[tuple[str, int, int]] = []
         self.errors: list[Exception] = []
         self.wait_seconds = 0.0
@@ -117,6 +123,7 @@ class FakeHistory:
 
     async def page(self, symbol: str, first_id: int, most: int) -> TradeBatch | None:
         self.requests.append((symbol, first_id, most))
+        self.asked.set()
         if self.errors:
             raise self.errors.pop(0)
         found = sorted(each for each in self.ids if each >= first_id)[:most]

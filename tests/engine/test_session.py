@@ -277,8 +277,7 @@ async def test_a_refusal_proves_nothing(venue: FakeVenue) -> None:
     session = Session(venue=venue, sinks=[sink], max_backfill=10)
     async with running(venue, session) as (stream, _):
         stream.on_batch(batch_of(1, 5))
-        while venue.past.errors:
-            await asyncio.sleep(0.01)
+        await venue.past.asked.wait()
         assert sink.ids == [1]
         assert sink.lost_ids == []
 
