@@ -13,14 +13,17 @@ from pathlib import Path
 _READ_BYTES = 2**20
 
 
-def open_regular(path: Path, flags: int = os.O_RDONLY, *, own: bool = False) -> int:
+def open_regular(
+    path: Path, flags: int = os.O_RDONLY, *, own: bool = False, mode: int = 0o600
+) -> int:
     """Open a regular file; anything else, such as a pipe, is refused without waiting.
 
     Args:
         path: The file.
-        flags: As for ``os.open``; a file that is made is for this user alone.
+        flags: As for ``os.open``.
         own: Whether it must be this user's, and no symbolic link: files that k2 makes
             by itself, whose names others know.
+        mode: Who may use a file that is made; by default this user alone.
 
     Returns:
         The descriptor.
@@ -32,7 +35,7 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, own: bool = False) -> 
     if own:
         flags |= getattr(os, "O_NOFOLLOW", 0)
     try:
-        fd = os.open(path, flags, 0o600)
+        fd = os.open(path, flags, mode)
     except OSError as exc:
         if own and exc.errno in (errno.ELOOP, errno.EMLINK):
             raise _refused(path, "it is a symbolic link") from exc
