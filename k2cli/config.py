@@ -34,10 +34,18 @@ if TYPE_CHECKING:
 
 
 def _with_host(url: str) -> str:
-    parts = urlsplit(url)
-    _ = parts.port  # raises ValueError for a port that is none
-    if not parts.hostname:
-        raise ValueError("no host")
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        raise ValueError("its brackets are wrong") from None
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("its port is not from 1 to 65535")
+    if not host:
+        raise ValueError("it has no host")
     return url
 
 
@@ -165,11 +173,15 @@ class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python
         try:
             return handler(values)
         except ValidationError as exc:
-            name = str(exc.errors(include_url=False)[0]["loc"][0])
+            error = exc.errors(include_url=False)[0]
+            name = str(error["loc"][0])
+            # Our own words, where they say more than the setting's description.
+            why = str(error["ctx"]["error"]) if error["type"] == "value_error" else ""
         if name not in cls.model_fields:
             raise unknown_setting(name, sources[name], cls.model_fields)
         raise SettingsError(
-            f"{name} from {sources[name]} is {_shown(values[name])}",
+            f"{name} from {sources[name]} is {_shown(values[name])}"
+            + (f": {why}" if why.startswith("it") else ""),
             f"Allowed is {cls.model_fields[name].description}",
         )
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from k2cli.binance.streams import catalog_file_name, exchange_of
 from k2cli.binance.wire import DecimalDigits, ExchangeInfo, Lenient, Name, Status
-from k2cli.errors import MalformedMessage, printable
+from k2cli.errors import MalformedMessage, UnknownSymbol, printable
 from k2cli.files import read_bounded, replace_file
 
 if TYPE_CHECKING:
@@ -165,6 +165,32 @@ class Catalog:
             ),
             key=lambda info: info.symbol,
         )
+
+    def check_assets(self, *, base: Iterable[str], quote: Iterable[str]) -> None:
+        """See that there are such assets.
+
+        Args:
+            base: Base assets, as the exchange spells them.
+            quote: Quote assets, likewise.
+
+        Raises:
+            UnknownSymbol: If there is no symbol with one of them; the hint says which
+                may have been meant.
+        """
+        for kind, wanted, known in (
+            ("base", base, {info.base_asset for info in self}),
+            ("quote", quote, {info.quote_asset for info in self}),
+        ):
+            for asset in wanted:
+                if asset not in known:
+                    close = difflib.get_close_matches(asset, known, n=3, cutoff=0.6)
+                    raise UnknownSymbol(
+                        f"the exchange has no symbol with the {kind} asset "
+                        f"{printable(asset, 40)}",
+                        f"Did you mean {' or '.join(close)}?"
+                        if close
+                        else "'k2 symbols' lists those it has",
+                    )
 
     def price_decimals(self) -> dict[str, int]:
         """Return the decimals of the tick size, by symbol, where it is a rule."""

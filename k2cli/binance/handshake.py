@@ -22,6 +22,8 @@ from websockets.exceptions import (
     ProxyError,
     WebSocketException,
 )
+from websockets.proxy import get_proxy
+from websockets.uri import parse_uri
 
 from k2cli.binance.wire import BINANCE, SIMULATED
 from k2cli.errors import (
@@ -139,7 +141,7 @@ async def open_websocket(
             logger=_logger,
         )
     except (OSError, WebSocketException, ValueError, ImportError) as exc:
-        raise explain(exc, url) from exc
+        raise explain(exc, url, proxy=_proxy_of(url, proxy)) from exc
     opened: C = connection
     return opened
 
@@ -151,14 +153,30 @@ def exchange_name(connection: HasResponse) -> str:
     return SIMULATED if SIMULATED in named else BINANCE
 
 
-def explain(exc: Exception, url: str) -> K2Error:
+def _proxy_of(url: str, proxy: str | bool) -> str | None:
+    """Return host and port of the proxy in use, fit for printing."""
+    try:
+        named = get_proxy(parse_uri(url)) if proxy is True else proxy or None
+        return None if named is None else _host(named)
+    except (WebSocketException, ValueError):
+        return None
+
+
+def explain(exc: Exception, url: str, *, proxy: str | None = None) -> K2Error:
     """Return what a failure to connect means, and whether trying again can help.
 
     Args:
         exc: What ``websockets.connect`` raised.
         url: Where it was to connect to.
+        proxy: The proxy that was to help, fit for printing.
     """
     host = _host(url)
+    if isinstance(exc, ImportError):
+        return ConnectFailed(
+            f"a SOCKS proxy is set, {proxy}, which needs a package",
+            "Install it: pip install python-socks, or unset ALL_PROXY and the like",
+            permanent=True,
+        )
     if isinstance(exc, InvalidStatus):
         response = exc.response
         body = bytes(response.body or b"")
@@ -182,7 +200,7 @@ def explain(exc: Exception, url: str) -> K2Error:
             "It should look like wss://stream.binance.com:9443/stream",
             permanent=True,
         )
-    if isinstance(exc, InvalidProxy | ProxyError | ImportError):
+    if isinstance(exc, InvalidProxy | ProxyError):
         return ConnectFailed(
             f"the proxy failed: {printable(without_secrets(str(exc)))}",
             "Check HTTPS_PROXY and the like in the environment",
@@ -191,6 +209,13 @@ def explain(exc: Exception, url: str) -> K2Error:
     if isinstance(exc, TimeoutError):
         return ConnectFailed(
             f"{host} did not answer in time", TRY_AGAIN, permanent=False
+        )
+    if proxy is not None and isinstance(exc, OSError):
+        return ConnectFailed(
+            f"the proxy {proxy} cannot be reached "
+            f"({printable(exc.strerror or str(exc))})",
+            "Check HTTPS_PROXY, ALL_PROXY and the like, or unset them",
+            permanent=isinstance(exc, ConnectionRefusedError | socket.gaierror),
         )
     if isinstance(exc, socket.gaierror):
         return ConnectFailed(

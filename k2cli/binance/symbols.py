@@ -77,6 +77,8 @@ def normalize_symbols(texts: list[str]) -> list[str]:
     Args:
         texts: E.g. ``["BTCUSDT,eth/usdt", "BNBBTC"]``.
     """
+    if any(not text.replace(",", "").strip() for text in texts):
+        raise SettingsError("a symbol is empty", "Name one, like BTCUSDT")
     words = [word for text in texts for word in re.split(r"[,\s]+", text) if word]
     return list(dict.fromkeys(normalize_symbol(word) for word in words))
 

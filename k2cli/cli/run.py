@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 # Of hundreds of symbols, a terminal gets those that leave the verdict on its screen.
 _LEAST_SYMBOLS = 10
 _LINES_BESIDE_SYMBOLS = 8
+_MOST_NAMED = 5
 # A catalog takes a moment. If it takes longer, a person is told what is waited for.
 _SILENT_SECONDS = 1.5
 # How long a reader of stdout may hold up the end: one that does not read, and one that
@@ -249,11 +250,31 @@ class _Run:
             if self._options.summary is not None:
                 _write_summary(self._options.summary, account)
         finally:
+            self._say_if_nothing_came()
             if self._has_readers():
                 with suppress(OSError):
                     for line in _ledger_lines(account):
                         self._log_output.write(f"{line}\n")
                     self._log_output.flush()
+
+    def _say_if_nothing_came(self) -> None:
+        session = self._session
+        if session is None or session.symbols is None or session.ledger.trades:
+            return
+        if session.error is not None or sys.exception() is not None:
+            return  # that says it
+        snapshot, symbols = session.snapshot(), list(session.ledger.trackers)
+        named = ", ".join(symbols[:_MOST_NAMED])
+        more = f" and {len(symbols) - _MOST_NAMED:,} more" * (
+            len(symbols) > _MOST_NAMED
+        )
+        health = snapshot.health
+        state = "connected" if health and health.live else "not connected"
+        self._log_output.write(
+            f"k2: no trades were received of {printable(named)}{more} in "
+            f"{snapshot.uptime_seconds:.0f} s ({state})\n"
+        )
+        self._log_output.flush()
 
     def _has_readers(self) -> bool:
         """Whether there is a ledger that anybody wants to read.
