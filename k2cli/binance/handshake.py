@@ -77,9 +77,9 @@ class _Connect(connect):
         )
         if not locations:
             return exc
-        target = urljoin(self.uri, locations[0])
-        shown = printable(without_secrets(target))
+        shown = printable(without_secrets(locations[0]))
         try:
+            target = urljoin(self.uri, locations[0])
             old, new = urlsplit(self.uri), urlsplit(target)
             allowed = (
                 len(locations) == 1

@@ -269,6 +269,7 @@ class StreamConnection(asyncio.Protocol):
             if unusual_frames == _MOST_UNUSUAL_FRAMES:
                 if not self._is_closing:
                     self.transport.pause_reading()
+                self.activity += 1
                 self._loop.call_soon(self._deliver)
                 return
             unusual_frames += 1
