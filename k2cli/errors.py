@@ -15,6 +15,8 @@ The tree::
     │  └─ ApiError             the API answered a request with an error code
     ├─ UnknownSymbol           not in the exchange's catalog
     ├─ MalformedMessage        not what is documented; a ValueError, too
+    ├─ LogUnreachable          the log to publish to does not answer
+    ├─ LogRefused              the log to publish to said no
     └─ OutputError             the output cannot be written
        └─ ReaderGone           whoever read our output has closed it
 """
@@ -126,6 +128,14 @@ class UnknownSymbol(K2Error):
 
 class MalformedMessage(K2Error, ValueError):
     """A message or a record is not what its documentation says."""
+
+
+class LogUnreachable(K2Error):
+    """The log to publish to does not answer; trying again may help."""
+
+
+class LogRefused(K2Error):
+    """The log to publish to said no; trying again does not help."""
 
 
 class OutputError(K2Error):

@@ -168,6 +168,9 @@ def test_the_engine_needs_no_venue_of_its_own_to_be_imported(part: str) -> None:
         ("rich", {"cli", "display"}),
         ("prompt_toolkit", {"cli"}),
         ("websockets", {"binance", "simulator"}),
+        ("duckdb", {"export"}),
+        ("confluent_kafka", {"publish"}),
+        ("nats", {"publish"}),
     ],
 )
 def test_a_library_is_imported_by_few(library: str, parts: set[str]) -> None:

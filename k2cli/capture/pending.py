@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -25,7 +26,7 @@ from k2cli.trade import BACKFILL, Instrument, TradeBatch
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 MAX_PENDING_BYTES = 10 * 10**9
 """Size of a journal at which the oldest gap is given up."""
@@ -35,6 +36,8 @@ MAX_PENDING_BYTES = 10 * 10**9
 _BUFFER_BYTES = 64 * 1024
 # A line is a record of some 550 bytes; what is much longer is none.
 _MOST_LINE_BYTES = 2**16
+# Lines that are no further apart are read together.
+_NEAR_BYTES = 2**20
 
 _TABLE = """
 CREATE TABLE waiting (
@@ -65,7 +68,7 @@ class PendingJournal:
     Attributes:
         trades: How many wait, of all symbols.
         persists: Whether a later run can continue with it.
-        pushes: Counts every ``push``; see ``trim``.
+        moves: Counts every trade that comes or leaves; see ``trim``.
         name: The journal's name, fit for printing.
 
     Raises:
@@ -81,7 +84,7 @@ class PendingJournal:
         on_push: Callable[[], None] = lambda: None,
     ) -> None:
         self.trades = 0
-        self.pushes = 0
+        self.moves = 0
         self.persists = path is not None
         self.name = "the pending trades"
         self._exchange = exchange
@@ -91,6 +94,7 @@ class PendingJournal:
         self._first: dict[str, tuple[int, int]] = {}
         self._buffer = bytearray()
         self._recovered = (0, 0)
+        self._is_recovering = False
         self._disk: DiskFile | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._path = None if path is None else journal_path(path)
@@ -133,6 +137,7 @@ class PendingJournal:
         if self._path is None or not self._path.exists():
             return
         disk = self._open()
+        self._is_recovering = True
         whole_bytes = 0
         with disk.reader() as file:
             while True:
@@ -157,26 +162,28 @@ class PendingJournal:
                 yield trade
                 whole_bytes += len(line)
         disk.cut(whole_bytes)
+        self._is_recovering = False
 
     def push_again(self, trade: TradeBatch, resets: int = 0) -> None:
         """Let a trade that ``recover`` has just returned wait on."""
-        self._add(trade, *self._recovered, resets)
+        offset, length = self._recovered
+        self._add(trade, offset, [length], resets)
 
-    def push(self, trade: TradeBatch, resets: int = 0) -> None:
-        """Let a trade wait.
+    def push(self, batch: TradeBatch, resets: int = 0) -> None:
+        """Let trades wait.
 
         Args:
-            trade: A batch of one.
+            batch: Of any symbols.
             resets: How often the exchange had begun to count the symbol's trades anew.
 
         Raises:
             OutputError: If it cannot be written.
         """
         self._open()
-        line = trade.json_lines()[0].encode()
-        self._add(trade, self.size_bytes, len(line), resets)
-        self._buffer += line
-        self.pushes += 1
+        lines = [line.encode() for line in batch.json_lines()]
+        self._add(batch, self.size_bytes, list(map(len, lines)), resets)
+        self._buffer += b"".join(lines)
+        self.moves += len(lines)
         self._on_push()
         if len(self._buffer) >= _BUFFER_BYTES:
             self.flush()
@@ -194,7 +201,7 @@ class PendingJournal:
             most: How many at most.
 
         Returns:
-            Batches of one, by ascending id.
+            The trades by ascending id, those together that came together.
         """
         bound = (resets, before_id) if before_id is not None else (_NO_ID, 0)
         # One more than is taken: the next one is the first then.
@@ -203,19 +210,16 @@ class PendingJournal:
         if not taken:
             return []
         self.flush()
-        with self._open().reader() as file:
-            trades = []
-            for _, _, offset, length in taken:
-                file.seek(offset)
-                trades.append(batch_of_line(file.read(length)))
-                self._waiting_bytes -= length
+        lines = self._lines([(offset, length) for _, _, offset, length in taken])
+        self._waiting_bytes -= sum(map(len, lines))
         self._index.execute(_DELETE, (symbol, *taken[-1][:2]))
         self.trades -= len(taken)
+        self.moves += len(taken)
         if len(taken) < len(found):
             self._first[symbol] = found[len(taken)][:2]
         else:
             del self._first[symbol]
-        return trades
+        return _batches_of(lines)
 
     def flush(self) -> None:
         """Hand what was written to the system.
@@ -237,14 +241,14 @@ class PendingJournal:
         if self._disk is not None:
             self._disk.sync()
 
-    def trim(self, pushes: int) -> None:
+    def trim(self, moves: int) -> None:
         """Take the space back, if nothing waits any more.
 
         Args:
-            pushes: ``pushes`` at a moment when all that had left the journal was safe
+            moves: ``moves`` at a moment when all that had left the journal was safe
                 in the capture. If it has changed since, nothing is done.
         """
-        if not self.trades and pushes == self.pushes and self._disk is not None:
+        if not self.trades and moves == self.moves and self._disk is not None:
             self._buffer.clear()
             self._disk.cut(0)
 
@@ -255,6 +259,8 @@ class PendingJournal:
 
     def close(self, *, keep: bool = False) -> None:
         """Flush and close; a journal in which nothing waits is removed.
+
+        One that ``recover`` could not read to its end stays as it is.
 
         Args:
             keep: Whether to keep all that is in it, as what has left it may not be
@@ -269,6 +275,7 @@ class PendingJournal:
         if disk is None:
             return
         try:
+            keep = keep or self._is_recovering
             if self.persists and (self.trades or keep):
                 disk.append(bytes(self._buffer), line_wise=True)
             else:
@@ -301,14 +308,40 @@ class PendingJournal:
             self._disk = DiskFile(path, self.name, own=True)
         return self._disk
 
-    def _add(self, trade: TradeBatch, offset: int, length: int, resets: int) -> None:
-        symbol, trade_id = trade.symbols[0], int(trade.trade_ids[0])
-        self._index.execute(_INSERT, (symbol, resets, trade_id, offset, length))
-        first = self._first.get(symbol)
-        if first is None or (resets, trade_id) < first:
-            self._first[symbol] = (resets, trade_id)
-        self._waiting_bytes += length
-        self.trades += 1
+    def _add(
+        self, batch: TradeBatch, offset: int, lengths: Sequence[int], resets: int
+    ) -> None:
+        entries = []
+        for symbol, digits, length in zip(
+            batch.symbols, batch.trade_ids, lengths, strict=True
+        ):
+            trade_id = int(digits)
+            entries.append((symbol, resets, trade_id, offset, length))
+            offset += length
+            first = self._first.get(symbol)
+            if first is None or (resets, trade_id) < first:
+                self._first[symbol] = (resets, trade_id)
+        self._index.executemany(_INSERT, entries)
+        self._waiting_bytes += sum(lengths)
+        self.trades += len(entries)
+
+    def _lines(self, places: list[tuple[int, int]]) -> list[bytes]:
+        """Read lines by their offsets and lengths, near ones together."""
+        begin = min(offset for offset, _ in places)
+        end = max(offset + length for offset, length in places)
+        with self._open().reader() as file:
+            if end - begin <= _NEAR_BYTES:
+                file.seek(begin)
+                text = file.read(end - begin)
+                return [
+                    text[offset - begin : offset - begin + length]
+                    for offset, length in places
+                ]
+            lines = []
+            for offset, length in places:
+                file.seek(offset)
+                lines.append(file.read(length))
+            return lines
 
 
 def journal_path(capture: Path) -> Path:
@@ -353,34 +386,49 @@ def batch_of_line(line: bytes) -> TradeBatch:
         KeyError: If a key is missing.
         TypeError: If a value is of another type.
     """
-    record = orjson.loads(line)
-    vendor_data = record["vendor_data"]
+    return _batch_of([orjson.loads(line)])
+
+
+def _batches_of(lines: Iterable[bytes]) -> list[TradeBatch]:
+    """Read records, those together that came together."""
+    records = map(orjson.loads, lines)
+    return [_batch_of(list(group)) for _, group in groupby(records, _arrival)]
+
+
+def _arrival(record: dict[str, Any]) -> tuple[object, ...]:
+    """Return what the records of a batch have in common."""
+    source = record["vendor_data"].get("source")
+    return record["ingestion_timestamp"], record["symbol"], source
+
+
+def _batch_of(records: list[dict[str, Any]]) -> TradeBatch:
+    """Make a batch of records of one symbol that came together."""
+    record = records[0]
+    vendor = [each["vendor_data"] for each in records]
     symbol, exchange = record["symbol"], record["exchange"]
     instrument = Instrument(
-        symbol, exchange, vendor_data["base_asset"], vendor_data["quote_asset"]
+        symbol, exchange, vendor[0]["base_asset"], vendor[0]["quote_asset"]
     )
-    is_backfill = vendor_data.get("source") == BACKFILL
-    best_match, event_time = (
-        vendor_data.get("is_best_match"),
-        vendor_data.get("event_time"),
-    )
-    trade_time = vendor_data["trade_time"]
+    is_backfill = vendor[0].get("source") == BACKFILL
+    best_match = [each.get("is_best_match") for each in vendor]
+    event_times = [each.get("event_time") for each in vendor]
+    trade_times = [each["trade_time"] for each in vendor]
+    times = {len(each or "") for each in (*event_times, *trade_times)}
     return TradeBatch(
         instruments={symbol: instrument},
         received_us=int(record["ingestion_timestamp"]),
-        symbols=(symbol,),
-        trade_ids=(str(int(record["source_sequence"])),),
-        prices=(record["price"],),
-        quantities=(record["quantity"],),
-        trade_times=(trade_time,),
-        event_times=(event_time,),
-        buyer_is_maker=(vendor_data["is_buyer_maker"],),
-        best_match=(best_match,),
-        message_ids=(record["message_id"],),
+        symbols=[symbol] * len(records),
+        trade_ids=[str(int(each["source_sequence"])) for each in records],
+        prices=[each["price"] for each in records],
+        quantities=[each["quantity"] for each in records],
+        trade_times=trade_times,
+        event_times=event_times,
+        buyer_is_maker=[each["is_buyer_maker"] for each in vendor],
+        best_match=best_match,
+        message_ids=[each["message_id"] for each in records],
         is_backfill=is_backfill,
         is_plain=instrument.is_plain
         and not is_backfill
-        and best_match is not None
-        and event_time is not None
-        and len(event_time) == len(trade_time) == 16,
+        and None not in best_match
+        and times == {16},
     )

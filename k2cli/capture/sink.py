@@ -97,7 +97,7 @@ class CaptureSink:
         except BaseException:
             self._file.close()
             raise
-        self._synced_pushes = 0
+        self._synced_moves = 0
         self._journal_synced_seconds = 0.0
         self._is_safe = True
         self._flushing: asyncio.Handle | None = None
@@ -233,18 +233,18 @@ class CaptureSink:
     async def _sync(self, now_seconds: float) -> None:
         """Sync what is due: the capture, and the journal if it has got anything."""
         journal = self.journal
-        pushes = journal.pushes if journal is not None else 0
+        moves = journal.moves if journal is not None else 0
         if self._file.sync_due(now_seconds):
             await asyncio.to_thread(self._file.sync, now_seconds)
             if journal is not None:
-                journal.trim(pushes)
+                journal.trim(moves)
         if (
             journal is not None
             and self._fsync_seconds is not None
-            and pushes != self._synced_pushes
+            and moves != self._synced_moves
             and now_seconds - self._journal_synced_seconds >= self._fsync_seconds
         ):
-            self._synced_pushes, self._journal_synced_seconds = pushes, now_seconds
+            self._synced_moves, self._journal_synced_seconds = moves, now_seconds
             await asyncio.to_thread(journal.sync)
 
     def _flush_now(self) -> None:
@@ -260,7 +260,7 @@ class CaptureSink:
         if self.journal is not None:
             self.journal.flush()
             if self._fsync_seconds is None:
-                self.journal.trim(self.journal.pushes)
+                self.journal.trim(self.journal.moves)
 
     def _close_files(self) -> None:
         self._is_safe = False

@@ -16,7 +16,9 @@ from typer.exceptions import Abort, TyperException
 from k2cli import __version__
 from k2cli.cli import stdio
 from k2cli.cli.exit_status import ExitStatus, exit_status
+from k2cli.cli.export import export
 from k2cli.cli.manual import manual
+from k2cli.cli.publish import publish
 from k2cli.cli.record import record
 from k2cli.cli.schema import schema
 from k2cli.cli.simulate import simulate
@@ -56,7 +58,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for command in (stream, record, symbols, verify, simulate, manual, schema):
+for command in (
+    stream,
+    record,
+    symbols,
+    verify,
+    export,
+    publish,
+    simulate,
+    manual,
+    schema,
+):
     app.command(help=_dressed(command.__doc__ or ""))(command)
 
 

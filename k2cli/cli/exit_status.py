@@ -27,6 +27,8 @@ _STATUSES: tuple[tuple[type[errors.K2Error], ExitStatus], ...] = (
     (errors.MalformedMessage, ExitStatus.UNREACHABLE),
     (errors.ExchangeRefused, ExitStatus.REFUSED),
     (errors.UnknownSymbol, ExitStatus.REFUSED),
+    (errors.LogUnreachable, ExitStatus.UNREACHABLE),
+    (errors.LogRefused, ExitStatus.REFUSED),
     (errors.ReaderGone, ExitStatus.DONE),
     (errors.OutputError, ExitStatus.OUTPUT),
 )

@@ -115,6 +115,12 @@ def record(
     from k2cli.cli.run import configure_log, run_session
     from k2cli.errors import SettingsError
 
+    if output.suffix == ".parquet":
+        raise SettingsError(
+            f"{output.name} cannot grow line by line, as a capture does",
+            f"Record to {output.stem}.jsonl, then: k2 export {output.stem}.jsonl "
+            f"-o {output.name}",
+        )
     rotation = parse_rotation(rotate) if rotate is not None else None
     check_options(options, output=output)
     log_output = configure_log(options)

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Self
 import typer
 
 from k2cli.cli import options as shared  # noqa: TC001 - Typer reads annotations
+from k2cli.cli.publish import (  # noqa: TC001 - likewise
+    RegistryUrl,
+    ToConfig,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +32,8 @@ def verify(
         typer.Argument(
             metavar="FILE",
             help="A capture: one file, or the files of its rotation; - for stdin. "
-            "Plain, gzip or zstd.",
+            "Plain, gzip or zstd. Or the address of a log: kafka://host/TOPIC, "
+            "nats://host/STREAM.",
             show_default=False,
         ),
     ],
@@ -42,6 +47,8 @@ def verify(
             help="Name every symbol and finding, not just the first 20 of a kind.",
         ),
     ] = False,
+    registry: RegistryUrl = None,
+    to_config: ToConfig = None,
     debug: shared.Debug = False,
 ) -> int:
     """Prove a capture whole, or name what is missing or wrong in it.
@@ -52,6 +59,7 @@ def verify(
       k2 verify trades.jsonl
       k2 verify trades.*.jsonl trades.jsonl         # the files of a rotation
       k2 verify --json trades.jsonl | jq -r .verdict
+      k2 verify kafka://localhost:9092/trades       # what k2 publish has put there
     """
     del debug  # main() reads it
     import signal
@@ -62,10 +70,37 @@ def verify(
 
     # As with Ctrl-C, the progress is taken off the terminal first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    report = _read(_sources(files))
+    if (url := _log_url(files)) is not None:
+        report = _read_log(url, registry, to_config)
+    else:
+        report = _read(_sources(files))
     print_bytes(_json(report) if json else _text(report, everything=everything))
     whole = report.conclusion is Conclusion.WHOLE
     return ExitStatus.DONE if whole else ExitStatus.INCOMPLETE
+
+
+def _log_url(files: list[Path]) -> str | None:
+    """Return the address of a log; a path has lost one of its slashes."""
+    import re
+
+    found = re.fullmatch(r"(kafka|nats):/+(.*)", str(files[0])) if files else None
+    return f"{found[1]}://{found[2]}" if found and len(files) == 1 else None
+
+
+def _read_log(url: str, registry: str | None, to_config: Path | None) -> Report:
+    from k2cli.publish.destination import target_of
+    from k2cli.publish.proof import prove
+
+    target = target_of(url, to_config)
+    if target.scheme == "nats":
+        from k2cli.publish.nats import messages
+    else:
+        from k2cli.publish.kafka import messages
+    if registry is None:
+        return prove(target, messages(target))
+    from k2cli.publish.avro import AvroDecoder, Registry
+
+    return prove(target, messages(target), AvroDecoder(Registry(registry)))
 
 
 def _sources(files: list[Path]) -> list[CaptureSource]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class ReorderBuffer(Protocol):
     """Holds trades that have come but may not be handed on yet.
 
-    Trades are batches of one. A symbol's trades are ordered by how often the exchange
+    A symbol's trades are ordered by how often the exchange
     had begun to count them anew (``resets``), then by id.
     """
 
@@ -38,8 +38,8 @@ class ReorderBuffer(Protocol):
     def recover(self) -> Iterator[TradeBatch]:
         """Return what an earlier run has left, in the order in which it came."""
 
-    def push(self, trade: TradeBatch, resets: int) -> None:
-        """Let a trade wait."""
+    def push(self, batch: TradeBatch, resets: int) -> None:
+        """Let trades wait, of any symbols."""
 
     def push_again(self, trade: TradeBatch, resets: int) -> None:
         """Let a trade wait that an earlier run has left here and that was just read."""
@@ -47,7 +47,7 @@ class ReorderBuffer(Protocol):
     def pop(
         self, symbol: str, before_id: int | None, resets: int, most: int
     ) -> list[TradeBatch]:
-        """Take out the symbol's first trades, in order.
+        """Take out the symbol's first trades, in order, in one or several batches.
 
         Args:
             symbol: The symbol.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from k2cli.completeness.id_ranges import IdRange, IdRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from k2cli.trade import TradeBatch
 
@@ -241,6 +241,46 @@ class SequenceTracker:
         if excess > 0:
             self.unnamed += sum(one.ids for one in self._earlier[:excess])
             del self._earlier[:excess]
+
+
+def accept_behind_gaps(
+    trackers: Mapping[str, SequenceTracker],
+    batch: TradeBatch,
+    start: int,
+    stop: int,
+    waiting: Container[str],
+) -> int:
+    """Record trades up to the first that is not simply the next behind an open gap.
+
+    The same as ``observe`` for each; they are pending.
+
+    Args:
+        trackers: By symbol; has all of the batch's.
+        batch: A plain one.
+        start: Index of the first trade.
+        stop: Index after the last one.
+        waiting: The symbols with trades that wait for a gap already.
+
+    Returns:
+        The index of the first trade that was not recorded, or ``stop``.
+    """
+    for index in range(start, stop):
+        symbol, trade_time = batch.symbols[index], batch.trade_times[index]
+        tracker = trackers[symbol]
+        trade_id = int(batch.trade_ids[index])
+        if (
+            trade_id - 1 != tracker.last_id
+            or not tracker.open.ids
+            or tracker.resets
+            or symbol not in waiting
+        ):
+            return index
+        tracker.last_id = trade_id
+        tracker.trades += 1
+        tracker.pending += 1
+        if trade_time > tracker._latest_plain_time:  # noqa: SLF001 - as below
+            tracker._latest_plain_time = trade_time  # noqa: SLF001 - likewise
+    return stop
 
 
 def accept_contiguous(

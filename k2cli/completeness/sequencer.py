@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from k2cli.completeness.id_ranges import IdRange
-from k2cli.completeness.sequence import Verdict, accept_contiguous
+from k2cli.completeness.sequence import Verdict, accept_behind_gaps, accept_contiguous
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -111,6 +111,12 @@ class Sequencer:
             end = accept_contiguous(self._trackers, batch, start, stop)
             if end > start:
                 return end, self._hand_on(batch.part(start, end))
+            if stop == start and self._in_order is not None:
+                end = accept_behind_gaps(
+                    self._trackers, batch, start, len(batch), self._waiting
+                )
+                if end > start:
+                    return end, self._let_wait(batch.part(start, end))
         return start + 1, self._receive_one(batch, start)
 
     def _hand_on(self, batch: TradeBatch) -> Awaitable[None] | None:
@@ -119,6 +125,12 @@ class Sequencer:
         if self._in_order is not None:
             held_back = both(held_back, self._in_order(batch))
         return held_back
+
+    def _let_wait(self, batch: TradeBatch) -> Awaitable[None] | None:
+        """Let trades wait that come behind others that wait."""
+        held_back = self._at_once(batch) if self._at_once is not None else None
+        self._waiting.push(batch, 0)
+        return both(held_back, self._make_room())
 
     def _receive_one(self, batch: TradeBatch, index: int) -> Awaitable[None] | None:
         symbol, trade_id = batch.symbols[index], int(batch.trade_ids[index])
@@ -193,15 +205,12 @@ class Sequencer:
             return None
         before, trade_id = tracker.last_id, int(trade.trade_ids[0])
         verdict = tracker.observe(trade_id, trade.timestamp_us(0))
-        if verdict in (Verdict.DUPLICATE, Verdict.RESET):
+        if verdict is Verdict.DUPLICATE:
             return None
+        held_back = self._drain(symbol) if verdict is Verdict.RESET else None
         if verdict is Verdict.GAP and before is not None:
             self._opened(symbol, IdRange(before + 1, trade_id - 1))
-        if not tracker.open and symbol not in self._waiting:
-            return self._in_order(trade) if self._in_order is not None else None
-        self._waiting.push_again(trade, tracker.resets)
-        tracker.pending += 1
-        return None
+        return both(held_back, self._order(trade, tracker, self._waiting.push_again))
 
     async def finish(self) -> None:
         """End: what waits is left to the next run, or handed on if there is none."""
@@ -221,10 +230,13 @@ class Sequencer:
                     await draining
 
     def _opened(self, symbol: str, ids: IdRange) -> None:
+        open_gaps = self._trackers[symbol].open
+        if len(open_gaps) == 1:
+            # Its earlier gaps are closed: it is behind the others.
+            self._with_gaps.pop(symbol, None)
         self._with_gaps[symbol] = None
         if not self._on_gap(symbol, ids):
             self._lose(symbol, ids)
-        open_gaps = self._trackers[symbol].open
         if len(open_gaps) > MOST_OPEN_GAPS:
             # If the receiver is slow, whoever brings the next trade waits for it.
             self.give_up(symbol, next(iter(open_gaps)))
@@ -236,19 +248,33 @@ class Sequencer:
     def _deliver(
         self, trade: TradeBatch, tracker: SequenceTracker
     ) -> Awaitable[None] | None:
-        symbol = trade.symbols[0]
         held_back = self._at_once(trade) if self._at_once is not None else None
+        return both(held_back, self._order(trade, tracker, self._waiting.push))
+
+    def _order(
+        self,
+        trade: TradeBatch,
+        tracker: SequenceTracker,
+        wait: Callable[[TradeBatch, int], None],
+    ) -> Awaitable[None] | None:
+        """Hand a trade on if nothing is before it, or let it wait."""
         if self._in_order is None:
-            return held_back
+            return None
+        symbol = trade.symbols[0]
         order = tracker.resets, int(trade.trade_ids[0])
         first = self._waiting.first(symbol)
         is_next = not tracker.open or order[1] < (tracker.open.first_id or 0)
-        if is_next and symbol not in self._draining and (not first or order < first):
-            held_back = both(held_back, self._in_order(trade))
+        if (
+            is_next
+            and symbol not in self._draining
+            and (not first or order < first)
+            and self._room()
+        ):
+            held_back = self._in_order(trade)
         else:
-            self._waiting.push(trade, tracker.resets)
+            wait(trade, tracker.resets)
             tracker.pending += 1
-            held_back = both(held_back, self._make_room())
+            held_back = self._make_room()
         return both(held_back, self._drain(symbol))
 
     def _make_room(self) -> Awaitable[None] | None:
@@ -266,41 +292,42 @@ class Sequencer:
         under_way = self._draining.get(symbol)
         if under_way is not None:
             return asyncio.shield(under_way)
-        drained, held_back = self._drain_some(symbol)
-        if held_back is None and drained < _DRAINED_AT_ONCE:
+        more, held_back = self._drain_some(symbol)
+        if held_back is None and not more:
             return None
         task = asyncio.ensure_future(self._drain_slowly(symbol, held_back))
         self._draining[symbol] = task
         return asyncio.shield(task)
 
-    def _drain_some(self, symbol: str) -> tuple[int, Awaitable[None] | None]:
-        """Hand on the first of the trades that wait; return how many these were."""
+    def _drain_some(self, symbol: str) -> tuple[bool, Awaitable[None] | None]:
+        """Hand on the first of the trades that wait; return whether more may go."""
         first, tracker = self._waiting.first(symbol), self._trackers[symbol]
         before_id = tracker.open.first_id
         if self._in_order is None or first is None:
-            return 0, None
+            return False, None
         if before_id is not None and first >= (tracker.resets, before_id):
-            return 0, None
+            return False, None
         most = min(_DRAINED_AT_ONCE, self._room())
-        trades = self._waiting.pop(symbol, before_id, tracker.resets, most)
-        tracker.pending -= len(trades)
-        held_back = None
-        for trade in trades:
-            held_back = both(held_back, self._in_order(trade))
-        return len(trades), held_back
+        batches = self._waiting.pop(symbol, before_id, tracker.resets, most)
+        drained, held_back = 0, None
+        for batch in batches:
+            drained += len(batch)
+            held_back = both(held_back, self._in_order(batch))
+        tracker.pending -= drained
+        return drained == most and self._room() > 0, held_back
 
     async def _drain_slowly(
         self, symbol: str, held_back: Awaitable[None] | None
     ) -> None:
-        drained = _DRAINED_AT_ONCE
+        more = True
         try:
-            while drained:
+            while more or held_back is not None:
                 if held_back is not None:
                     await held_back
                 else:
                     # Others have their turn between.
                     await asyncio.sleep(0)
-                drained, held_back = self._drain_some(symbol)
+                more, held_back = self._drain_some(symbol)
         finally:
             del self._draining[symbol]
 

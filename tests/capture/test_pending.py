@@ -119,12 +119,12 @@ def test_space_is_taken_back_only_when_all_is_safe(tmp_path: Path) -> None:
     journal = PendingJournal(tmp_path / "trades.jsonl")
     journal.push(singles(1)[0])
     journal.pop("BTCUSDT", None)
-    pushes = journal.pushes
+    moves = journal.moves
     journal.push(singles(2)[0])
     journal.pop("BTCUSDT", None)
-    journal.trim(pushes)
+    journal.trim(moves)
     assert journal.size_bytes > 0
-    journal.trim(journal.pushes)
+    journal.trim(journal.moves)
     assert journal.size_bytes == 0
     journal.push(singles(3)[0])
     assert ids(journal.pop("BTCUSDT", None)) == [3]
@@ -155,3 +155,66 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
     journal_path(capture).write_bytes(b'{"a":1}\n')
     with pytest.raises(OutputError, match="damaged"):
         list(PendingJournal(capture).recover())
+
+
+@pytest.mark.parametrize("taken_up", [0, 1])
+def test_what_was_not_taken_up_to_its_end_is_kept(
+    tmp_path: Path, taken_up: int
+) -> None:
+    capture = tmp_path / "trades.jsonl"
+    first = PendingJournal(capture)
+    for trade in singles(5, 6, 9):
+        first.push(trade)
+    first.close()
+    text = journal_path(capture).read_bytes()
+    second = PendingJournal(capture)
+    recovered = second.recover()
+    for _ in range(taken_up):
+        next(recovered)
+        second.push_again(singles(5)[0])
+    second.close()
+    assert journal_path(capture).read_bytes() == text
+
+
+def test_a_damaged_journal_is_left_as_it_is(tmp_path: Path) -> None:
+    capture = tmp_path / "trades.jsonl"
+    first = PendingJournal(capture)
+    for trade in singles(5, 6):
+        first.push(trade)
+    first.close()
+    text = journal_path(capture).read_bytes().replace(b'{"message_id"', b"?", 2)
+    text = text.replace(b"?", b'{"message_id"', 1)
+    journal_path(capture).write_bytes(text)
+    second = PendingJournal(capture)
+    with pytest.raises(OutputError, match="damaged"):
+        # The first one is in the capture already.
+        list(second.recover())
+    second.close()
+    assert journal_path(capture).read_bytes() == text
+
+
+def test_what_leaves_while_the_capture_is_synced_takes_no_space_back(
+    tmp_path: Path,
+) -> None:
+    journal = PendingJournal(tmp_path / "trades.jsonl")
+    journal.push(singles(1)[0])
+    before_the_sync = journal.moves
+    journal.pop("BTCUSDT", None)
+    journal.trim(before_the_sync)
+    assert journal.size_bytes > 0
+    journal.close()
+
+
+@pytest.mark.parametrize("exchange", ["BINANCE", "SIM"])
+def test_trades_of_another_exchange_are_refused(tmp_path: Path, exchange: str) -> None:
+    capture = tmp_path / "trades.jsonl"
+    first = PendingJournal(capture)
+    first.push(batch_of(5))
+    first.close()
+    second = PendingJournal(capture, exchange=exchange)
+    if exchange == "BINANCE":
+        assert ids(list(second.recover())) == [5]
+    else:
+        with pytest.raises(OutputError, match="holds trades of BINANCE"):
+            list(second.recover())
+    second.close()

@@ -37,6 +37,8 @@ def test_the_exit_statuses_are_those_of_the_contract() -> None:
         (errors.ApiError("x", status=400, code=None), 4),
         (errors.UnknownSymbol("x"), 4),
         (errors.MalformedMessage("x"), 3),
+        (errors.LogUnreachable("x"), 3),
+        (errors.LogRefused("x"), 4),
         (errors.OutputError("x"), 5),
         (errors.ReaderGone("x"), 0),
         (K2Error("x"), 1),

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
 from k2cli.completeness.backfill import (
+    MOST_REFUSED_SECONDS,
     PAGE_TRADES,
+    REFUSED_SECONDS,
     RETRY_SECONDS,
     SETTLE_SECONDS,
     BackfillPlan,
@@ -81,7 +85,7 @@ def test_a_gap_that_has_not_settled_is_not_asked_for_with_others() -> None:
 
 def test_gaps_asked_for_before_keep_their_own_schedule() -> None:
     plan = planned((5, 9))
-    assert plan.answered(taken(plan), [], [(5, 9)], NOW) == []
+    assert plan.answered(taken(plan), [10], [(5, 9)], NOW) == []
     plan.add("BTCUSDT", 20, 29, NOW)
     assert taken(plan, LATER).ranges == [(20, 29)]
     assert taken(plan, LATER).ranges == [(5, 9)]
@@ -133,7 +137,7 @@ def test_what_the_history_lacks_is_asked_for_again_and_then_given_up() -> None:
     now = SETTLED
     waits = []
     for _ in RETRY_SECONDS:
-        assert plan.answered(taken(plan, now), [], [(5, 9)], now) == []
+        assert plan.answered(taken(plan, now), [10], [(5, 9)], now) == []
         wait = plan.due_in_seconds(now)
         assert wait is not None
         waits.append(wait)
@@ -142,7 +146,7 @@ def test_what_the_history_lacks_is_asked_for_again_and_then_given_up() -> None:
     assert waits == [*RETRY_SECONDS]
     # A history may be late by a second or two.
     assert sum(waits) > 5
-    assert plan.answered(taken(plan, now), [], [(5, 9)], now) == [(5, 9)]
+    assert plan.answered(taken(plan, now), [10], [(5, 9)], now) == [(5, 9)]
     assert not plan
 
 
@@ -169,16 +173,66 @@ def test_a_part_that_was_not_asked_for_is_not_given_up_with_the_rest() -> None:
     assert (rest.ranges, rest.misses) == ([(5, 10)], request.misses)
 
 
-def test_a_page_of_earlier_trades_only_counts_as_an_empty_one() -> None:
-    # Else the same question would be asked forever.
+@pytest.mark.parametrize("page", [[], [1, 2, 3], [99]])
+def test_only_a_page_that_reaches_the_ids_proves_that_they_are_not_there(
+    page: list[int],
+) -> None:
     plan = planned((100, 109))
     now = SETTLED
-    for _ in RETRY_SECONDS:
-        assert plan.answered(taken(plan, now), [1, 2, 3], [(100, 109)], now) == []
-        now += plan.due_in_seconds(now) or 0
+    waits = []
+    for _ in range(20):
+        assert plan.answered(taken(plan, now), page, [(100, 109)], now) == []
+        wait = plan.due_in_seconds(now)
+        assert wait is not None
+        waits.append(wait)
+        now += wait
+    assert waits[:3] == pytest.approx([REFUSED_SECONDS * each for each in (1, 2, 4)])
+    # It is asked for ever, but seldom.
+    assert waits[8:] == pytest.approx([MOST_REFUSED_SECONDS] * 12)
     request = taken(plan, now)
-    assert plan.answered(request, [1, 2, 3], [(100, 109)], now) == [(100, 109)]
-    assert not plan
+    assert (request.ranges, request.misses) == ([(100, 109)], 0)
+
+
+def test_misses_before_an_answer_that_tells_nothing_count_on() -> None:
+    plan = planned((5, 9))
+    now = SETTLED
+    for page in ([10], [], [10], [], [10], [10]):
+        assert plan.answered(taken(plan, now), page, [(5, 9)], now) == []
+        now += plan.due_in_seconds(now) or 0
+    assert plan.answered(taken(plan, now), [10], [(5, 9)], now) == [(5, 9)]
+
+
+def test_of_a_page_that_ends_within_a_gap_only_the_first_ids_are_proved_missing() -> (
+    None
+):
+    plan = planned((5, 9))
+    now = SETTLED
+    assert plan.answered(taken(plan, now), [6], [(5, 5), (7, 9)], now) == []
+    assert taken(plan, now).ranges == [(7, 9)]
+    assert taken(plan, LATER).ranges == [(5, 5)]
+
+
+def test_a_refusal_is_asked_again_later_and_ever_later() -> None:
+    plan = planned((5, 9))
+    now = SETTLED
+    waits = []
+    for _ in range(9):
+        plan.refused(taken(plan, now), now)
+        wait = plan.due_in_seconds(now)
+        assert wait is not None
+        waits.append(wait)
+        now += wait
+    assert waits == pytest.approx([0.5, 1, 2, 4, 8, 16, 32, 60, 60])
+    request = taken(plan, now)
+    assert (request.ranges, request.misses) == ([(5, 9)], 0)
+
+
+def test_a_refusal_of_one_symbol_holds_up_no_other() -> None:
+    plan = planned((5, 9))
+    plan.refused(taken(plan), SETTLED)
+    plan.add("ETHUSDT", 1, 2, NOW)
+    assert taken(plan).symbol == "ETHUSDT"
+    assert plan.take(SETTLED) is None
 
 
 def test_a_page_of_later_trades_only_shows_that_the_ids_are_not_there() -> None:

@@ -38,6 +38,18 @@ def test_the_account_as_data_has_every_symbol_and_the_span_of_time() -> None:
     assert (account["first_trade_us"], account["last_trade_us"]) == (1003, 1010)
 
 
+def test_its_verdict_says_whether_what_was_received_waits() -> None:
+    ledger = filled(BTCUSDT=[1, 2], ETHUSDT=[1, 4])
+    assert ledger.verdict == "incomplete"
+    ledger.trackers["ETHUSDT"].pending = 1
+    account = ledger.to_dict()
+    assert (account["verdict"], account["pending"]) == ("pending", 1)
+    assert account["symbols"]["ETHUSDT"]["pending"] == 1
+    ledger.trackers["ETHUSDT"].observe(2, 1002)
+    ledger.trackers["ETHUSDT"].observe(3, 1003)
+    assert ledger.verdict == "complete"
+
+
 def test_a_repaired_trade_may_be_the_first_of_the_account() -> None:
     ledger = Ledger(["BTCUSDT"])
     tracker = ledger.trackers["BTCUSDT"]

@@ -368,34 +368,6 @@ def test_a_reset_is_noticed_again_when_the_newest_trade_has_come() -> None:
     assert tracker.observe(1, 2_000_000) is RESET
 
 
-def test_an_account_can_end_before_what_is_open() -> None:
-    tracker = SequenceTracker()
-    observed(tracker, 1, 2, 4, 5, 8, 10)
-    tracker.give_up(3, 3)
-    tracker.give_up(9, 9)
-    tracker.forget_open()
-    assert (tracker.first_id, tracker.last_id, tracker.trades) == (1, 5, 4)
-    assert tracker.missing_ranges == [(3, 3)]
-    assert tracker.open.first_id is None
-    assert adds_up(tracker)
-
-
-def test_an_account_may_end_before_it_began() -> None:
-    tracker = SequenceTracker()
-    tracker.resume(100, 1100)
-    observed(tracker, 104)
-    tracker.forget_open()
-    assert (tracker.first_id, tracker.trades, tracker.missing) == (None, 0, 0)
-
-
-def test_without_anything_open_an_account_ends_where_it_is() -> None:
-    tracker = SequenceTracker()
-    tracker.forget_open()
-    observed(tracker, 1, 2)
-    tracker.forget_open()
-    assert (tracker.first_id, tracker.last_id, tracker.trades) == (1, 2, 2)
-
-
 def test_of_very_many_lost_ranges_the_oldest_are_only_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -409,16 +381,15 @@ def test_of_very_many_lost_ranges_the_oldest_are_only_counted(
     assert adds_up(tracker)
 
 
-def test_lost_ranges_behind_an_open_one_stay_named(
+def test_of_lost_ranges_behind_an_open_one_the_newest_stay_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("k2cli.completeness.sequence.MOST_LOST_RANGES", 1)
     tracker = SequenceTracker()
     observed(tracker, 1, 3, 5, 7)
     tracker.give_up(4, 6)
-    assert tracker.missing_ranges == [(2, 2), (4, 4), (6, 6)]
-    tracker.forget_open()
-    assert (tracker.last_id, tracker.missing) == (1, 0)
+    assert tracker.missing_ranges == [(2, 2), (6, 6)]
+    assert (tracker.unnamed, tracker.missing, tracker.open.ids) == (1, 3, 1)
     assert adds_up(tracker)
 
 

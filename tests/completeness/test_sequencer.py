@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from k2cli.completeness.backfill import PAGE_TRADES, BackfillPlan, BackfillRequest
 from k2cli.completeness.id_ranges import IdRange
 from k2cli.completeness.ledger import Ledger
-from k2cli.completeness.sequencer import MOST_WAITING_SECONDS, Sequencer
+from k2cli.completeness.reorder import ReorderBuffer
+from k2cli.completeness.sequencer import Sequencer
 from k2cli.trade import TradeBatch
 from tests.batches import BTC, ETH, FIRST_TIME_US, ids_of, trade_batch
+from tests.waiting import JournalDisk, MemoryBuffer, MemoryDisk
 
 
 def arriving(
@@ -43,12 +48,14 @@ class Receiver:
 
     def __init__(self) -> None:
         self.ids: dict[str, list[int]] = {BTC: [], ETH: []}
+        self.order: list[tuple[str, int]] = []
         self._read = asyncio.Event()
         self._read.set()
 
     def take(self, batch: TradeBatch) -> Awaitable[None] | None:
         for symbol, trade_id in zip(batch.symbols, ids_of(batch), strict=True):
             self.ids[symbol].append(trade_id)
+            self.order.append((symbol, trade_id))
         return None if self._read.is_set() else asyncio.ensure_future(self._wait())
 
     def stop_reading(self) -> None:
@@ -64,35 +71,47 @@ class Receiver:
 class Sequenced:
     """A sequencer with a receiver of each kind, and a note of what it reports."""
 
-    def __init__(self, *, repairing: bool = True, at_once: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        repairing: bool = True,
+        at_once: bool = True,
+        waiting: MemoryBuffer | None = None,
+    ) -> None:
         self.ledger = Ledger([BTC, ETH])
+        self.waiting = waiting or MemoryBuffer()
         self.at_once, self.in_order = Receiver(), Receiver()
         self.gaps: list[tuple[str, IdRange]] = []
         self.lost: list[tuple[str, IdRange]] = []
+        self.room = sys.maxsize
         self._repairing = repairing
         self.sequencer = Sequencer(
             self.ledger,
+            self.waiting,
             at_once=self.at_once.take if at_once else None,
             in_order=self.in_order.take,
             on_gap=self._gap,
             on_lost=lambda symbol, ids: self.lost.append((symbol, ids)),
+            room=lambda: max(self.room - len(self.in_order.order), 0),
         )
 
     def _gap(self, symbol: str, ids: IdRange) -> bool:
         self.gaps.append((symbol, ids))
         return self._repairing
 
-    def arrive(self, *ids: int, symbol: str = BTC, now_seconds: float = 0.0) -> None:
-        assert self.receive(*ids, symbol=symbol, now_seconds=now_seconds) is None
+    def arrive(self, *ids: int, symbol: str = BTC) -> None:
+        assert self.receive(*ids, symbol=symbol) is None
 
-    def backfill(self, *ids: int, symbol: str = BTC, now_seconds: float = 0.0) -> None:
+    def backfill(self, *ids: int, symbol: str = BTC) -> None:
         page = arriving([*ids], symbol, is_backfill=True)
-        assert self.sequencer.receive(page, now_seconds) is None
+        assert self.sequencer.receive(page) is None
 
-    def receive(
-        self, *ids: int, symbol: str = BTC, now_seconds: float = 0.0
-    ) -> Awaitable[None] | None:
-        return self.sequencer.receive(arriving([*ids], symbol), now_seconds)
+    def receive(self, *ids: int, symbol: str = BTC) -> Awaitable[None] | None:
+        return self.sequencer.receive(arriving([*ids], symbol))
+
+    def recover(self) -> None:
+        for trade in self.waiting.recover():
+            assert self.sequencer.recover(trade) is None
 
 
 @pytest.fixture
@@ -103,7 +122,7 @@ def sequenced() -> Sequenced:
 def test_trades_in_sequence_pass_at_once(sequenced: Sequenced) -> None:
     sequenced.arrive(7, 8, 9)
     assert sequenced.at_once.ids[BTC] == sequenced.in_order.ids[BTC] == [7, 8, 9]
-    assert sequenced.sequencer.waiting_trades == 0
+    assert sequenced.waiting.trades == 0
     assert sequenced.gaps == sequenced.lost == []
 
 
@@ -119,19 +138,19 @@ def test_later_trades_wait_until_the_gap_before_them_is_filled(
     sequenced.arrive(1, 4, 5)
     assert sequenced.gaps == [(BTC, (2, 3))]
     assert sequenced.in_order.ids[BTC] == [1]
-    assert sequenced.sequencer.waiting_trades == 2
+    assert sequenced.waiting.trades == 2
     sequenced.arrive(3)
     assert sequenced.in_order.ids[BTC] == [1]
     sequenced.arrive(2)
     assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4, 5]
     assert sequenced.at_once.ids[BTC] == [1, 4, 5, 3, 2]
-    assert sequenced.sequencer.waiting_trades == 0
+    assert sequenced.waiting.trades == 0
 
 
 def test_only_what_nothing_is_missing_before_goes_on(sequenced: Sequenced) -> None:
     sequenced.arrive(1, 3, 5, 2)
     assert sequenced.in_order.ids[BTC] == [1, 2, 3]
-    assert sequenced.sequencer.waiting_trades == 1
+    assert sequenced.waiting.trades == 1
 
 
 def test_a_gap_of_one_symbol_holds_up_no_other(sequenced: Sequenced) -> None:
@@ -171,39 +190,13 @@ def test_repaired_trades_are_counted_once(sequenced: Sequenced) -> None:
 def test_a_gap_known_from_elsewhere_is_filled_in_order(sequenced: Sequenced) -> None:
     sequenced.arrive(1)
     for each in (BTC, BTC, ETH):
-        sequenced.sequencer.expect(each, 4, 0.0)
+        sequenced.sequencer.expect(each, 4)
     assert sequenced.gaps == [(BTC, (2, 4))]
     sequenced.arrive(5, 3, 4)
     assert sequenced.in_order.ids[BTC] == [1]
     sequenced.arrive(2)
     assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4, 5]
     assert sequenced.gaps == [(BTC, (2, 4))]
-
-
-def test_a_gap_is_given_up_when_nothing_of_it_comes(
-    sequenced: Sequenced,
-) -> None:
-    sequenced.arrive(1, 5)
-    sequenced.sequencer.give_up_stale(MOST_WAITING_SECONDS)
-    assert sequenced.lost == []
-    sequenced.backfill(2, now_seconds=MOST_WAITING_SECONDS)
-    sequenced.sequencer.give_up_stale(2 * MOST_WAITING_SECONDS)
-    assert sequenced.lost == []
-    sequenced.sequencer.give_up_stale(2 * MOST_WAITING_SECONDS + 1)
-    assert sequenced.lost == [(BTC, (3, 4))]
-    assert sequenced.in_order.ids[BTC] == [1, 2, 5]
-
-
-def test_a_gap_waits_while_others_are_repaired(
-    sequenced: Sequenced,
-) -> None:
-    for each in (BTC, ETH):
-        sequenced.arrive(1, 5, symbol=each)
-    sequenced.backfill(2, symbol=ETH, now_seconds=MOST_WAITING_SECONDS)
-    sequenced.sequencer.give_up_stale(2 * MOST_WAITING_SECONDS)
-    assert sequenced.lost == []
-    sequenced.sequencer.give_up_stale(2 * MOST_WAITING_SECONDS + 1)
-    assert sequenced.lost == [(BTC, (2, 4)), (ETH, (3, 4))]
 
 
 def test_no_more_gaps_are_open_than_can_be_followed(
@@ -217,64 +210,86 @@ def test_no_more_gaps_are_open_than_can_be_followed(
     assert sequenced.in_order.ids[BTC] == [1, 3]
 
 
-def test_a_gap_that_was_filled_is_forgotten(sequenced: Sequenced) -> None:
-    sequenced.arrive(1, 3, 2)
-    sequenced.sequencer.give_up_stale(1.0)
-    sequenced.arrive(5, now_seconds=MOST_WAITING_SECONDS)
-    sequenced.sequencer.give_up_stale(MOST_WAITING_SECONDS + 1)
-    assert sequenced.lost == []
-
-
-def test_no_more_trades_wait_than_may(
-    sequenced: Sequenced, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("k2cli.completeness.sequencer.MOST_WAITING_TRADES", 5)
+def test_when_no_more_trades_may_wait_the_oldest_gap_is_given_up() -> None:
+    sequenced = Sequenced(waiting=MemoryBuffer(most=5))
     sequenced.arrive(1)
     sequenced.arrive(1, 3, symbol=ETH)
-    sequenced.arrive(3, 4, 6, 7)
-    assert sequenced.sequencer.waiting_trades == 5
+    sequenced.arrive(3, 4, 6)
+    assert sequenced.waiting.trades == 4
     assert sequenced.lost == []
-    # The symbol with the most trades waiting gives up its first gap.
-    sequenced.arrive(4, symbol=ETH)
-    assert sequenced.lost == [(BTC, (2, 2))]
-    assert sequenced.in_order.ids == {BTC: [1, 3, 4], ETH: [1]}
-    assert sequenced.sequencer.waiting_trades == 4
+    sequenced.arrive(7)
+    assert sequenced.lost == [(ETH, (2, 2))]
+    assert sequenced.in_order.ids == {BTC: [1], ETH: [1, 3]}
+    sequenced.arrive(8)
+    assert sequenced.lost[1:] == [(BTC, (2, 2))]
+    assert sequenced.in_order.ids[BTC] == [1, 3, 4]
+    assert sequenced.waiting.trades == 3
+
+
+def test_a_gap_that_was_filled_makes_no_later_one_older() -> None:
+    sequenced = Sequenced(waiting=MemoryBuffer(most=3))
+    sequenced.arrive(1, 3, 2)
+    sequenced.arrive(1, 3, symbol=ETH)
+    sequenced.arrive(5, 6)
+    assert sequenced.lost == [(ETH, (2, 2))]
+
+
+def test_what_is_full_without_a_gap_gives_nothing_up() -> None:
+    sequenced = Sequenced(waiting=MemoryBuffer(most=3))
+    sequenced.arrive(1, 5)
+    sequenced.room = 2
+    sequenced.backfill(2, 3, 4)
+    assert sequenced.lost == []
+    assert sequenced.in_order.ids[BTC] == [1, 2]
+    assert sequenced.waiting.trades == 3
 
 
 async def test_a_slow_receiver_gets_what_waited_in_order(
-    sequenced: Sequenced,
+    sequenced: Sequenced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sequenced.arrive(1, 3, 4, 5)
+    monkeypatch.setattr("k2cli.completeness.sequencer._DRAINED_AT_ONCE", 2)
+    sequenced.arrive(1, 3, 4, 5, 6)
     sequenced.in_order.stop_reading()
     waiting = sequenced.receive(2)
     assert waiting is not None
-    later = sequenced.receive(6)
+    later = sequenced.receive(7)
     assert later is not None
-    assert sequenced.in_order.ids[BTC] == [1, 2]
+    assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4]
     sequenced.in_order.resume_reading()
     await waiting
     await later
-    assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4, 5, 6]
+    assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4, 5, 6, 7]
+    assert sequenced.ledger.pending == sequenced.waiting.trades == 0
 
 
-async def test_a_slow_receiver_holds_back_all_rather_than_let_more_wait(
+async def test_others_have_their_turn_while_many_trades_go_on(
     sequenced: Sequenced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("k2cli.completeness.sequencer.MOST_WAITING_TRADES", 4)
+    monkeypatch.setattr("k2cli.completeness.sequencer._DRAINED_AT_ONCE", 2)
+    sequenced.arrive(1, *range(3, 10))
+    draining = sequenced.receive(2)
+    assert draining is not None
+    assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4]
     sequenced.arrive(1, symbol=ETH)
+    assert sequenced.in_order.ids[ETH] == [1]
+    await draining
+    assert sequenced.in_order.ids[BTC] == [*range(1, 10)]
+
+
+async def test_a_slow_receiver_of_one_symbol_holds_up_no_other(
+    sequenced: Sequenced,
+) -> None:
     sequenced.arrive(1, 3, 4, 5)
+    sequenced.arrive(1, 3, symbol=ETH)
     sequenced.in_order.stop_reading()
     draining = sequenced.receive(2)
     assert draining is not None
-    sequenced.arrive(3, symbol=ETH)
-    held_back = sequenced.receive(4, symbol=ETH)
-    assert held_back is not None
+    sequenced.arrive(4, symbol=ETH)
     assert sequenced.lost == []
     sequenced.in_order.resume_reading()
     await draining
-    await held_back
     assert sequenced.in_order.ids == {BTC: [1, 2, 3, 4, 5], ETH: [1]}
-    assert sequenced.sequencer.waiting_trades == 2
+    assert sequenced.waiting.trades == 2
 
 
 async def test_trades_after_a_reset_do_not_mix_with_those_waiting_before_it(
@@ -284,7 +299,7 @@ async def test_trades_after_a_reset_do_not_mix_with_those_waiting_before_it(
     sequenced.in_order.stop_reading()
     waiting = [
         sequenced.sequencer.receive(
-            trade_batch([each], times_us=[FIRST_TIME_US + 9_000_000 + each]), 0.0
+            trade_batch([each], times_us=[FIRST_TIME_US + 9_000_000 + each])
         )
         for each in (1, 3, 51, 2, 4)
     ]
@@ -294,41 +309,179 @@ async def test_trades_after_a_reset_do_not_mix_with_those_waiting_before_it(
             await each
     assert sequenced.in_order.ids[BTC] == [1, 50, 51, 52, 1, 2, 3, 4]
     assert sequenced.ledger.trackers[BTC].resets == 1
-    await sequenced.sequencer.finish(whole=True)
+    sequenced.sequencer.give_up(BTC, IdRange(1, 50))
     assert sequenced.in_order.ids[BTC][4:] == [1, 2, 3, 4, 51]
     assert sequenced.lost == [(BTC, (5, 50))]
 
 
-async def test_at_the_end_what_is_open_is_lost_and_what_waits_goes_on(
+async def test_at_the_end_what_waits_is_left_to_the_next_run(
     sequenced: Sequenced,
 ) -> None:
     sequenced.arrive(1, 4, 7)
     sequenced.arrive(1, 2, symbol=ETH)
-    await sequenced.sequencer.finish(whole=True)
+    await sequenced.sequencer.finish()
+    assert sequenced.lost == []
+    assert sequenced.in_order.ids == {BTC: [1], ETH: [1, 2]}
+    ledger = sequenced.ledger
+    assert (ledger.trades, ledger.missing, ledger.pending) == (5, 4, 2)
+    assert ledger.verdict == "pending"
+    assert ledger.trackers[BTC].pending == sequenced.waiting.trades == 2
+
+
+async def test_without_a_next_run_what_is_open_is_lost_and_what_waits_goes_on() -> None:
+    sequenced = Sequenced(waiting=MemoryBuffer(persists=False))
+    sequenced.arrive(1, 4, 7)
+    sequenced.arrive(1, 2, symbol=ETH)
+    await sequenced.sequencer.finish()
     assert sequenced.lost == [(BTC, (2, 3)), (BTC, (5, 6))]
     assert sequenced.in_order.ids == {BTC: [1, 4, 7], ETH: [1, 2]}
-    assert sequenced.sequencer.waiting_trades == 0
+    assert sequenced.waiting.trades == sequenced.ledger.pending == 0
     assert (sequenced.ledger.trades, sequenced.ledger.missing) == (5, 4)
+    assert sequenced.ledger.verdict == "incomplete"
 
 
-async def test_the_end_waits_for_a_slow_receiver(sequenced: Sequenced) -> None:
+@pytest.mark.parametrize("persists", [True, False])
+async def test_the_end_waits_for_a_slow_receiver(
+    monkeypatch: pytest.MonkeyPatch, persists: bool
+) -> None:
+    monkeypatch.setattr("k2cli.completeness.sequencer._DRAINED_AT_ONCE", 1)
+    sequenced = Sequenced(waiting=MemoryBuffer(persists=persists))
     sequenced.arrive(1, 3, 4)
     sequenced.in_order.stop_reading()
-    ending = asyncio.ensure_future(sequenced.sequencer.finish(whole=True))
+    filled = sequenced.receive(2)
+    ending = asyncio.ensure_future(sequenced.sequencer.finish())
     await asyncio.sleep(0)
-    assert sequenced.in_order.ids[BTC] == [1, 3]
+    assert sequenced.in_order.ids[BTC] == [1, 2, 3]
     sequenced.in_order.resume_reading()
     await ending
-    assert sequenced.in_order.ids[BTC] == [1, 3, 4]
+    assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4]
+    assert filled is not None
+    await filled
 
 
-async def test_gaps_behind_the_last_trade_wanted_are_no_part_of_the_account() -> None:
+def test_no_more_trades_go_on_than_are_wanted() -> None:
     sequenced = Sequenced(at_once=False)
-    sequenced.arrive(1, 2, 5, 6)
-    await sequenced.sequencer.finish(whole=False)
-    assert sequenced.lost == []
+    sequenced.room = 4
+    sequenced.arrive(1, 2, 7, 8)
+    sequenced.backfill(3, 4, 5, 6)
+    assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4]
+    # What was received beyond that is not thrown away.
+    assert sequenced.waiting.trades == sequenced.ledger.pending == 4
+    assert sequenced.ledger.missing == 0
+    sequenced.room = 6
+    sequenced.arrive(9)
+    assert sequenced.in_order.ids[BTC] == [1, 2, 3, 4, 5, 6]
+    sequenced.room = sys.maxsize
+    sequenced.arrive(10)
+    assert sequenced.in_order.ids[BTC] == [*range(1, 11)]
+
+
+async def test_trades_that_a_filter_leaves_out_take_no_room() -> None:
+    sequencer: Sequencer
+    even: list[int] = []
+    waiting = MemoryBuffer()
+
+    def take(batch: TradeBatch) -> None:
+        even.extend(each for each in ids_of(batch) if each % 2 == 0)
+
+    sequencer = Sequencer(
+        Ledger([BTC]),
+        waiting,
+        at_once=None,
+        in_order=take,
+        on_gap=lambda _, __: True,
+        on_lost=lambda _, __: None,
+        room=lambda: 3 - len(even),
+    )
+    assert sequencer.receive(arriving([1, *range(3, 20)])) is None
+    draining = sequencer.receive(arriving([2]))
+    assert draining is not None
+    await draining
+    assert even == [2, 4, 6]
+    assert waiting.first(BTC) == (0, 7)
+
+
+def resumed(last_id: int, *left: int, most: int | None = None) -> Sequenced:
+    """Continue a capture that ends with this id, and what a run before it left."""
+    sequenced = Sequenced(
+        waiting=MemoryBuffer([arriving([each]) for each in left], most=most)
+    )
+    time_us = arriving([last_id]).timestamp_us(0)
+    sequenced.ledger.trackers[BTC].resume(last_id, time_us)
+    return sequenced
+
+
+def test_what_an_earlier_run_left_waits_for_its_gaps_again() -> None:
+    sequenced = resumed(10, 20, 15, 21)
+    sequenced.recover()
+    assert sequenced.gaps == [(BTC, (11, 19))]
+    assert sequenced.waiting.trades == sequenced.ledger.pending == 3
+    assert sequenced.at_once.ids[BTC] == []
+    sequenced.backfill(11, 12, 13, 14, 16)
+    assert sequenced.in_order.ids[BTC] == [11, 12, 13, 14, 15, 16]
+    sequenced.arrive(17, 18, 19)
+    assert sequenced.in_order.ids[BTC] == [*range(11, 22)]
+    assert sequenced.ledger.trackers[BTC].first_id == 11
+
+
+def test_what_the_capture_has_got_from_there_is_not_taken_again() -> None:
+    sequenced = resumed(12, 10, 11, 12, 13, 15)
+    sequenced.recover()
+    assert sequenced.in_order.ids[BTC] == [13]
+    assert sequenced.gaps == [(BTC, (14, 14))]
+    assert sequenced.ledger.trades == 2
+
+
+def test_what_nothing_is_missing_before_goes_on_by_itself() -> None:
+    sequenced = resumed(10, 13, 11, 12)
+    sequenced.recover()
+    assert sequenced.in_order.ids[BTC] == [11, 12, 13]
+    assert sequenced.waiting.trades == sequenced.ledger.pending == 0
+
+
+def test_of_what_was_left_no_more_goes_on_than_is_wanted() -> None:
+    sequenced = resumed(10, 11, 12, 13)
+    sequenced.room = 1
+    sequenced.recover()
+    assert sequenced.in_order.ids[BTC] == [11]
+    assert sequenced.waiting.trades == sequenced.ledger.pending == 2
+
+
+def test_a_gap_that_nobody_repairs_any_more_holds_up_nothing_that_was_left() -> None:
+    sequenced = Sequenced(repairing=False, waiting=resumed(10, 13, 14).waiting)
+    sequenced.ledger.trackers[BTC].resume(10, FIRST_TIME_US)
+    sequenced.recover()
+    assert sequenced.lost == [(BTC, (11, 12))]
+    assert sequenced.in_order.ids[BTC] == [13, 14]
+
+
+def test_less_may_wait_than_an_earlier_run_left() -> None:
+    sequenced = resumed(10, 13, 14, 16, most=3)
+    sequenced.recover()
+    assert sequenced.lost == [(BTC, (11, 12))]
+    assert sequenced.in_order.ids[BTC] == [13, 14]
+    assert sequenced.waiting.trades == 1
+
+
+def test_what_was_left_of_a_symbol_that_is_not_followed_waits_on() -> None:
+    sequenced = Sequenced(waiting=MemoryBuffer([arriving([5], "SOLUSDT")]))
+    sequenced.recover()
+    sequenced.arrive(1, 2)
     assert sequenced.in_order.ids[BTC] == [1, 2]
-    assert (sequenced.ledger.trades, sequenced.ledger.missing) == (2, 0)
+    assert (sequenced.waiting.trades, sequenced.ledger.pending) == (1, 0)
+
+
+def test_what_came_after_a_reset_is_left_too() -> None:
+    after = [
+        trade_batch([each], times_us=[FIRST_TIME_US + 9_000_000 + each])
+        for each in (1, 3)
+    ]
+    sequenced = Sequenced(waiting=MemoryBuffer([arriving([52]), *after]))
+    sequenced.ledger.trackers[BTC].resume(50, FIRST_TIME_US)
+    sequenced.recover()
+    assert sequenced.in_order.ids[BTC] == [52, 1]
+    assert sequenced.gaps == [(BTC, (51, 51)), (BTC, (2, 2))]
+    assert sequenced.waiting.first(BTC) == (1, 3)
 
 
 async def test_an_error_of_a_receiver_reaches_whoever_brought_the_trade() -> None:
@@ -337,13 +490,15 @@ async def test_an_error_of_a_receiver_reaches_whoever_brought_the_trade() -> Non
 
     sequencer = Sequencer(
         Ledger([BTC]),
+        MemoryBuffer(),
         at_once=None,
         in_order=lambda batch: refuse() if 2 in ids_of(batch) else None,
         on_gap=lambda _, __: True,
         on_lost=lambda _, __: None,
+        room=lambda: sys.maxsize,
     )
-    assert sequencer.receive(arriving([1, 3]), 0.0) is None
-    waiting = sequencer.receive(arriving([2]), 0.0)
+    assert sequencer.receive(arriving([1, 3])) is None
+    waiting = sequencer.receive(arriving([2]))
     assert waiting is not None
     with pytest.raises(BrokenPipeError):
         await waiting
@@ -370,12 +525,14 @@ async def test_a_receiver_may_be_slow_at_every_part_of_a_batch() -> None:
 
     sequencer = Sequencer(
         Ledger([BTC]),
+        MemoryBuffer(),
         at_once=take,
         in_order=None,
         on_gap=lambda _, __: True,
         on_lost=lambda _, __: None,
+        room=lambda: sys.maxsize,
     )
-    waiting = sequencer.receive(arriving([1, 2, 3, 5, 6, 4]), 0.0)
+    waiting = sequencer.receive(arriving([1, 2, 3, 5, 6, 4]))
     assert waiting is not None
     await waiting
     assert received == [[1], [2, 3], [5], [6], [4]]
@@ -385,14 +542,16 @@ def test_contiguous_trades_are_handed_on_together() -> None:
     batches: list[list[int]] = []
     sequencer = Sequencer(
         Ledger([BTC]),
+        MemoryBuffer(),
         at_once=None,
         in_order=lambda batch: batches.append(ids_of(batch)),
         on_gap=lambda _, __: True,
         on_lost=lambda _, __: None,
+        room=lambda: sys.maxsize,
     )
-    sequencer.receive(arriving([1, 2, 3, 4, 6, 7]), 0.0)
-    sequencer.receive(arriving([5]), 0.0)
-    sequencer.receive(arriving([8, 9, 10]), 0.0)
+    sequencer.receive(arriving([1, 2, 3, 4, 6, 7]))
+    sequencer.receive(arriving([5]))
+    sequencer.receive(arriving([8, 9, 10]))
     assert batches == [[1], [2, 3, 4], [5], [6], [7], [8, 9, 10]]
 
 
@@ -436,12 +595,15 @@ def test_batches_cut_anywhere_are_the_same_as_single_trades(
             return repairing
 
         ledger = Ledger([BTC, ETH])
+        waiting = MemoryBuffer()
         sequencer = Sequencer(
             ledger,
+            waiting,
             at_once=receiver("at once") if modes[0] else None,
             in_order=receiver("in order") if modes[1] else None,
             on_gap=gap,
             on_lost=lambda symbol, ids: reported.append(("lost", symbol, ids)),
+            room=lambda: sys.maxsize,
         )
         newest = {BTC: 50, ETH: 50}
         ids: list[int] = []
@@ -456,7 +618,7 @@ def test_batches_cut_anywhere_are_the_same_as_single_trades(
                     is_backfill=kind == "history",
                     is_plain=is_plain,
                 )
-                assert sequencer.receive(batch, 0.0) is None
+                assert sequencer.receive(batch) is None
             ids.clear()
             symbols.clear()
 
@@ -466,7 +628,7 @@ def test_batches_cut_anywhere_are_the_same_as_single_trades(
             kind = what
             if what == "expect":
                 newest[symbol] += step
-                sequencer.expect(symbol, newest[symbol], 0.0)
+                sequencer.expect(symbol, newest[symbol])
             elif what == "give up":
                 until = IdRange(0, newest[symbol] - step)
                 assert sequencer.give_up(symbol, until) is None
@@ -475,7 +637,7 @@ def test_batches_cut_anywhere_are_the_same_as_single_trades(
                 symbols.append(symbol)
                 newest[symbol] = max(newest[symbol], ids[-1])
         send()
-        return received, reported, ledger.to_dict(), sequencer.waiting_trades
+        return received, reported, ledger.to_dict(), waiting.trades
 
     singly = outcome(cut_at=set(range(len(steps))), is_plain=False)
     assert outcome(cut_at=cuts, is_plain=True) == singly
@@ -532,15 +694,42 @@ class History:
         return ids[: min(most, self.longest_page)]
 
 
-class Run:
-    """One life of k2: killed, it leaves only what its in-order receiver got."""
+class Capture(Receiver):
+    """What is written, and of that, what was flushed: a kill leaves no less."""
 
-    def __init__(self, history: History, in_order: Receiver) -> None:
+    def __init__(self, order: list[tuple[str, int]] | None = None) -> None:
+        super().__init__()
+        self.flushed = 0
+        for symbol, trade_id in order or []:
+            self.ids[symbol].append(trade_id)
+            self.order.append((symbol, trade_id))
+            self.flushed += 1
+
+    def take(self, batch: TradeBatch) -> Awaitable[None] | None:
+        begins = any(not self.ids[symbol] for symbol in batch.symbols)
+        held_back = super().take(batch)
+        if begins:
+            # Where a capture begins is not what this is about.
+            self.flush()
+        return held_back
+
+    def flush(self) -> None:
+        self.flushed = len(self.order)
+
+
+class Run:
+    """One life of k2: it leaves what is in its capture and its journal."""
+
+    def __init__(
+        self, history: History, in_order: Capture, waiting: ReorderBuffer
+    ) -> None:
         self.history = history
         self.in_order = in_order
         self.at_once = Receiver()
+        self.waiting = waiting
         self.ledger = Ledger([BTC, ETH])
         self.lost: dict[str, set[int]] = {BTC: set(), ETH: set()}
+        self.recovered: dict[str, list[int]] = {BTC: [], ETH: []}
         self.first: dict[str, int] = {}
         self.plan = BackfillPlan()
         self.now_seconds = 1000.0
@@ -551,14 +740,27 @@ class Run:
         self.resumed = {symbol: list(ids) for symbol, ids in in_order.ids.items()}
         self.sequencer = Sequencer(
             self.ledger,
+            waiting,
             at_once=self.at_once.take,
             in_order=in_order.take,
             on_gap=self._gap,
             on_lost=self._lose,
+            room=lambda: sys.maxsize,
         )
         # What is on its way on each of two connections; None: not connected.
         self.wires: list[list[tuple[str, int]] | None] = [[], None]
         self.tasks: dict[object, asyncio.Task[None]] = {}
+
+    async def recover(self) -> None:
+        """Take what the run before has left, as the engine does at first."""
+        for trade in self.waiting.recover():
+            symbol, trade_id = trade.symbols[0], ids_of(trade)[0]
+            before = self.ledger.trackers[symbol].trades
+            held_back = self.sequencer.recover(trade)
+            if self.ledger.trackers[symbol].trades > before:
+                self.recovered[symbol].append(trade_id)
+            if held_back is not None:
+                await held_back
 
     def _gap(self, symbol: str, ids: IdRange) -> bool:
         self.plan.add(symbol, *ids, self.now_seconds)
@@ -590,7 +792,7 @@ class Run:
             [symbol for symbol, _ in came],
             is_plain=is_plain,
         )
-        held_back = self.sequencer.receive(batch, self.now_seconds)
+        held_back = self.sequencer.receive(batch)
         if held_back is not None:
             await held_back
 
@@ -612,7 +814,7 @@ class Run:
             self.plan.not_before(self.now_seconds + 2.0)
             return
         batch = arriving(page, request.symbol, is_backfill=True)
-        held_back = self.sequencer.receive(batch, self.now_seconds)
+        held_back = self.sequencer.receive(batch)
         if held_back is not None:
             await held_back
         missing = self._still_open(request)
@@ -625,22 +827,32 @@ class Run:
         open_ids = self.ledger.trackers[request.symbol].open
         return [part for ids in request.ranges for part in open_ids.within(*ids)]
 
+    def received(self, symbol: str) -> list[int]:
+        """Return the ids of this run: those that came and those that were left."""
+        return self.at_once.ids[symbol] + self.recovered[symbol]
+
     def check(self) -> None:
         """Check what is true at every moment."""
         for symbol, tracker in self.ledger.trackers.items():
             handed_on = self.in_order.ids[symbol]
             assert all(a < b for a, b in itertools.pairwise(handed_on))
-            at_once = self.at_once.ids[symbol]
-            assert len(at_once) == len(set(at_once)) == tracker.trades
-            assert not set(at_once) & self.lost[symbol]
+            received = self.received(symbol)
+            assert len(received) == len(set(received)) == tracker.trades
+            assert not set(received) & self.lost[symbol]
+            # What was received is handed on or waits.
+            written = handed_on[len(self.resumed[symbol]) :]
+            assert set(written) <= set(received)
+            assert tracker.trades == len(written) + tracker.pending
+            assert (symbol in self.waiting) == bool(tracker.pending)
             assert tracker.resets == 0
             if tracker.first_id is not None and tracker.last_id is not None:
                 span = tracker.last_id - tracker.first_id + 1
                 assert tracker.trades + tracker.missing == span
+        assert self.waiting.trades == self.ledger.pending
 
     def check_end(self) -> None:
         """Check what is true when everything has come to rest."""
-        assert self.sequencer.waiting_trades == 0
+        assert self.waiting.trades == 0
         for symbol, tracker in self.ledger.trackers.items():
             before = self.resumed[symbol]
             lost = self.lost[symbol]
@@ -664,11 +876,11 @@ class Run:
                 if first <= trade_id <= tracker.last_id and trade_id not in lost
             ]
             assert self.in_order.ids[symbol] == before + expected
-            assert sorted(self.at_once.ids[symbol]) == expected
+            assert sorted(self.received(symbol)) == expected
 
 
 async def test_what_a_page_has_between_the_gaps_is_no_duplicate() -> None:
-    run = Run(History(), Receiver())
+    run = Run(History(), Capture(), MemoryBuffer())
     ids = run.history.publish(BTC, 9, set(), run.now_seconds)
     await run.read([(BTC, each) for each in ids[::2]], 9, is_plain=True)
     run.now_seconds += LAG_SECONDS
@@ -685,7 +897,14 @@ class Promise(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.history = History()
-        self.current = Run(self.history, Receiver())
+        self.disk = self.make_disk()
+        # Received before the last flush: no kill may lose it.
+        self.safe: set[tuple[str, int]] = set()
+        self.current = Run(self.history, Capture(), self.disk.buffer)
+
+    def make_disk(self) -> MemoryDisk | JournalDisk:
+        """Return where trades wait."""
+        return MemoryDisk()
 
     def turn(self) -> None:
         """Let every task continue that can."""
@@ -737,18 +956,18 @@ class Promise(RuleBasedStateMachine):
     @rule(connection=connections, count=few, is_plain=st.booleans())
     def read(self, connection: int, count: int, is_plain: bool) -> None:
         wire = self.current.wires[connection]
-        if wire is not None:
+        if wire is not None and not self.current.busy("recover"):
             run = self.current
             self.begin(connection, lambda: run.read(wire, count, is_plain=is_plain))
 
     @rule(seconds=st.sampled_from([0.1, 0.4, 1.0, 3.0]))
     def wait(self, seconds: float) -> None:
         self.current.now_seconds += seconds
-        self.current.sequencer.give_up_stale(self.current.now_seconds)
 
     @rule()
     def repair(self) -> None:
-        self.begin("repair", self.current.repair)
+        if not self.current.busy("recover"):
+            self.begin("repair", self.current.repair)
 
     @rule()
     def history_fails(self) -> None:
@@ -762,8 +981,9 @@ class Promise(RuleBasedStateMachine):
     def learn_of_newer_trades(self, symbol: str) -> None:
         published = self.history.published[symbol]
         run = self.current
-        if published and run.ledger.trackers[symbol].last_id is not None:
-            run.sequencer.expect(symbol, published[-1], self.current.now_seconds)
+        known = run.ledger.trackers[symbol].last_id is not None
+        if published and known and not run.busy("recover"):
+            run.sequencer.expect(symbol, published[-1])
 
     @rule()
     def reader_gets_slow(self) -> None:
@@ -775,13 +995,45 @@ class Promise(RuleBasedStateMachine):
         self.turn()
 
     @rule()
-    def kill(self) -> None:
+    def flush(self) -> None:
+        self.current.in_order.flush()
+        self.disk.flush()
+        for symbol in (BTC, ETH):
+            self.safe |= {(symbol, each) for each in self.current.received(symbol)}
+
+    @rule()
+    def sync(self) -> None:
+        if not self.current.busy("recover"):
+            self.flush()
+            self.disk.trim()
+
+    @rule(torn=st.integers(0, 100))
+    def kill(self, torn: int) -> None:
         self._cancel()
-        in_order = Receiver()
-        in_order.ids = {s: list(ids) for s, ids in self.current.in_order.ids.items()}
+        capture = self.current.in_order
+        self._begin_anew(capture.order[: capture.flushed + torn], killed=True)
+
+    @rule()
+    def stop(self) -> None:
+        self.reader_resumes()
+        if self.current.busy("recover"):
+            return
+        self.loop.run_until_complete(self.current.sequencer.finish())
+        self.flush()
+        self._cancel()
+        self._begin_anew(self.current.in_order.order, killed=False)
+
+    def _begin_anew(self, written: list[tuple[str, int]], *, killed: bool) -> None:
+        self.disk.restart(killed=killed)
         now_seconds = self.current.now_seconds
-        self.current = Run(self.history, in_order)
+        self.current = Run(self.history, Capture(written), self.disk.buffer)
         self.current.now_seconds = now_seconds
+        self.begin("recover", self.current.recover)
+        assert not self.current.busy("recover")
+        found = set(self.current.in_order.order)
+        for symbol in (BTC, ETH):
+            found |= {(symbol, each) for each in self.current.recovered[symbol]}
+        assert self.safe <= found
 
     @invariant()
     def holds(self) -> None:
@@ -793,15 +1045,20 @@ class Promise(RuleBasedStateMachine):
         finally:
             self._cancel()
             self.loop.close()
+            self.disk.close()
 
     def _come_to_rest(self) -> None:
         run = self.current
         self.reader_resumes()
+        assert not run.busy("recover")
         for connection, wire in enumerate(run.wires):
             if wire is not None:
                 rest = partial(run.read, wire, len(wire), is_plain=True)
                 self.begin(connection, rest)
                 assert not run.busy(connection)
+        # Only a later trade shows that the history lacks the last ones.
+        for symbol in (BTC, ETH):
+            self.history.publish(symbol, 1, set(), run.now_seconds - LAG_SECONDS)
         for _ in range(2000):
             if not run.plan:
                 break
@@ -813,7 +1070,7 @@ class Promise(RuleBasedStateMachine):
         assert not run.busy("repair")
         run.check()
         assert all(not each.open for each in run.ledger.trackers.values())
-        self.loop.run_until_complete(run.sequencer.finish(whole=True))
+        self.loop.run_until_complete(run.sequencer.finish())
         run.check_end()
 
     def _cancel(self) -> None:
@@ -822,5 +1079,23 @@ class Promise(RuleBasedStateMachine):
         self.turn()
 
 
+class PromiseOnDisk(Promise):
+    """The same with the journal that a capture has."""
+
+    def make_disk(self) -> JournalDisk:
+        self.folder = tempfile.TemporaryDirectory()
+        return JournalDisk(Path(self.folder.name))
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            self.folder.cleanup()
+
+
 TestPromise = Promise.TestCase
 TestPromise.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestPromiseOnDisk = PromiseOnDisk.TestCase
+TestPromiseOnDisk.settings = settings(
+    max_examples=25, stateful_step_count=50, deadline=None
+)

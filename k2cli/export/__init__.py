@@ -1,0 +1,1 @@
+"""Captures as Parquet files, for data lakes and data frames."""

@@ -1,0 +1,1 @@
+"""Handing a capture on to a distributed log, each trade exactly once."""

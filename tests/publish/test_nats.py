@@ -1,0 +1,206 @@
+"""Publishing to NATS JetStream."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import threading
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from .conftest import K2, LONG, SYMBOLS, until
+
+pytestmark = [
+    pytest.mark.timeout(600 if LONG else 120),
+    # The client leaves a warning or two to the end of its loop.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture
+def stream(nats_server: Any) -> str:
+    """A server that holds nothing, and the name of a stream to be."""
+
+    async def empty(jetstream: Any) -> None:
+        for info in await jetstream.streams_info():
+            await jetstream.delete_stream(info.config.name)
+
+    ask(nats_server, empty)
+    return f"T{uuid.uuid4().hex[:8]}"
+
+
+def ask(server: Any, question: Callable[[Any], Any]) -> Any:
+    """Ask the server as its own client does."""
+    import nats
+
+    async def asked() -> Any:
+        connection = await nats.connect(f"nats://{server.address}")
+        try:
+            return await question(connection.jetstream())
+        finally:
+            await connection.close()
+
+    return asyncio.run(asked())
+
+
+def size(server: Any, name: str) -> int:
+    import nats.errors
+    import nats.js.errors
+
+    async def messages(jetstream: Any) -> int:
+        return int((await jetstream.stream_info(name)).state.messages)
+
+    try:
+        return int(ask(server, messages))
+    except (nats.js.errors.NotFoundError, nats.errors.Error, OSError):
+        return 0
+
+
+def test_every_trade_once_on_its_subject(k2: K2, nats_server: Any, stream: str) -> None:
+    url = f"nats://{nats_server.address}/{stream}"
+    k2.append(3_000)
+    status, _, err = k2.end(k2.publish(url))
+    assert status == 4
+    assert f"there is no stream {stream}. Make it: add --create" in err
+    status, _, err = k2.end(k2.publish(url, "--create"))
+    assert (status, err.splitlines()[-1]) == (
+        0,
+        (
+            f"published: 3,000 trades of 3 symbols to {url}, nothing missing; "
+            "acknowledged to number 3,000"
+        ),
+    )
+    k2.append(30)
+    status, _, err = k2.end(k2.publish(url))
+    assert "published: 30 trades of 3 symbols" in err
+    report = k2.proven(url)
+    assert (report["verdict"], report["trades"]) == ("whole", 3_030)
+
+    async def last(jetstream: Any) -> list[Any]:
+        return [
+            await jetstream.get_last_msg(stream, f"trades.BINANCE.{symbol}")
+            for symbol in SYMBOLS
+        ]
+
+    found = ask(nats_server, last)
+    made = k2.capture.read_bytes().splitlines()
+    assert {message.data for message in found} == set(made[-3:])
+    assert found[0].headers["Nats-Msg-Id"] == "BINANCE-BTCUSDT-1010"
+
+
+def test_killed_publishers_and_a_killed_server_lose_and_double_nothing(
+    k2: K2, nats_server: Any, stream: str
+) -> None:
+    kills, restarts, count = (20, 3, 100_000) if LONG else (3, 1, 8_000)
+    chance = random.Random(1)  # noqa: S311 - no secret
+    url = f"nats://{nats_server.address}/{stream}"
+    piece = count // (kills + restarts + 1)
+    k2.append(piece)
+    process = k2.publish(url, "--follow", "--create")
+
+    def grown(before: int) -> bool:
+        return size(nats_server, stream) > before
+
+    until(partial(grown, 0), while_alive=process)
+    deeds = ["publisher"] * kills + ["server"] * restarts
+    for deed in chance.sample(deeds, len(deeds)):
+        grower = threading.Thread(target=k2.append, args=(piece,))
+        before = size(nats_server, stream)
+        grower.start()
+        until(partial(grown, before), while_alive=process)
+        if deed == "publisher":
+            process.kill()
+            process.communicate()
+            process = k2.publish(url, "--follow")
+        else:
+            nats_server.end(signal.SIGKILL)
+            nats_server.start()
+        grower.join()
+    process.send_signal(signal.SIGTERM)
+    k2.end(process)
+    status, _, err = k2.end(k2.publish(url))
+    assert status == 0, err
+    report = k2.proven(url)
+    total = piece * (len(deeds) + 1)
+    assert (report["verdict"], report["trades"]) == ("whole", total)
+    assert size(nats_server, stream) == total
+
+
+def test_a_second_publisher_is_refused(k2: K2, nats_server: Any, stream: str) -> None:
+    url = f"nats://{nats_server.address}/{stream}"
+    k2.append(300)
+    first = k2.publish(url, "--follow", "--create")
+    until(lambda: size(nats_server, stream) == 300, while_alive=first)
+    k2.append(1)
+    until(lambda: size(nats_server, stream) == 301, while_alive=first)
+    # Stopped, it does not see what a second one does meanwhile.
+    first.send_signal(signal.SIGSTOP)
+    k2.append(3)
+    assert k2.end(k2.publish(url))[0] == 0
+    first.send_signal(signal.SIGCONT)
+    status, _, err = k2.end(first)
+    assert status == 4, err
+    assert "another publisher of these trades writes" in err.splitlines()[-1]
+    report = k2.proven(url)
+    assert (report["verdict"], report["trades"]) == ("whole", 304)
+
+
+def test_two_captures_share_a_stream(k2: K2, nats_server: Any, stream: str) -> None:
+    """Their sequences cannot be foretold then, which must not matter."""
+    url = f"nats://{nats_server.address}/{stream}"
+    k2.append(2_000)
+    other = k2.folder / "other.jsonl"
+    other.write_bytes(
+        k2.capture.read_bytes()
+        .replace(b"BTCUSDT", b"BTCEUR")
+        .replace(b"ETHUSDT", b"ETHEUR")
+        .replace(b"SOLUSDT", b"SOLEUR")
+        .replace(b"4000-8000", b"4000-9000")
+    )
+    assert k2.end(k2.publish(url, "--create"))[0] == 0
+    k2.append(1_000)
+    both = [
+        k2.publish(url),
+        k2.start("publish", str(other), "--to", url),
+    ]
+    for process in both:
+        status, _, err = k2.end(process)
+        assert status == 0, err
+    report = k2.proven(url)
+    assert (report["verdict"], report["trades"]) == ("whole", 5_000)
+
+
+def test_a_stream_that_is_full_refuses(k2: K2, nats_server: Any, stream: str) -> None:
+    async def make(jetstream: Any) -> None:
+        from nats.js.api import DiscardPolicy
+
+        await jetstream.add_stream(
+            name=stream,
+            subjects=["trades.>"],
+            max_msgs=100,
+            discard=DiscardPolicy.NEW,
+        )
+
+    ask(nats_server, make)
+    url = f"nats://{nats_server.address}/{stream}"
+    k2.append(300)
+    status, _, err = k2.end(k2.publish(url))
+    assert status == 4
+    assert "refuses: maximum messages exceeded" in err
+    report = k2.proven(url)
+    assert (report["verdict"], report["trades"]) == ("whole", 100)
+
+
+def test_a_server_that_is_not_there_is_tried_within_the_bound(k2: K2) -> None:
+    pytest.importorskip("nats", reason="needs k2cli[nats]")
+    k2.append(1)
+    url = "nats://me:hidden@127.0.0.1:1/t"
+    status, _, err = k2.end(k2.publish(url, "--retry-for", "1s"))
+    assert status == 3
+    assert "nats://127.0.0.1:1/t cannot be reached" in err
+    assert "hidden" not in err
