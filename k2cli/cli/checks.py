@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from k2cli.errors import SettingsError, printable
+from k2cli.errors import OutputError, SettingsError, printable
 from k2cli.files import check_replaceable
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ _examples = {"--symbols": "BTCUSDT", "--quote": "USDT", "--base": "BTC"}
 
 
 def _check_written(name: str, path: Path) -> None:
-    if str(path) in ("", "."):
-        raise SettingsError(f"{name} names no file", f"Write {name} FILE")
-    if path.parts[0].startswith("~"):
+    if str(path).startswith("~"):
         raise SettingsError(
             f"{name} {printable(str(path))} begins with ~, which only a shell replaces",
             f"Leave the quotes out, or write {Path.home() / 'FILE'}",
@@ -99,6 +97,10 @@ def _check_written(name: str, path: Path) -> None:
 def _check_capture(path: Path) -> None:
     if str(path) == "-":
         return
+    if str(path) == ".":  # so does an empty text come here
+        raise OutputError(
+            "--output names no file: . is a folder", "Name a file, like trades.jsonl"
+        )
     shown = printable(path.name, 60)
     if path.suffix.lower() in _OTHER_KINDS:
         raise SettingsError(
