@@ -323,6 +323,8 @@ class Report:
         problems: The first ones of every kind, in the order in which they were found.
         counts: How many there are of every kind, kept or not.
         exchange: That of the first record; empty if there is none.
+        is_stream: Whether it is what ``k2 stream`` prints, and no capture: its records
+            have no numbers, and need not be in order.
     """
 
     files: list[FileFigures] = field(default_factory=list)
@@ -332,6 +334,12 @@ class Report:
     )
     counts: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
     exchange: str = ""
+    is_stream: bool = False
+
+    @property
+    def resets(self) -> int:
+        """How often an exchange began to count anew, of all symbols."""
+        return sum(account.resets for account in self.symbols.values())
 
     @property
     def trades(self) -> int:
@@ -365,9 +373,11 @@ class Report:
         """Return everything as ``k2 verify --json`` prints it."""
         return {
             "verdict": self.conclusion.value,
+            "kind": "stream" if self.is_stream else "capture",
             "exchange": self.exchange or None,
             "trades": self.trades,
             "missing": self.missing,
+            "resets": self.resets,
             "counts": {kind.value: count for kind, count in self.counts.items()},
             "files": [
                 {"file": one.name, "lines": one.lines, "bytes": one.size_bytes}

@@ -22,7 +22,7 @@ from k2cli.capture.report import Conclusion
 from k2cli.cli.exit_status import ExitStatus
 from k2cli.cli.stop import Stop
 from k2cli.completeness.repair_plan import plan_repair
-from k2cli.config import API_URL
+from k2cli.config_file import API_URL
 from k2cli.display.progress import Repairing, live_line, repairing_line
 from k2cli.display.reports import repair_lines, repair_plan_lines, verdict_lines
 from k2cli.engine.repair import RepairFetcher

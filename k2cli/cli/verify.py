@@ -195,9 +195,9 @@ class _Progress:
 
 
 def _json(report: Report) -> bytes:
-    import orjson
+    from k2cli.text import machine_json
 
-    return orjson.dumps(report.to_dict(), option=orjson.OPT_APPEND_NEWLINE)
+    return machine_json(report.to_dict())
 
 
 def _text(report: Report, *, everything: bool) -> bytes:

@@ -378,7 +378,16 @@ def _verdict(report: Mapping[str, Any]) -> Text:
     if len(report["files"]) > 1:
         trades += f" in {len(report['files']):,} files"
     if report["verdict"] == "whole":
-        text = f"whole: {trades}, nothing missing, nothing twice, all in order"
+        if report["resets"]:
+            return Text(
+                f"{trades} in separate sequences: ids began anew "
+                f"{counted(report['resets'], 'time')}; nothing missing in any",
+                WARNING_BADGE,
+            )
+        order = ", all in order"
+        if report["kind"] == "stream":
+            trades, order = f"a stream of {trades}", ""
+        text = f"whole: {trades}, nothing missing, nothing twice{order}"
         return Text(text, "bold green")
     counts = {"missing": report["missing"], **report["counts"]}
     found = [
