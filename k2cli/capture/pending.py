@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from k2cli.capture.disk import DiskFile
+from k2cli.capture.schema import violations
 from k2cli.errors import OutputError, printable
+from k2cli.text import is_name
 from k2cli.trade import BACKFILL, Instrument, TradeBatch
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ class PendingJournal:
                 if not line.endswith(b"\n"):
                     break
                 try:
-                    trade = batch_of_line(line)
+                    trade = _checked_batch_of_line(line)
                 except (ValueError, KeyError, TypeError) as exc:
                     raise OutputError(
                         f"{self.name} is damaged behind its first {whole_bytes:,} "
@@ -161,6 +163,16 @@ class PendingJournal:
                 whole_bytes += len(line)
         disk.cut(whole_bytes)
         self._is_recovering = False
+
+    def lowest_ids(self) -> dict[str, int]:
+        """Return the lowest id of each symbol that an earlier run left; in any thread.
+
+        A line that is no record is left out: ``recover`` finds it.
+        """
+        lowest: dict[str, int] = {}
+        for symbol, trade_id in _entries(self._path):
+            lowest[symbol] = min(trade_id, lowest.get(symbol, trade_id))
+        return lowest
 
     def push_again(self, trade: TradeBatch, resets: int = 0) -> None:
         """Let a trade that ``recover`` has just returned wait on."""
@@ -303,7 +315,7 @@ class PendingJournal:
             if path is None:
                 self._scratch = tempfile.TemporaryDirectory(prefix="k2-")
                 path = Path(self._scratch.name) / "pending"
-            self._disk = DiskFile(path, self.name)
+            self._disk = DiskFile(path, self.name, own=True)
         return self._disk
 
     def _add(
@@ -353,16 +365,31 @@ def pending_ids(capture: Path) -> dict[str, list[int]]:
     Some of it may be in the capture by now. A line that is no record is left out.
     """
     found: dict[str, list[int]] = {}
-    path = journal_path(capture)
-    if path.is_symlink() or not path.is_file():
-        return found
+    for symbol, trade_id in _entries(journal_path(capture)):
+        found.setdefault(symbol, []).append(trade_id)
+    return found
+
+
+def _entries(path: Path | None) -> Iterator[tuple[str, int]]:
+    """Read symbol and id of each record in a journal."""
+    if path is None or path.is_symlink() or not path.is_file():
+        return
     with path.open("rb") as file:
         while line := file.readline(_MOST_LINE_BYTES):
             with suppress(ValueError, KeyError, TypeError):
-                trade = batch_of_line(line)
-                ids = found.setdefault(trade.symbols[0], [])
-                ids.append(int(trade.trade_ids[0]))
-    return found
+                trade = _checked_batch_of_line(line)
+                yield trade.symbols[0], int(trade.trade_ids[0])
+
+
+def _checked_batch_of_line(line: bytes) -> TradeBatch:
+    """Read a record of an earlier run: anybody may have written it."""
+    record = orjson.loads(line)
+    # Numbers are given when the trade goes into the capture.
+    found = violations({**record, "platform_sequence": 1})
+    names = record["symbol"], record["currency"], record["vendor_data"]["base_asset"]
+    if found or not all(map(is_name, names)):
+        raise ValueError("no record of a trade")
+    return batch_of_line(line)
 
 
 def batch_of_line(line: bytes) -> TradeBatch:

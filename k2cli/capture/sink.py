@@ -156,6 +156,7 @@ class CaptureSink:
             self._missing.forget()
         if self._overwrites and self.journal is not None:
             self.journal.discard()
+        await self._begin_with_journal(ledger)
         self._checking = asyncio.create_task(self._check_now_and_then())
 
     def write(self, batch: TradeBatch) -> None:
@@ -241,6 +242,19 @@ class CaptureSink:
                 "Symbols that the capture does not have yet", symbols=new[:_MOST_NAMED]
             )
 
+    async def _begin_with_journal(self, ledger: Ledger) -> None:
+        """Let symbols that only the journal has begin with their lowest id there.
+
+        They wait in the order in which they came, which may be another one.
+        """
+        new = [one for one in ledger.trackers.items() if one[1].last_id is None]
+        if self.journal is None or not new:
+            return
+        lowest = await asyncio.to_thread(self.journal.lowest_ids)
+        for symbol, tracker in new:
+            if symbol in lowest:
+                tracker.resume(lowest[symbol] - 1, 0)
+
     async def _sync(self, now_seconds: float) -> None:
         """Sync what is due: the capture, and the journal if it has got anything."""
         journal = self.journal
@@ -276,8 +290,10 @@ class CaptureSink:
     def _close_files(self) -> None:
         self._is_safe = False
         self._file.close()
-        if self.journal is not None and self._fsync_seconds is not None:
-            self.journal.sync()
+        if self.journal is not None:
+            self.journal.flush()
+            if self._fsync_seconds is not None:
+                self.journal.sync()
         self._is_safe = True
 
     async def _check_now_and_then(self) -> None:

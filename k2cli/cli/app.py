@@ -14,17 +14,22 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from k2cli import __version__
+from k2cli.cli import stdio
+from k2cli.cli.config import config
+from k2cli.cli.doctor import doctor
 from k2cli.cli.exit_status import ExitStatus, exit_status
 from k2cli.cli.export import export
 from k2cli.cli.manual import manual
 from k2cli.cli.publish import publish
 from k2cli.cli.record import record
+from k2cli.cli.repair import repair
 from k2cli.cli.schema import schema
 from k2cli.cli.simulate import simulate
 from k2cli.cli.stream import stream
 from k2cli.cli.symbols import symbols
 from k2cli.cli.verify import verify
-from k2cli.errors import K2Error, printable
+from k2cli.errors import K2Error, OutputError
+from k2cli.text import printable, printable_lines, without_secrets
 
 _HELP = """Live trades of Binance Spot: watch them, pipe them, record them.
 
@@ -56,16 +61,48 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
+
+
+def _complete_command(incomplete: str) -> list[str]:
+    names = [one.callback.__name__ for one in app.registered_commands if one.callback]
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def help(  # noqa: A001 - the name of the command
+    command: Annotated[
+        str,
+        typer.Argument(
+            metavar="COMMAND",
+            help="The command to explain. Without one, all are listed.",
+            show_default=False,
+            autocompletion=_complete_command,
+        ),
+    ] = "",
+) -> int:
+    """Show what a command does, as COMMAND --help does.
+
+    Examples:
+      k2 help                                       # all commands
+      k2 help stream
+    """
+    words = [command, "--help"] if command else ["--help"]
+    return app(words, prog_name="k2", standalone_mode=False) or 0
+
+
 for command in (
     stream,
     record,
     symbols,
     verify,
+    repair,
     export,
     publish,
     simulate,
     manual,
     schema,
+    config,
+    doctor,
+    help,
 ):
     app.command(help=_dressed(command.__doc__ or ""))(command)
 
@@ -93,6 +130,7 @@ def _k2(
 
 def main() -> None:
     """Run ``k2`` with the process's arguments, and exit with its status."""
+    stdio.install()
     debug = "--debug" in sys.argv[1:]
     status: int
     try:
@@ -108,7 +146,7 @@ def main() -> None:
         status = ExitStatus.USAGE
     except K2Error as exc:
         if debug:
-            traceback.print_exc()
+            _print_traceback()
         status = exit_status(exc)
         if str(exc) and status != ExitStatus.DONE:
             _complain(str(exc))
@@ -116,7 +154,7 @@ def main() -> None:
         status = ExitStatus.DONE
     except Exception as exc:
         if debug:
-            traceback.print_exc()
+            _print_traceback()
         what = printable(f"{type(exc).__name__}: {exc}")
         _complain(f"a bug in k2 ({what}). --debug shows where; please report it")
         status = ExitStatus.BUG
@@ -129,7 +167,13 @@ def _command(exc: TyperException) -> str:
 
 
 def _complain(message: str) -> None:
-    print(f"k2: error: {message}", file=sys.stderr)  # noqa: T201 - stderr is talk
+    text = printable_lines(without_secrets(message))
+    print(f"k2: error: {text}", file=sys.stderr)  # noqa: T201 - stderr is talk
+
+
+def _print_traceback() -> None:
+    text = printable_lines(without_secrets(traceback.format_exc()))
+    print(text, file=sys.stderr)  # noqa: T201 - stderr is talk
 
 
 def _leave(status: int) -> None:
@@ -140,6 +184,9 @@ def _leave(status: int) -> None:
     # A reader who closed stdout must not make the interpreter complain on its way out.
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (OSError, OutputError) as exc:
+        if isinstance(exc, OutputError) and status == ExitStatus.DONE:
+            _complain(str(exc))
+            status = ExitStatus.OUTPUT
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
