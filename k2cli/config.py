@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from platformdirs import user_config_path
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,22 +17,35 @@ from pydantic import (
     model_validator,
 )
 
+from k2cli.config_file import (
+    API_URL,
+    default_config_file,
+    own_api_url,
+    read_environment,
+    read_table,
+    unknown_setting,
+)
 from k2cli.errors import SettingsError, printable
+from k2cli.text import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-ENVIRONMENT_PREFIX = "K2_BINANCE_"
-TABLE = "binance"
-API_URL = "wss://ws-api.binance.com:443/ws-api/v3"
-
 
 def _with_host(url: str) -> str:
-    parts = urlsplit(url)
-    _ = parts.port  # raises ValueError for a port that is none
-    if not parts.hostname:
-        raise ValueError("no host")
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        raise ValueError("its brackets are wrong") from None
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("its port is not from 1 to 65535")
+    if not host:
+        raise ValueError("it has no host")
     return url
 
 
@@ -152,28 +163,27 @@ class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python
         """Take what is not given from the environment; the context tells sources."""
         if not isinstance(settings, dict):
             return handler(settings)
-        environment = _environment()
+        environment = read_environment(cls.model_fields)
         values = {name: text for name, (text, _) in environment.items()} | settings
         sources = {name: variable for name, (_, variable) in environment.items()}
         sources |= info.context or dict.fromkeys(settings, "the program")
+        streams = values.get("websocket_url")
+        if isinstance(streams, str) and (own := own_api_url(streams)) is not None:
+            values.setdefault("api_url", own)
         try:
             return handler(values)
         except ValidationError as exc:
-            name = str(exc.errors(include_url=False)[0]["loc"][0])
+            error = exc.errors(include_url=False)[0]
+            name = str(error["loc"][0])
+            # Our own words, where they say more than the setting's description.
+            why = str(error["ctx"]["error"]) if error["type"] == "value_error" else ""
         if name not in cls.model_fields:
-            raise SettingsError(
-                f"{sources[name]} has an unknown setting {printable(name)}",
-                f"There are {', '.join(cls.model_fields)}",
-            )
+            raise unknown_setting(name, sources[name], cls.model_fields)
         raise SettingsError(
-            f"{name} from {sources[name]} is {_shown(values[name])}",
+            f"{name} from {sources[name]} is {_shown(values[name])}"
+            + (f": {why}" if why.startswith("it") else ""),
             f"Allowed is {cls.model_fields[name].description}",
         )
-
-
-def default_config_file() -> Path:
-    """Return the place of config.toml in the user's configuration folder."""
-    return user_config_path("k2", appauthor=False) / "config.toml"
 
 
 def explain_config(
@@ -195,7 +205,7 @@ def explain_config(
         value = getattr(config, name)
         text = ",".join(value) if isinstance(value, list) else str(value)
         source = found[name][1] if name in found else "the default"
-        explained.append((name, _without_password(text), source))
+        explained.append((name, without_secrets(text), source))
     return explained
 
 
@@ -224,9 +234,9 @@ def _found(
 ) -> dict[str, tuple[Any, str]]:
     """Return value and source of every setting that is not left at its default."""
     file = config_file or default_config_file()
-    table = _read_table(file, required=config_file is not None)
+    table = read_table(file, required=config_file is not None)
     found = {name: (value, printable(str(file))) for name, value in table.items()}
-    found |= _environment()
+    found |= read_environment(BinanceConfig.model_fields)
     found |= {
         name: (value, "the command line")
         for name, value in options.items()
@@ -235,54 +245,5 @@ def _found(
     return found
 
 
-def _environment() -> dict[str, tuple[str, str]]:
-    """Return text and name of the variables that are settings, by setting."""
-    prefix = len(ENVIRONMENT_PREFIX)
-    return {
-        name: (text.strip(), variable)
-        for variable, text in os.environ.items()
-        if variable.upper().startswith(ENVIRONMENT_PREFIX)
-        and (name := variable[prefix:].lower()) in BinanceConfig.model_fields
-    }
-
-
 def _shown(value: object) -> str:
-    return printable(_without_password(repr(value)), 80)
-
-
-def _without_password(text: str) -> str:
-    """Hide what an address may hold."""
-    return re.sub(r"(?<=//)[^/@]*(?=@)", "***", text)
-
-
-def _read_table(file: Path, *, required: bool) -> dict[str, Any]:
-    name = printable(str(file))
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if not required:
-            return {}
-        raise SettingsError(
-            f"there is no configuration file {name}", "Check the name after --config"
-        ) from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(
-            f"{name} cannot be read ({printable(str(exc))})", "Check the file"
-        ) from exc
-    # Most people have no such file.
-    import tomllib
-
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        raise SettingsError(
-            f"{name} is not TOML: {printable(str(exc))}", "Correct it there"
-        ) from exc
-    table = content.pop(TABLE, {})
-    if content or not isinstance(table, dict):
-        strange = printable(min(content)) if content else TABLE
-        raise SettingsError(
-            f"{name} has {strange} where only the table [{TABLE}] belongs",
-            f"Write settings below a line [{TABLE}]",
-        )
-    return table
+    return printable(without_secrets(repr(value)), 80)

@@ -23,6 +23,8 @@ The tree::
 
 from __future__ import annotations
 
+from k2cli.text import printable as printable
+
 TRY_AGAIN = "Check the network, and try again later"
 """The hint where nothing better is known."""
 
@@ -142,26 +144,3 @@ class OutputError(K2Error):
 
 class ReaderGone(OutputError):
     """Whoever read our output has closed it, as ``head`` does: no fault at all."""
-
-
-def printable(text: str | bytes, limit: int = 200) -> str:
-    r"""Make text from outside fit for a terminal or a log line.
-
-    Control characters, bidirectional overrides, lone surrogates and whatever else
-    does not print become ``\x..`` or ``\u....``; what is beyond ``limit`` is cut.
-
-    Args:
-        text: Text or bytes as received; bytes are read as UTF-8 as far as that goes.
-        limit: Longest result in characters, before the mark of a cut.
-
-    Returns:
-        One line that cannot move a cursor, ring a bell or change a colour.
-    """
-    if isinstance(text, bytes):
-        text = text[: limit * 4 + 1].decode("utf-8", "backslashreplace")
-    cut = text[:limit]
-    shown = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
-        for c in cut
-    )
-    return shown + "…" if len(text) > limit else shown

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from k2cli.config import BinanceConfig, default_config_file, load_config
+from k2cli.config import BinanceConfig, load_config
+from k2cli.config_file import default_config_file
 from k2cli.errors import SettingsError
 
 FIELDS = list(BinanceConfig.model_fields)
@@ -16,7 +17,7 @@ FIELDS = list(BinanceConfig.model_fields)
 VALUES: dict[str, list[tuple[str, Any]]] = {
     "enabled": [("true", True), ("false", False), ("0", False)],
     "websocket_url": [
-        ("ws://127.0.0.1:1/stream", "ws://127.0.0.1:1/stream"),
+        ("ws://h:1/stream", "ws://h:1/stream"),
         ("wss://[::1]:9443", "wss://[::1]:9443"),
         ("wss://data-stream.binance.vision", "wss://data-stream.binance.vision"),
     ],
@@ -61,7 +62,7 @@ def users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(variable)
     folder = tmp_path / "config" / "k2"
     folder.mkdir(parents=True)
-    monkeypatch.setattr("k2cli.config.user_config_path", lambda *_, **__: folder)
+    monkeypatch.setattr("k2cli.config_file.user_config_path", lambda *_, **__: folder)
     return folder
 
 
@@ -266,11 +267,30 @@ def test_an_unknown_setting_of_the_file_is_named(tmp_path: Path) -> None:
     assert "symbols" in exc.hint
 
 
-def test_an_unknown_variable_of_the_environment_is_let_be(
+def test_an_unknown_variable_of_the_environment_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("K2_BINANCE_COLOUR", "blue")
-    assert load_config({}).model_dump() == DEFAULTS
+    monkeypatch.setenv("K2_BINANCE_SYMBOL", "BTCUSDT")
+    with pytest.raises(SettingsError, match=r"K2_BINANCE_SYMBOL has an unknown"):
+        load_config({})
+    with pytest.raises(SettingsError, match="Did you mean symbols"):
+        BinanceConfig()
+
+
+@pytest.mark.parametrize(
+    ("url", "api_url"),
+    [
+        ("ws://127.0.0.1:9443/stream", "ws://127.0.0.1:9443/ws-api/v3"),
+        ("wss://localhost:1/ws", "wss://localhost:1/ws-api/v3"),
+        ("ws://[::1]:7", "ws://[::1]:7/ws-api/v3"),
+        ("wss://stream.binance.us:9443", DEFAULTS["api_url"]),
+        ("wss://127.0.0.1.example.com", DEFAULTS["api_url"]),
+    ],
+)
+def test_streams_on_this_machine_have_their_own_api(url: str, api_url: str) -> None:
+    assert load_config({"websocket_url": url}).api_url == api_url
+    given = load_config({"websocket_url": url, "api_url": "wss://h/x"})
+    assert given.api_url == "wss://h/x"
 
 
 @pytest.mark.parametrize(
@@ -310,7 +330,7 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    assert "cannot be read" in refusal({}, tmp_path).message
+    assert "is a folder" in refusal({}, tmp_path).message
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe")
     assert "cannot be read" in refusal({}, binary).message

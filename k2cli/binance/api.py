@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 import structlog
 from pydantic import TypeAdapter, ValidationError
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from k2cli.binance.decoder import batch_from_history
-from k2cli.binance.handshake import exchange_name, open_websocket
+from k2cli.binance.handshake import (
+    MOST_WAIT_SECONDS,
+    exchange_name,
+    open_websocket,
+)
 from k2cli.binance.limits import WeightBudget
 from k2cli.binance.streams import api_url
-from k2cli.binance.transport import now_us
-from k2cli.binance.wire import BINANCE, ApiReply, ErrorDetails, Lenient, Ticker, excerpt
+from k2cli.binance.transport import StreamConnection, now_us
+from k2cli.binance.wire import (
+    BINANCE,
+    ApiReply,
+    ErrorDetails,
+    Lenient,
+    Ticker,
+    excerpt,
+    loads_bounded,
+)
 from k2cli.errors import (
     TRY_AGAIN,
     AddressBanned,
@@ -39,13 +49,14 @@ if TYPE_CHECKING:
 
     from k2cli.trade import TradeBatch
 
-# The whole catalog was 4 MB in 2023 and grows; websockets would refuse it at 1 MiB.
-MAX_REPLY_BYTES = 64 * 2**20
+# The whole catalog was 4 MB in 2023 and grows.
+MAX_REPLY_BYTES = 24 * 2**20
 # Request weight of trades.historical, whatever the number of trades.
 HISTORY_WEIGHT = 25
 ILLEGAL_CHARACTERS = -1100
 INVALID_SYMBOL = -1121
-_PING_SECONDS = 20.0
+# How many messages that are no replies are named in the log before it gets terse.
+_MOST_NAMED = 20
 
 _TICKERS: TypeAdapter[list[Ticker | None]] = TypeAdapter(list[Lenient[Ticker]])
 
@@ -88,8 +99,9 @@ class BinanceApiClient:
         self._reply_timeout_seconds = reply_timeout_seconds
         self._proxy = proxy
         self._clock = clock
-        self._connection: ClientConnection | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._connection: StreamConnection | None = None
+        self._has_ended = False
+        self._skipped_messages = 0
         self._waiting: dict[int, asyncio.Future[ApiReply]] = {}
         self._next_id = 1
         self.exchange = BINANCE
@@ -103,21 +115,19 @@ class BinanceApiClient:
         """
         self._connection = await open_websocket(
             self._url,
-            ClientConnection,
+            partial(StreamConnection, max_frame_bytes=MAX_REPLY_BYTES),
             open_timeout_seconds=self._open_timeout_seconds,
             max_size_bytes=MAX_REPLY_BYTES,
             proxy=self._proxy,
-            ping_interval_seconds=_PING_SECONDS,
         )
         self.exchange = exchange_name(self._connection)
-        self._reader = asyncio.create_task(self._read(self._connection))
+        self._connection.begin(self)
 
     async def close(self) -> None:
         """Close the connection; whoever waits for a reply is told that it is lost."""
         if self._connection is not None:
             await self._connection.close()
-        if self._reader is not None:
-            await self._reader
+            self.connection_ended()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -170,7 +180,8 @@ class BinanceApiClient:
         if from_id is not None:
             params["fromId"] = from_id
         result = await self.request("trades.historical", params)
-        entries = result if isinstance(result, list) else []
+        # No more than were asked for, whatever the answer holds.
+        entries = result[:limit] if isinstance(result, list) else []
         instrument = Instrument(symbol, self.exchange, *pair)
         return batch_from_history(entries, instrument, now_us())
 
@@ -214,8 +225,9 @@ class BinanceApiClient:
         self._waiting[request_id] = reply
         text = orjson.dumps({"id": request_id, "method": method, "params": params})
         try:
+            if self._has_ended or not self._connection.send_text(text):
+                raise _lost()
             async with asyncio.timeout(self._reply_timeout_seconds):
-                await self._connection.send(text, text=True)
                 answer = await reply
         except TimeoutError as exc:
             raise ConnectFailed(
@@ -223,8 +235,6 @@ class BinanceApiClient:
                 TRY_AGAIN,
                 permanent=False,
             ) from exc
-        except ConnectionClosed as exc:
-            raise _lost() from exc
         finally:
             del self._waiting[request_id]
         self._budget.note(answer.rate_limits, self._clock())
@@ -232,23 +242,35 @@ class BinanceApiClient:
             return answer.result
         raise self._error(method, answer)
 
-    async def _read(self, connection: ClientConnection) -> None:
-        with suppress(ConnectionClosed):
-            while True:
-                frame = await connection.recv(decode=False)
-                try:
-                    message = orjson.loads(frame)
-                except orjson.JSONDecodeError:
-                    log.warning("Skipped an API message", text=printable(frame))
-                    continue
-                try:
-                    answer = ApiReply.model_validate(message)
-                except ValidationError:
-                    continue  # it answers no request of ours
-                # A reply may come after its request was given up.
-                reply = self._waiting.get(answer.request_id)
-                if reply is not None and not reply.done():
-                    reply.set_result(answer)
+    # What the connection calls.
+
+    def frames_received(self, text: str, position: int, received_us: int) -> int:
+        """Take nothing: a reply is no trade."""
+        del text, received_us
+        return position
+
+    def message_received(self, message: bytes, received_us: int) -> None:
+        """Hand a reply to whoever waits for it."""
+        del received_us
+        try:
+            answer = ApiReply.model_validate(loads_bounded(message))
+        except ValidationError:
+            return  # it answers no request of ours
+        except MalformedMessage:
+            self._skipped_messages += 1
+            few = self._skipped_messages <= _MOST_NAMED
+            (log.warning if few else log.debug)(
+                "Skipped an API message", text=printable(message)
+            )
+            return
+        # A reply may come after its request was given up.
+        reply = self._waiting.get(answer.request_id)
+        if reply is not None and not reply.done():
+            reply.set_result(answer)
+
+    def connection_ended(self) -> None:
+        """Tell whoever waits for a reply that it is lost."""
+        self._has_ended = True
         for reply in self._waiting.values():
             if not reply.done():
                 reply.set_exception(_lost())
@@ -264,7 +286,9 @@ class BinanceApiClient:
                 "Wait, and run fewer clients at once",
                 retry_after_seconds=None
                 if retry_after_ms is None
-                else max(retry_after_ms / 1000 - self._clock(), 0.0),
+                else min(
+                    max(retry_after_ms / 1000 - self._clock(), 0.0), MOST_WAIT_SECONDS
+                ),
             )
         return ApiError(
             message, "Check what was asked for", status=status or 0, code=error.code

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import os
-import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import orjson
 import structlog
 from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from k2cli.binance.wire import ExchangeInfo
-from k2cli.errors import MalformedMessage, printable
+from k2cli.binance.streams import catalog_file_name, exchange_of
+from k2cli.binance.wire import DecimalDigits, ExchangeInfo, Lenient, Name, Status
+from k2cli.errors import MalformedMessage, UnknownSymbol, printable
+from k2cli.files import read_bounded, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 TRADING = "TRADING"
 FRESH_SECONDS = 86_400.0
+# Some 20 times what the whole catalog takes.
+MAX_KEPT_BYTES = 16 * 2**20
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -63,12 +64,19 @@ class Catalog:
         symbols: The entries.
         whole: Whether these are all symbols of the exchange, or just those asked for.
         fetched_at_seconds: When the exchange gave it, Unix seconds.
+        skipped: How many entries were left out, as they were not what is documented.
     """
 
     def __init__(
-        self, symbols: Iterable[SymbolInfo], *, whole: bool, fetched_at_seconds: float
+        self,
+        symbols: Iterable[SymbolInfo],
+        *,
+        whole: bool,
+        fetched_at_seconds: float,
+        skipped: int = 0,
     ) -> None:
         self._by_symbol = {info.symbol: info for info in symbols}
+        self.skipped = skipped
         self.whole = whole
         self.fetched_at_seconds = fetched_at_seconds
 
@@ -99,9 +107,22 @@ class Catalog:
             for each in entries
             if each is not None
         ]
-        if len(infos) < len(entries):
-            log.debug("Skipped catalog entries", count=len(entries) - len(infos))
-        return cls(infos, whole=whole, fetched_at_seconds=fetched_at_seconds)
+        skipped = len(entries) - len(infos)
+        if skipped:
+            log.warning("Skipped catalog entries that are not as documented", n=skipped)
+        return cls(
+            infos,
+            whole=whole,
+            fetched_at_seconds=fetched_at_seconds,
+            skipped=skipped,
+        )
+
+    @property
+    def is_credible(self) -> bool:
+        """Whether it can be the catalog of an exchange that is open."""
+        return self.skipped <= len(self) and any(
+            info.status == TRADING for info in self
+        )
 
     def __len__(self) -> int:
         return len(self._by_symbol)
@@ -145,6 +166,32 @@ class Catalog:
             key=lambda info: info.symbol,
         )
 
+    def check_assets(self, *, base: Iterable[str], quote: Iterable[str]) -> None:
+        """See that there are such assets.
+
+        Args:
+            base: Base assets, as the exchange spells them.
+            quote: Quote assets, likewise.
+
+        Raises:
+            UnknownSymbol: If there is no symbol with one of them; the hint says which
+                may have been meant.
+        """
+        for kind, wanted, known in (
+            ("base", base, {info.base_asset for info in self}),
+            ("quote", quote, {info.quote_asset for info in self}),
+        ):
+            for asset in wanted:
+                if asset not in known:
+                    close = difflib.get_close_matches(asset, known, n=3, cutoff=0.6)
+                    raise UnknownSymbol(
+                        f"the exchange has no symbol with the {kind} asset "
+                        f"{printable(asset, 40)}",
+                        f"Did you mean {' or '.join(close)}?"
+                        if close
+                        else "'k2 symbols' lists those it has",
+                    )
+
     def price_decimals(self) -> dict[str, int]:
         """Return the decimals of the tick size, by symbol, where it is a rule."""
         return _decimals({info.symbol: info.tick_size for info in self})
@@ -183,13 +230,27 @@ def _size(filters: Iterable[SymbolFilter | None] | None, kind: str, name: str) -
     return size or "0"
 
 
+class _KeptSymbol(BaseModel):
+    """An entry of such a file: anybody may have written it."""
+
+    model_config = ConfigDict(strict=True)
+
+    symbol: Name
+    base_asset: Name
+    quote_asset: Name
+    status: Status
+    tick_size: DecimalDigits
+    step_size: DecimalDigits
+
+
 class _KeptCatalog(BaseModel):
     """A file of the cache."""
 
     model_config = ConfigDict(strict=True)
 
+    exchange: str
     fetched_at_seconds: float
-    symbols: list[SymbolInfo]
+    symbols: list[Lenient[_KeptSymbol]]
 
 
 class CatalogCache:
@@ -205,34 +266,43 @@ class CatalogCache:
     def load(self, api_url: str) -> Catalog | None:
         """Return the catalog kept for an API, however old, if one is readable."""
         try:
-            kept = _KeptCatalog.model_validate_json(self._path(api_url).read_bytes())
+            content = read_bounded(self._path(api_url), MAX_KEPT_BYTES, own=True)
+            kept = _KeptCatalog.model_validate_json(content)
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError) as exc:
+        except (OSError, ValueError) as exc:
             log.debug("Ignored the kept catalog", reason=printable(str(exc)))
             return None
-        return Catalog(
-            kept.symbols, whole=True, fetched_at_seconds=kept.fetched_at_seconds
+        symbols = [SymbolInfo(**dict(each)) for each in kept.symbols if each]
+        catalog = Catalog(
+            symbols,
+            whole=True,
+            fetched_at_seconds=kept.fetched_at_seconds,
+            skipped=len(kept.symbols) - len(symbols),
         )
+        if kept.exchange != exchange_of(api_url) or not catalog.is_credible:
+            log.debug("Ignored the kept catalog", exchange=printable(kept.exchange))
+            return None
+        return catalog
 
     def save(self, api_url: str, catalog: Catalog) -> None:
-        """Keep a whole catalog, replacing the one before."""
-        path = self._path(api_url)
-        content = orjson.dumps(
-            {
-                "fetched_at_seconds": catalog.fetched_at_seconds,
-                "symbols": [info.to_dict() for info in catalog],
-            }
-        )
-        # Another k2 may read or write at the same time: replace the file as a whole.
-        aside = path.with_suffix(f".{os.getpid()}")
+        """Keep a whole catalog, replacing the one before; one beyond belief is not."""
+        if not catalog.is_credible:
+            return
         try:
+            path = self._path(api_url)
+            content = orjson.dumps(
+                {
+                    "exchange": exchange_of(api_url),
+                    "fetched_at_seconds": catalog.fetched_at_seconds,
+                    "symbols": [info.to_dict() for info in catalog],
+                }
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_bytes(content)
-            aside.replace(path)
-        except OSError as exc:
-            log.debug("Could not keep the catalog", reason=str(exc))
+            # Another k2 may read or write at the same time.
+            replace_file(path, content, private=True)
+        except (OSError, ValueError) as exc:
+            log.debug("Could not keep the catalog", reason=printable(str(exc)))
 
     def _path(self, api_url: str) -> Path:
-        slug = re.sub(r"[^a-z0-9.]+", "-", urlsplit(api_url).netloc.lower())
-        return self._folder / f"catalog-{slug}.json"
+        return self._folder / catalog_file_name(api_url)

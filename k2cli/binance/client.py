@@ -27,6 +27,7 @@ from k2cli.binance.streams import spread, stream_url
 from k2cli.binance.symbols import UNKNOWN, normalize_symbols, parse_binance_symbol
 from k2cli.completeness.backoff import AttemptWindow, Backoff, HostRotation
 from k2cli.errors import SettingsError, printable
+from k2cli.text import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -133,7 +134,7 @@ class BinanceWebSocketClient:
             raise SettingsError("no symbol is given", "Name one, like BTCUSDT")
         if not url.startswith(("ws://", "wss://")):
             raise SettingsError(
-                f"'{printable(url)}' is no WebSocket address",
+                f"'{printable(without_secrets(url))}' is no WebSocket address",
                 "It should look like wss://stream.binance.com:9443/stream",
             )
         if on_message is not None and on_batch is not None:

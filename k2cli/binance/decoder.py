@@ -222,12 +222,17 @@ def batch_from_history(
         The trades by ascending id; ``None`` if there are none.
     """
     trades = []
+    skipped, reason = 0, ""
     for entry in entries:
         try:
             trades.append(HistoricalTrade.model_validate(entry))
         except ValidationError as exc:
-            reason = malformed("trade", entry, exc).message
-            log.warning("Skipped a trade of the history", reason=reason)
+            skipped += 1
+            reason = reason or malformed("trade", entry, exc).message
+    if skipped:
+        log.warning(
+            "Skipped entries of the history", skipped_entries=skipped, reason=reason
+        )
     if not trades:
         return None
     trades.sort(key=lambda trade: trade.trade_id)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import re
 import socket
 import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
+import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import (
     InvalidHandshake,
@@ -20,6 +22,8 @@ from websockets.exceptions import (
     ProxyError,
     WebSocketException,
 )
+from websockets.proxy import get_proxy
+from websockets.uri import parse_uri
 
 from k2cli.binance.wire import BINANCE, SIMULATED
 from k2cli.errors import (
@@ -32,10 +36,12 @@ from k2cli.errors import (
     TooManyRequests,
     printable,
 )
+from k2cli.text import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from structlog.typing import FilteringBoundLogger
     from websockets.http11 import Response
 
 # Says on every handshake whether a market is made up. Only k2's own exchange sends it.
@@ -50,12 +56,49 @@ _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRN
 C = TypeVar("C")
 
 _logger = logging.getLogger("websockets.client")
+log: FilteringBoundLogger = structlog.get_logger()
 
 
 class HasResponse(Protocol):
     """A connection, of whatever kind, after its handshake."""
 
     response: Response | None
+
+
+class _Connect(connect):
+    """Follows redirects to the same host only, and never away from TLS."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Return where to go instead, or what is to be raised."""
+        locations = (
+            exc.response.headers.get_all("Location")
+            if isinstance(exc, InvalidStatus) and 300 <= exc.response.status_code < 400
+            else []
+        )
+        if not locations:
+            return exc
+        shown = printable(without_secrets(locations[0]))
+        try:
+            target = urljoin(self.uri, locations[0])
+            old, new = urlsplit(self.uri), urlsplit(target)
+            allowed = (
+                len(locations) == 1
+                and new.hostname == old.hostname
+                and (old.scheme.lower(), new.scheme.lower())
+                in (("ws", "ws"), ("ws", "wss"), ("wss", "wss"))
+            )
+        except ValueError:
+            allowed = False
+        if allowed:
+            followed = super().process_redirect(exc)
+            if isinstance(followed, str):
+                log.info("The exchange redirects", to=shown)
+            return followed
+        return ConnectFailed(
+            f"{_host(self.uri)} redirects to {shown}, which k2 does not follow",
+            "Name that address with --url or --api-url if it is to be trusted",
+            permanent=True,
+        )
 
 
 async def open_websocket(
@@ -65,7 +108,6 @@ async def open_websocket(
     open_timeout_seconds: float,
     max_size_bytes: int,
     proxy: str | bool = True,
-    ping_interval_seconds: float | None = None,
 ) -> C:
     """Open a WebSocket connection.
 
@@ -78,8 +120,6 @@ async def open_websocket(
         open_timeout_seconds: Longest time for name, TCP, TLS and handshake together.
         max_size_bytes: Longest message accepted.
         proxy: ``True`` for the environment's proxy, ``False`` for none, or its address.
-        ping_interval_seconds: Time between pings of the package's own, whose answer it
-            waits for; ``None`` for no pings.
 
     Raises:
         ConnectFailed: If nobody answers, or not as a WebSocket server does.
@@ -88,20 +128,20 @@ async def open_websocket(
     try:
         # The package needs no subclass of its own class: "a wrapper" will do.
         kind: Any = create_connection
-        connection: Any = await connect(
+        connection: Any = await _Connect(
             url,
             create_connection=kind,
             compression=None,
             open_timeout=open_timeout_seconds,
             close_timeout=2,
-            ping_interval=ping_interval_seconds,
+            ping_interval=None,
             max_size=max_size_bytes,
             max_queue=256,
             proxy=None if proxy is False else proxy,
             logger=_logger,
         )
     except (OSError, WebSocketException, ValueError, ImportError) as exc:
-        raise explain(exc, url) from exc
+        raise explain(exc, url, proxy=_proxy_of(url, proxy)) from exc
     opened: C = connection
     return opened
 
@@ -109,20 +149,34 @@ async def open_websocket(
 def exchange_name(connection: HasResponse) -> str:
     """Return what records name as their exchange: ``"SIM"`` if the server says so."""
     response = connection.response
-    is_simulated = (
-        response is not None and response.headers.get(EXCHANGE_HEADER) == SIMULATED
-    )
-    return SIMULATED if is_simulated else BINANCE
+    named = response.headers.get_all(EXCHANGE_HEADER) if response is not None else []
+    return SIMULATED if SIMULATED in named else BINANCE
 
 
-def explain(exc: Exception, url: str) -> K2Error:
+def _proxy_of(url: str, proxy: str | bool) -> str | None:
+    """Return host and port of the proxy in use, fit for printing."""
+    try:
+        named = get_proxy(parse_uri(url)) if proxy is True else proxy or None
+        return None if named is None else _host(named)
+    except (WebSocketException, ValueError):
+        return None
+
+
+def explain(exc: Exception, url: str, *, proxy: str | None = None) -> K2Error:
     """Return what a failure to connect means, and whether trying again can help.
 
     Args:
         exc: What ``websockets.connect`` raised.
         url: Where it was to connect to.
+        proxy: The proxy that was to help, fit for printing.
     """
     host = _host(url)
+    if isinstance(exc, ImportError):
+        return ConnectFailed(
+            f"a SOCKS proxy is set, {proxy}, which needs a package",
+            "Install it: pip install python-socks, or unset ALL_PROXY and the like",
+            permanent=True,
+        )
     if isinstance(exc, InvalidStatus):
         response = exc.response
         body = bytes(response.body or b"")
@@ -142,19 +196,26 @@ def explain(exc: Exception, url: str) -> K2Error:
         )
     if isinstance(exc, InvalidURI):
         return ConnectFailed(
-            f"'{printable(url)}' is no WebSocket address",
+            f"'{printable(without_secrets(url))}' is no WebSocket address",
             "It should look like wss://stream.binance.com:9443/stream",
             permanent=True,
         )
-    if isinstance(exc, InvalidProxy | ProxyError | ImportError):
+    if isinstance(exc, InvalidProxy | ProxyError):
         return ConnectFailed(
-            f"the proxy failed: {printable(str(exc))}",
+            f"the proxy failed: {printable(without_secrets(str(exc)))}",
             "Check HTTPS_PROXY and the like in the environment",
             permanent=True,
         )
     if isinstance(exc, TimeoutError):
         return ConnectFailed(
             f"{host} did not answer in time", TRY_AGAIN, permanent=False
+        )
+    if proxy is not None and isinstance(exc, OSError):
+        return ConnectFailed(
+            f"the proxy {proxy} cannot be reached "
+            f"({printable(exc.strerror or str(exc))})",
+            "Check HTTPS_PROXY, ALL_PROXY and the like, or unset them",
+            permanent=isinstance(exc, ConnectionRefusedError | socket.gaierror),
         )
     if isinstance(exc, socket.gaierror):
         return ConnectFailed(
@@ -178,9 +239,10 @@ def explain(exc: Exception, url: str) -> K2Error:
 
 def _host(url: str) -> str:
     try:
-        return printable(urlsplit(url).netloc or url)
+        host = urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:
-        return printable(url)
+        host = ""
+    return printable(host or without_secrets(url))
 
 
 def _explain_os_error(exc: OSError, host: str) -> ConnectFailed:
@@ -224,7 +286,9 @@ def explain_status(
     retry_after: float | None = None
     # LookupError: no such header, or several.
     with suppress(LookupError, ValueError):
-        retry_after = min(max(float(headers["Retry-After"]), 0.0), MOST_WAIT_SECONDS)
+        asked = float(headers["Retry-After"])
+        if not math.isnan(asked):
+            retry_after = min(max(asked, 0.0), MOST_WAIT_SECONDS)
     wait = f" for {retry_after:g} s" if retry_after is not None else " for a while"
     match status:
         case 451:

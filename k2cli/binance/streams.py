@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -53,6 +54,29 @@ def api_url(base_url: str) -> str:
     kept = [pair for pair in parse_qsl(query) if pair[0] != "timeUnit"]
     query = urlencode([*kept, ("timeUnit", "MICROSECOND")])
     return urlunsplit((scheme, netloc, path, query, ""))
+
+
+def exchange_of(base_url: str) -> str:
+    """Return which exchange an API's address leads to: host, port and path.
+
+    What else an address may hold, such as a password or a token, is not in it.
+
+    Raises:
+        ValueError: If it is no address.
+    """
+    parts = urlsplit(base_url)
+    port = parts.port or (443 if parts.scheme in ("wss", "https") else 80)
+    return f"{(parts.hostname or '').lower()}:{port}{parts.path.rstrip('/')}"
+
+
+def catalog_file_name(base_url: str) -> str:
+    """Return the name under which the catalog of an API is kept; see ``exchange_of``.
+
+    Raises:
+        ValueError: If it is no address.
+    """
+    host, _, _ = exchange_of(base_url).partition("/")
+    return f"catalog-{re.sub(r'[^a-z0-9.]+', '-', host)[:100]}.json"
 
 
 def spread(

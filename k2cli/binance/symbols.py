@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from k2cli.errors import SettingsError, printable
+from k2cli.text import is_name
 
 if TYPE_CHECKING:
     from k2cli.binance.catalog import Catalog
@@ -36,7 +37,6 @@ _CONTESTED = {
 }
 
 _SEPARATORS = re.compile(r"[/\-_:]")
-_SYMBOL = re.compile(r"\w{1,40}")
 
 
 def ascii_lower(text: str) -> str:
@@ -63,7 +63,7 @@ def normalize_symbol(text: str) -> str:
         SettingsError: If it cannot be a symbol.
     """
     symbol = ascii_upper(_SEPARATORS.sub("", text.strip()))
-    if not _SYMBOL.fullmatch(symbol):
+    if not is_name(symbol):
         raise SettingsError(
             f"'{printable(text, 40)}' is not a symbol",
             "Write symbols like BTCUSDT or BTC/USDT",
@@ -77,6 +77,8 @@ def normalize_symbols(texts: list[str]) -> list[str]:
     Args:
         texts: E.g. ``["BTCUSDT,eth/usdt", "BNBBTC"]``.
     """
+    if any(not text.replace(",", "").strip() for text in texts):
+        raise SettingsError("a symbol is empty", "Name one, like BTCUSDT")
     words = [word for text in texts for word in re.split(r"[,\s]+", text) if word]
     return list(dict.fromkeys(normalize_symbol(word) for word in words))
 

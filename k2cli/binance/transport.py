@@ -26,6 +26,12 @@ MAX_FRAME_BYTES = 2**20
 MAX_UNSENT_BYTES = 2**20
 # What has arrived is read although nobody takes it yet, once the connection is closed.
 MAX_UNREAD_BYTES = 2**24
+# Longest headers of a handshake response; what follows it in the same read does not
+# count.
+MAX_HANDSHAKE_BYTES = 2**16
+# Frames that need a closer look, handled in one turn of the event loop. All others are
+# handled many at a time.
+_MOST_UNUSUAL_FRAMES = 256
 
 
 class Receiver(Protocol):
@@ -66,6 +72,7 @@ class StreamConnection(asyncio.Protocol):
     Args:
         protocol: The Sans-I/O protocol.
         close_timeout: Seconds to wait for the server to end a connection being closed.
+        max_frame_bytes: Largest frame; the protocol has the largest message.
         options: Other options of ``connect``, which have no meaning here.
 
     Attributes:
@@ -82,12 +89,14 @@ class StreamConnection(asyncio.Protocol):
         protocol: ClientProtocol,
         *,
         close_timeout: float | None = 10,
+        max_frame_bytes: int = MAX_FRAME_BYTES,
         **options: Any,
     ) -> None:
         self.protocol = protocol
         self.response: Response | None = None
         self.activity = 0
         self._close_timeout = close_timeout
+        self._max_frame_bytes = max_frame_bytes
         self._loop = asyncio.get_running_loop()
         self._handshake_done: asyncio.Future[None] = self._loop.create_future()
         self._lost: asyncio.Future[None] = self._loop.create_future()
@@ -100,10 +109,18 @@ class StreamConnection(asyncio.Protocol):
         self._has_ended = False
         # Frames after an error or a close do not count: the protocol discards them.
         self._is_void = False
-        self._unread = b""
+        # What is being handed on, the same as text, and how far that is.
+        self._data = b""
+        self._text = ""
+        self._position = 0
+        # What was read since; and how much, with the rest of what is being handed on,
+        # makes the next frame whole.
+        self._arrived: bytes | bytearray = b""
+        self._needed_bytes = 1
+        self._handshake_bytes = 0
         self._received_us = 0
-        # The parts of a message that comes in fragments; None between messages.
-        self._fragments: list[bytes] | None = None
+        # A message that comes in fragments, so far; None between messages.
+        self._fragments: bytearray | None = None
 
     # What websockets.connect() calls.
 
@@ -172,10 +189,17 @@ class StreamConnection(asyncio.Protocol):
         if self._limit_tls is not None:
             if not self.transport.is_closing():
                 self._limit_tls()
-        elif self._unread and not self._is_paused:
-            self._deliver()
         elif not self._is_paused:
-            self.transport.resume_reading()
+            # What was read is handed on first; then reading goes on.
+            self._deliver()
+
+    def send_text(self, text: bytes) -> bool:
+        """Send a message; return whether the connection was still open."""
+        if self.protocol.state is not State.OPEN:
+            return False
+        self.protocol.send_text(text)
+        self._send()
+        return True
 
     def ping(self) -> None:
         """Send a ping, if the connection is still open."""
@@ -211,10 +235,15 @@ class StreamConnection(asyncio.Protocol):
         self.activity += 1
         if self.response is None:
             data = self._receive_response(data)
-        self._unread = self._unread + data if self._unread else data
+        if not self._arrived:
+            self._arrived = data
+        else:
+            if isinstance(self._arrived, bytes):
+                self._arrived = bytearray(self._arrived)
+            self._arrived += data
         if not self._is_paused:
             self._deliver()
-        elif len(self._unread) > MAX_UNREAD_BYTES:
+        elif len(self._arrived) > MAX_UNREAD_BYTES:
             self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -237,6 +266,7 @@ class StreamConnection(asyncio.Protocol):
             # The end of the headers is the end of a line.
             end = data.find(b"\n", position) + 1 or len(data)
             protocol.receive_data(data[position:end])
+            self._handshake_bytes += end - position
             position = end
             if protocol.state is State.OPEN:
                 (response,) = protocol.events_received()
@@ -246,46 +276,34 @@ class StreamConnection(asyncio.Protocol):
                 self._handshake_done.set_result(None)
             elif protocol.handshake_exc is not None:
                 self._handshake_done.set_result(None)
-                position = len(data)
-        return data[position:]
+            elif self._handshake_bytes > MAX_HANDSHAKE_BYTES:
+                self.transport.abort()
+                break
+        # What follows a handshake that failed is nothing to keep.
+        return data[position:] if self.response is not None else b""
 
     def _deliver(self) -> None:
-        """Hand on the whole frames that were read."""
-        receiver, data = self._receiver, self._unread
+        """Hand on the whole frames that were read, as many as one turn allows."""
+        receiver = self._receiver
         if receiver is None or self._has_ended:
             return
-        text = data.decode("latin-1")
-        position = 0
-        while position < len(data) and not self._is_paused:
-            if self._is_void:
-                self._receive_frame(data[position:], receiver)
-                position = len(data)
-                break
-            if self._fragments is None:
-                begun = position
-                position = receiver.frames_received(text, begun, self._received_us)
-                if position > begun or self._is_paused:
+        unusual_frames = 0
+        while not self._is_paused and self._has_more():
+            if self._fragments is None and not self._is_void:
+                begun = self._position
+                self._position = receiver.frames_received(
+                    self._text, begun, self._received_us
+                )
+                if self._position > begun or self._is_paused:
                     continue
-            start, end = _payload(data, position)
-            header = data[position : position + 2]
-            refused = end - start > MAX_FRAME_BYTES or _is_refused(header)
-            if refused:
-                # The protocol ends the connection at this frame, or at its header.
-                self._is_void = True
-                end = len(data)
-            if end > len(data):
-                break
-            if (
-                not refused
-                and self._fragments is None
-                and header[0] == _FIN_TEXT
-                and header[1] < _MASKED
-            ):
-                receiver.message_received(data[start:end], self._received_us)
-            else:
-                self._receive_frame(data[position:end], receiver)
-            position = end
-        self._unread = data[position:]
+            if unusual_frames == _MOST_UNUSUAL_FRAMES:
+                if not self._is_closing:
+                    self.transport.pause_reading()
+                self.activity += 1
+                self._loop.call_soon(self._deliver)
+                return
+            unusual_frames += 1
+            self._take_frame(receiver)
         if self._is_paused:
             return
         if self._is_lost:
@@ -295,15 +313,58 @@ class StreamConnection(asyncio.Protocol):
         elif not self._is_held or self._limit_tls is not None:
             self.transport.resume_reading()
 
+    def _has_more(self) -> bool:
+        """Return whether there is what was not looked at yet."""
+        rest_bytes = len(self._data) - self._position
+        if rest_bytes >= self._needed_bytes:
+            return True
+        if not self._arrived or rest_bytes + len(self._arrived) < self._needed_bytes:
+            return False
+        rest = self._data[self._position :]
+        self._data = rest + self._arrived if rest else bytes(self._arrived)
+        self._text = self._data.decode("latin-1")
+        self._arrived, self._position, self._needed_bytes = b"", 0, 1
+        return True
+
+    def _take_frame(self, receiver: Receiver) -> None:
+        """Take one frame of any kind, or note how much of it is not there yet."""
+        data, position = self._data, self._position
+        if self._is_void:
+            self._position = len(data)
+            self._receive_frame(data[position:], receiver)
+            return
+        start, end = _payload(data, position)
+        header = data[position : position + 2]
+        if end - start > self._max_frame_bytes or _is_refused(header):
+            # The protocol ends the connection at this frame, or at its header.
+            self._is_void = True
+            end = len(data)
+        if end > len(data):
+            self._needed_bytes = end - position
+            return
+        self._position = end
+        self._needed_bytes = 1
+        if (
+            not self._is_void
+            and self._fragments is None
+            and header[0] == _FIN_TEXT
+            and header[1] < _MASKED
+        ):
+            receiver.message_received(data[start:end], self._received_us)
+        else:
+            self._receive_frame(data[position:end], receiver)
+
     def _receive_frame(self, data: bytes, receiver: Receiver) -> None:
         """Leave a frame to the protocol, and take what it makes of it."""
         protocol = self.protocol
         protocol.receive_data(data)
         for frame in protocol.events_received():
             if isinstance(frame, Frame) and frame.opcode in _DATA_OPCODES:
-                self._fragments = [*(self._fragments or ()), bytes(frame.data)]
+                if self._fragments is None:
+                    self._fragments = bytearray()
+                self._fragments += frame.data
                 if frame.fin:
-                    message, self._fragments = b"".join(self._fragments), None
+                    message, self._fragments = bytes(self._fragments), None
                     receiver.message_received(message, self._received_us)
         if protocol.parser_exc or protocol.close_rcvd:
             self._is_void = True

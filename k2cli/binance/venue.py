@@ -181,10 +181,10 @@ class BinanceVenue:
                 named or normalize_symbols(list(self.config.symbols))
             )
         whole = await self.catalog.whole()
-        chosen = whole.catalog.select(
-            base=[ascii_upper(asset) for asset in selection.base],
-            quote=[ascii_upper(asset) for asset in selection.quote],
-        )
+        base = [ascii_upper(asset.strip()) for asset in selection.base]
+        quote = [ascii_upper(asset.strip()) for asset in selection.quote]
+        whole.catalog.check_assets(base=base, quote=quote)
+        chosen = whole.catalog.select(base=base, quote=quote)
         if not chosen:
             raise UnknownSymbol(
                 "no trading symbol fits --base and --quote",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -19,11 +20,15 @@ from pydantic import (
 )
 
 from k2cli.errors import MalformedMessage, printable
+from k2cli.text import is_name
 
 TRADE = "trade"
 SERVER_SHUTDOWN = "serverShutdown"
 # What records name as their exchange; the latter where the market is made up.
 BINANCE, SIMULATED = "BINANCE", "SIM"
+
+# The whole catalog has half a million, and grows.
+MAX_VALUES = 3_000_000
 
 T = TypeVar("T")
 
@@ -35,6 +40,20 @@ def _none_if_invalid(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         return None
 
 
+def _admit(text: str) -> str:
+    if not is_name(text):
+        raise ValueError("no name")
+    return text
+
+
+def _admit_status(text: str) -> str:
+    if not is_name(text.replace("_", "")):
+        raise ValueError("no status")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_admit)]
+Status = Annotated[str, AfterValidator(_admit_status)]
 Lenient = Annotated[T | None, WrapValidator(_none_if_invalid)]
 
 # Digits as the exchange sends them: no sign, no exponent, ASCII only.
@@ -62,7 +81,7 @@ class TradeEvent(WireModel):
 
     event_type: Literal["trade"] = Field(alias="e")
     event_time: WireTime | None = Field(default=None, alias="E")
-    symbol: str = Field(alias="s")
+    symbol: Name = Field(alias="s")
     trade_id: TradeId = Field(alias="t")
     price: DecimalDigits = Field(alias="p")
     quantity: DecimalDigits = Field(alias="q")
@@ -120,17 +139,17 @@ class SymbolFilter(WireModel):
     """A trading rule of a symbol."""
 
     kind: Lenient[str] = Field(default=None, alias="filterType")
-    tick_size: Lenient[str] = Field(default=None, alias="tickSize")
-    step_size: Lenient[str] = Field(default=None, alias="stepSize")
+    tick_size: Lenient[DecimalDigits] = Field(default=None, alias="tickSize")
+    step_size: Lenient[DecimalDigits] = Field(default=None, alias="stepSize")
 
 
 class SymbolEntry(WireModel):
     """A symbol of ``exchangeInfo``."""
 
-    symbol: str
-    base_asset: str = Field(alias="baseAsset")
-    quote_asset: str = Field(alias="quoteAsset")
-    status: str
+    symbol: Name
+    base_asset: Name = Field(alias="baseAsset")
+    quote_asset: Name = Field(alias="quoteAsset")
+    status: Status
     filters: Lenient[list[Lenient[SymbolFilter]]] = None
 
 
@@ -143,8 +162,30 @@ class ExchangeInfo(WireModel):
 class Ticker(WireModel):
     """An entry of ``ticker.24hr``."""
 
-    symbol: str
+    symbol: Name
     trades: int = Field(ge=0, alias="count")
+
+
+def loads_bounded(text: bytes, most_values: int = MAX_VALUES) -> Any:
+    """Read JSON that takes no more memory than its parts may.
+
+    A value takes some hundred bytes, however short its text: what is all brackets
+    would take thirty times the memory of its text.
+
+    Args:
+        text: JSON.
+        most_values: How many values may be in it, about; an object counts as four.
+
+    Raises:
+        MalformedMessage: If it is no JSON, or has too many values.
+    """
+    values = text.count(b",") + text.count(b"[") + 4 * text.count(b"{")
+    if values > most_values:
+        raise MalformedMessage(f"{values:,} values, where {most_values:,} are expected")
+    try:
+        return orjson.loads(text)
+    except (orjson.JSONDecodeError, RecursionError) as exc:
+        raise MalformedMessage(f"not JSON: {printable(text)}") from exc
 
 
 def decode_message(frame: str | bytes) -> dict[str, Any]:

@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 ENDINGS = (".gz", ".zst")
 
-# What is unpacked of a block at once, and at most; one flush writes far less.
+# What is unpacked of a block at once, and at most: one flush writes less than a MiB.
 _PIECE_BYTES = 128 * 1024
-_MOST_BLOCK_BYTES = 64 * 2**20
+_MOST_BLOCK_BYTES = 8 * 2**20
 _GZIP_LEVEL = 6
 _GZIP_BITS = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_LEVEL = 3
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-# Zstandard's output has no limit: this much input at once, so that memory has one.
-_ZSTD_FEED_BYTES = 4 * 1024
+# Zstandard's output has no limit: so much input at once, so that memory has one. Four
+# bytes can become 128 KiB.
+_ZSTD_FEED_BYTES = 512
 _SIZE_BYTES = 4
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from k2cli.errors import OutputError, printable
+from k2cli.files import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +58,8 @@ class DiskFile:
     Args:
         path: The file; made if it is not there.
         name: What to call it in errors, fit for printing.
+        own: Whether it must be a regular file of this user, and no link: one whose
+            name the user did not choose.
 
     Attributes:
         is_regular: Whether it is a file, and no device or pipe.
@@ -67,8 +70,9 @@ class DiskFile:
         OutputError: If it cannot be opened, or is being written by another k2.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, *, own: bool = False) -> None:
         self._path = path
+        self._is_own = own
         self._name = name
         # Held while the descriptor is used in another thread, so that it is not closed
         # meanwhile and its number given to another file.
@@ -212,7 +216,11 @@ class DiskFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         try:
             self.created = not self._path.exists()
-            fd = os.open(self._path, flags, 0o666)
+            fd = (
+                open_regular(self._path, flags, own=True, mode=0o666)
+                if self._is_own
+                else os.open(self._path, flags, 0o666)
+            )
         except OSError as exc:
             raise self.error(exc) from exc
         try:

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from k2cli.capture.disk import DiskFile
+from k2cli.capture.schema import violations
 from k2cli.errors import OutputError, printable
+from k2cli.text import is_name
 from k2cli.trade import BACKFILL, Instrument, TradeBatch
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ class PendingJournal:
                 if not line.endswith(b"\n"):
                     break
                 try:
-                    trade = batch_of_line(line)
+                    trade = _checked_batch_of_line(line)
                 except (ValueError, KeyError, TypeError) as exc:
                     raise OutputError(
                         f"{self.name} is damaged behind its first {whole_bytes:,} "
@@ -313,7 +315,7 @@ class PendingJournal:
             if path is None:
                 self._scratch = tempfile.TemporaryDirectory(prefix="k2-")
                 path = Path(self._scratch.name) / "pending"
-            self._disk = DiskFile(path, self.name)
+            self._disk = DiskFile(path, self.name, own=True)
         return self._disk
 
     def _add(
@@ -375,8 +377,19 @@ def _entries(path: Path | None) -> Iterator[tuple[str, int]]:
     with path.open("rb") as file:
         while line := file.readline(_MOST_LINE_BYTES):
             with suppress(ValueError, KeyError, TypeError):
-                trade = batch_of_line(line)
+                trade = _checked_batch_of_line(line)
                 yield trade.symbols[0], int(trade.trade_ids[0])
+
+
+def _checked_batch_of_line(line: bytes) -> TradeBatch:
+    """Read a record of an earlier run: anybody may have written it."""
+    record = orjson.loads(line)
+    # Numbers are given when the trade goes into the capture.
+    found = violations({**record, "platform_sequence": 1})
+    names = record["symbol"], record["currency"], record["vendor_data"]["base_asset"]
+    if found or not all(map(is_name, names)):
+        raise ValueError("no record of a trade")
+    return batch_of_line(line)
 
 
 def batch_of_line(line: bytes) -> TradeBatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -25,6 +26,8 @@ TAIL_BYTES = 2**20
 COMPRESSED_TAIL_BYTES = 256 * 2**10
 # How much text is searched for the last trades of symbols.
 SEARCH_BYTES = 256 * 2**20
+# How much of the text at the end is kept.
+_MOST_TEXT_BYTES = 16 * 2**20
 # What a block counts as, in that, even if it is smaller: finding it costs as much.
 _LEAST_TEXT_BYTES = 4096
 # How far back a whole piece is looked for in what a power cut left.
@@ -248,15 +251,20 @@ def _tail_of_blocks(
         start = max(size_bytes - window_bytes, 0)
         data = _read(file, start, size_bytes)
         whole = compression.boundary(data) if start else 0
-        texts = []
+        texts: deque[bytes] = deque()
+        kept_bytes = 0
         while whole is not None:
             end = compression.end(data, whole)
             if end is None:
                 break
             try:
-                texts.append(compression.decode(data[whole:end]))
+                text = compression.decode(data[whole:end])
             except BrokenBlock:
                 break
+            texts.append(text)
+            kept_bytes += len(text)
+            while kept_bytes > _MOST_TEXT_BYTES and len(texts) > 1:
+                kept_bytes -= len(texts.popleft())
             whole = end
         if texts or not start or window_bytes >= _MOST_DAMAGED_BYTES:
             whole = whole or 0

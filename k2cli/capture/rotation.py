@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from k2cli.capture.compression import ENDINGS
 from k2cli.capture.disk import DiskFile, output_error, sync_folder
@@ -17,6 +17,7 @@ from k2cli.capture.resume import (
     texts_backwards,
 )
 from k2cli.errors import OutputError, SettingsError, printable
+from k2cli.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,7 @@ def parse_size(text: str) -> int:
     """Return the bytes of a size such as ``100MB`` or ``1GiB``; 0 if it is none."""
     found = _QUANTITY.fullmatch(text.strip())
     unit = _SIZE_UNITS.get(found[2].lower()) if found else None
-    return int(float(found[1]) * unit) if found and unit else 0
+    return int(min(float(found[1]) * unit, _NEVER)) if found and unit else 0
 
 
 def parse_rotation(text: str) -> Rotation:
@@ -113,7 +114,9 @@ def parse_rotation(text: str) -> Rotation:
     if found:
         # An M is a month to some and a megabyte to others: only an m is a minute.
         time_unit = _TIME_UNITS.get(found[2])
-        period_seconds = int(float(found[1]) * time_unit) if time_unit else 0
+        period_seconds = (
+            int(min(float(found[1]) * time_unit, _NEVER / 10**6)) if time_unit else 0
+        )
         if period_seconds:
             return Rotation(period_seconds=period_seconds)
     raise SettingsError(
@@ -281,7 +284,7 @@ def texts_of_finished(path: Path, compression: Compression | None) -> Iterator[b
     for finished in reversed(finished_files(path)):
         whole_bytes = _end_of(finished, compression).whole_bytes
         try:
-            with finished.open("rb") as file:
+            with _open(finished) as file:
                 yield from texts_backwards(file, whole_bytes, compression)
         except OSError as exc:
             raise _unreadable(finished, exc) from exc
@@ -289,13 +292,18 @@ def texts_of_finished(path: Path, compression: Compression | None) -> Iterator[b
 
 def _end_of(finished: Path, compression: Compression | None) -> CaptureEnd:
     try:
-        with finished.open("rb") as file:
+        with _open(finished) as file:
             size_bytes = os.fstat(file.fileno()).st_size
             return read_end(file, size_bytes, printable(str(finished)), compression)
     except OutputError as exc:
         raise OutputError(exc.message, "Move it away, or choose another name") from exc
     except OSError as exc:
         raise _unreadable(finished, exc) from exc
+
+
+def _open(finished: Path) -> BinaryIO:
+    # Anybody may have put a pipe there: opening it would wait for ever.
+    return os.fdopen(open_regular(finished), "rb")
 
 
 def _unreadable(finished: Path, exc: OSError) -> OutputError:

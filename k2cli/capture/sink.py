@@ -290,8 +290,10 @@ class CaptureSink:
     def _close_files(self) -> None:
         self._is_safe = False
         self._file.close()
-        if self.journal is not None and self._fsync_seconds is not None:
-            self.journal.sync()
+        if self.journal is not None:
+            self.journal.flush()
+            if self._fsync_seconds is not None:
+                self.journal.sync()
         self._is_safe = True
 
     async def _check_now_and_then(self) -> None:

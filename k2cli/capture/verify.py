@@ -248,11 +248,20 @@ class Verifier:
         except orjson.JSONDecodeError:
             self._not_json = f"no JSON: {printable(line, 40)}"
             return
+        if isinstance(record, dict) and self._is_of_stream(record):
+            record["platform_sequence"] = self._next_number
         found = violations(record)
         if isinstance(record, dict):
             self._check_sequence(record, found)
         if found:
             self._problem(Kind.SCHEMA, self._lines, "; ".join(found))
+
+    def _is_of_stream(self, record: dict[str, Any]) -> bool:
+        """Return whether a record has no number, as all of a stream's have none."""
+        unnumbered = record.get("platform_sequence", 0) is None
+        if unnumbered and not self.report.exchange and not self.report.symbols:
+            self.report.is_stream = True
+        return unnumbered and self.report.is_stream
 
     def _check_sequence(self, record: dict[str, Any], found: list[str]) -> None:
         """Follow the sequence by what is sound in a record; add what is not."""
@@ -318,7 +327,8 @@ class Verifier:
             self._problem(Kind.DUPLICATE, line, f"{shown} {trade_id} once more")
             return
         account.repaired += repaired
-        if verdict is Verdict.LATE:
+        # A stream hands on at once what came, and the repaired trades later.
+        if verdict is Verdict.LATE and not self.report.is_stream:
             text = f"{shown} {trade_id} behind {highest}"
             self._problem(Kind.DISORDER, line, text)
 

@@ -14,6 +14,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from k2cli import __version__
+from k2cli.cli import stdio
 from k2cli.cli.config import config
 from k2cli.cli.doctor import doctor
 from k2cli.cli.exit_status import ExitStatus, exit_status
@@ -21,12 +22,14 @@ from k2cli.cli.export import export
 from k2cli.cli.manual import manual
 from k2cli.cli.publish import publish
 from k2cli.cli.record import record
+from k2cli.cli.repair import repair
 from k2cli.cli.schema import schema
 from k2cli.cli.simulate import simulate
 from k2cli.cli.stream import stream
 from k2cli.cli.symbols import symbols
 from k2cli.cli.verify import verify
-from k2cli.errors import K2Error, printable
+from k2cli.errors import K2Error, OutputError
+from k2cli.text import printable, printable_lines, without_secrets
 
 _HELP = """Live trades of Binance Spot: watch them, pipe them, record them.
 
@@ -91,6 +94,7 @@ for command in (
     record,
     symbols,
     verify,
+    repair,
     export,
     publish,
     simulate,
@@ -126,6 +130,7 @@ def _k2(
 
 def main() -> None:
     """Run ``k2`` with the process's arguments, and exit with its status."""
+    stdio.install()
     debug = "--debug" in sys.argv[1:]
     status: int
     try:
@@ -141,7 +146,7 @@ def main() -> None:
         status = ExitStatus.USAGE
     except K2Error as exc:
         if debug:
-            traceback.print_exc()
+            _print_traceback()
         status = exit_status(exc)
         if str(exc) and status != ExitStatus.DONE:
             _complain(str(exc))
@@ -149,7 +154,7 @@ def main() -> None:
         status = ExitStatus.DONE
     except Exception as exc:
         if debug:
-            traceback.print_exc()
+            _print_traceback()
         what = printable(f"{type(exc).__name__}: {exc}")
         _complain(f"a bug in k2 ({what}). --debug shows where; please report it")
         status = ExitStatus.BUG
@@ -162,7 +167,13 @@ def _command(exc: TyperException) -> str:
 
 
 def _complain(message: str) -> None:
-    print(f"k2: error: {message}", file=sys.stderr)  # noqa: T201 - stderr is talk
+    text = printable_lines(without_secrets(message))
+    print(f"k2: error: {text}", file=sys.stderr)  # noqa: T201 - stderr is talk
+
+
+def _print_traceback() -> None:
+    text = printable_lines(without_secrets(traceback.format_exc()))
+    print(text, file=sys.stderr)  # noqa: T201 - stderr is talk
 
 
 def _leave(status: int) -> None:
@@ -173,6 +184,9 @@ def _leave(status: int) -> None:
     # A reader who closed stdout must not make the interpreter complain on its way out.
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (OSError, OutputError) as exc:
+        if isinstance(exc, OutputError) and status == ExitStatus.DONE:
+            _complain(str(exc))
+            status = ExitStatus.OUTPUT
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)

@@ -1,11 +1,13 @@
 """What the shell offers for symbols and assets: from what is at hand, without network.
 
-That is the catalog that was kept last or, behind ``--demo``, that of the embedded
-exchange. A shell asks at every press of its key: nothing heavy is imported here.
+That is the catalog kept for the exchange at hand or, behind ``--demo``, that of the
+embedded exchange. A shell asks at every press of its key: nothing heavy is imported
+here. Shells evaluate what they are offered, so that only names are offered.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer  # noqa: TC002 - Typer reads annotations
@@ -13,10 +15,9 @@ import typer  # noqa: TC002 - Typer reads annotations
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# As CatalogCache names them.
-_KEPT = "catalog-*.json"
 _TRADING = "TRADING"
 _SEPARATORS = "/-"
+_MOST_BYTES = 16 * 2**20
 
 
 class _Pair(NamedTuple):
@@ -35,7 +36,8 @@ def complete_symbol(ctx: typer.Context, incomplete: str) -> list[str]:
     listed, comma, begun = incomplete.rpartition(",")
     separator = next((sign for sign in _SEPARATORS if sign in begun), "")
     names = [separator.join(pair[:2]) for pair in _pairs(ctx)]
-    return [f"{listed}{comma}{name}" for name in _fitting(names, begun)]
+    offered = [f"{listed}{comma}{name}" for name in _fitting(names, begun)]
+    return [word for word in offered if _is_harmless(word)]
 
 
 def complete_base(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -70,8 +72,13 @@ def _fitting(names: list[str], begun: str) -> list[str]:
     return sorted({name for name in cased if name.startswith(begun)})
 
 
+def _is_harmless(offered: str) -> bool:
+    """Return whether no shell reads it as anything but a word."""
+    return all(sign.isalnum() or sign in ",/-" for sign in offered)
+
+
 def _pairs(ctx: typer.Context, *, any_status: bool = False) -> list[_Pair]:
-    pairs = _demo_pairs() if ctx.params.get("demo") else _kept_pairs()
+    pairs = _demo_pairs() if ctx.params.get("demo") else _kept_pairs(ctx)
     return [pair for pair in pairs if any_status or pair.status == _TRADING]
 
 
@@ -82,16 +89,50 @@ def _demo_pairs() -> Iterator[_Pair]:
         yield _Pair(one.base, one.quote, one.status)
 
 
-def _kept_pairs() -> list[_Pair]:
+def _kept_pairs(ctx: typer.Context) -> list[_Pair]:
     import orjson
     from platformdirs import user_cache_path
 
-    kept = list(user_cache_path("k2", appauthor=False).glob(_KEPT))
+    from k2cli.binance.streams import catalog_file_name, exchange_of
+    from k2cli.files import read_bounded
+    from k2cli.text import is_name
+
     try:
-        newest = max(kept, key=lambda file: file.stat().st_mtime)
-        return [
+        url = _api_url(ctx)
+        file = user_cache_path("k2", appauthor=False) / catalog_file_name(url)
+        kept = orjson.loads(read_bounded(file, _MOST_BYTES, own=True))
+        if kept["exchange"] != exchange_of(url):
+            return []
+        pairs = [
             _Pair(entry["base_asset"], entry["quote_asset"], entry["status"])
-            for entry in orjson.loads(newest.read_bytes())["symbols"]
+            for entry in kept["symbols"]
         ]
-    except (OSError, ValueError, TypeError, KeyError):
+        return [pair for pair in pairs if all(map(is_name, pair))]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return []  # nothing to offer is no fault
+
+
+def _api_url(ctx: typer.Context) -> str:
+    """Return the address of the API that the command would ask."""
+    import os
+
+    from k2cli import config_file
+    from k2cli.errors import SettingsError
+
+    own: str | None = ctx.params.get("config")
+    file = Path(own) if own else config_file.default_config_file()
+    try:
+        table = config_file.read_table(file, required=False)
+    except SettingsError:
+        table = {}
+
+    def setting(option: str, name: str) -> str:
+        variable = config_file.ENVIRONMENT_PREFIX + name.upper()
+        given = ctx.params.get(option) or os.environ.get(variable) or table.get(name)
+        return str(given or "")
+
+    return (
+        setting("api_url", "api_url")
+        or config_file.own_api_url(setting("url", "websocket_url"))
+        or config_file.API_URL
+    )

@@ -29,7 +29,8 @@ def config(
 
     from k2cli.cli.exit_status import ExitStatus
     from k2cli.cli.pipe import print_bytes
-    from k2cli.config import default_config_file, explain_config
+    from k2cli.config import explain_config
+    from k2cli.config_file import default_config_file
     from k2cli.errors import printable
 
     settings = explain_config({"websocket_url": url, "api_url": api_url}, config)

@@ -138,7 +138,8 @@ def _disk() -> Iterator[Finding]:
 
 
 def _settings(options: TailOptions) -> Finding:
-    from k2cli.config import default_config_file, explain_config
+    from k2cli.config import explain_config
+    from k2cli.config_file import default_config_file
     from k2cli.errors import SettingsError
 
     file: Path = options.config or default_config_file()

@@ -6,12 +6,12 @@ import io
 import logging
 import os
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, TextIO
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import structlog
 
-from k2cli.errors import printable
+from k2cli.text import printable, printable_json, printable_lines, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,11 +41,14 @@ class LogOutput:
             if line := text.rstrip("\n"):
                 self._divert(line)
         else:
-            self._stream.write(text)
+            # Closed, it can say nothing; k2's own stderr never fails otherwise.
+            with suppress(OSError, ValueError):
+                self._stream.write(text)
 
     def flush(self) -> None:
         """Flush the stream."""
-        self._stream.flush()
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
     def note_warning(
         self, _logger: WrappedLogger, _method: str, event: EventDict
@@ -135,10 +138,12 @@ def configure(level: str, log_format: LogFormat, stream: TextIO) -> LogOutput:
             structlog.processors.format_exc_info,
             _headline_first,
             structlog.processors.JSONRenderer(ensure_ascii=False),
+            _escape_json,
         ]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            _hide_secrets,
             output.note_warning,
             *rendering,
         ],
@@ -176,8 +181,19 @@ def _escaped_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
     """Write a traceback, whose exceptions may hold a peer's text."""
     text = io.StringIO()
     structlog.dev.plain_traceback(text, exc_info)
-    lines = text.getvalue().split("\n")
-    stream.write("\n".join(printable(line, _MOST_CHARACTERS) for line in lines))
+    stream.write(printable_lines(without_secrets(text.getvalue()), _MOST_CHARACTERS))
+
+
+def _hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Take passwords and tokens out of whatever is to be logged."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = without_secrets(value)
+    return event
+
+
+def _escape_json(_logger: WrappedLogger, _method: str, text: Any) -> str:
+    return printable_json(without_secrets(text))
 
 
 def _headline_first(

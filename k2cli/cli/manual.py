@@ -97,23 +97,10 @@ def _unknown(topic: str, topics: list[str]) -> Exception:
 
 
 def _write(text: str) -> None:
-    import os
-    import sys
-
-    from k2cli.errors import OutputError, printable
+    from k2cli.cli.pipe import print_bytes
 
     # In UTF-8 wherever it goes, as the pages are.
-    data = text.encode()
-    try:
-        while data:
-            data = data[os.write(sys.stdout.fileno(), data) :]
-    except BrokenPipeError:
-        return
-    except OSError as exc:
-        raise OutputError(
-            f"stdout cannot be written: {printable(exc.strerror or str(exc))}",
-            "Make room, or send it elsewhere",
-        ) from exc
+    print_bytes(text.encode())
 
 
 def _show(text: str, *, paged: bool) -> None:

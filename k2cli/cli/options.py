@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from k2cli.cli.completion import complete_base, complete_quote, complete_symbol
+from k2cli.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+# Of an amount, before or behind the point.
+_MOST_DIGITS = 30
 
 _WHAT = "What to tail"
 _WHEN = "When to stop, what to leave out"
@@ -54,9 +58,13 @@ class LogFormat(StrEnum):
 
 def duration_seconds(text: str) -> float:
     """Read a length of time such as ``90s``, ``5m``, ``1h`` or ``2d``."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip().lower())
+    found = re.fullmatch(
+        r"(\d{1,12}(?:\.\d{1,12})?)([smhd]?)", text.strip().lower(), re.ASCII
+    )
     if not found or float(found[1]) == 0:
-        raise typer.BadParameter(f"'{text}' is no length of time; write 90s, 5m or 1h")
+        raise typer.BadParameter(
+            f"'{printable(text, 40)}' is no length of time; write 90s, 5m or 1h"
+        )
     return float(found[1]) * _UNITS[found[2]]
 
 
@@ -75,8 +83,10 @@ def amount(text: str) -> Decimal:
         value = Decimal(text.replace(",", "").replace("_", ""))
     except InvalidOperation:
         value = Decimal(-1)
-    if not value.is_finite() or value < 0:
-        raise typer.BadParameter(f"'{text}' is no amount; write a number like 100000")
+    if not value.is_finite() or value < 0 or abs(value.adjusted()) > _MOST_DIGITS:
+        raise typer.BadParameter(
+            f"'{printable(text, 40)}' is no amount; write a number like 100000"
+        )
     return value
 
 
@@ -215,7 +225,10 @@ class TailOptions:
     side: Annotated[
         Side | None,
         typer.Option(
-            "--side", help="Only trades of this taker side.", rich_help_panel=_WHEN
+            "--side",
+            case_sensitive=False,
+            help="Only trades of this taker side.",
+            rich_help_panel=_WHEN,
         ),
     ] = None
     url: Url = None

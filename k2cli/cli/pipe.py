@@ -10,7 +10,8 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
-from k2cli.errors import OutputError, ReaderGone, printable
+from k2cli.cli.stdio import stdout_error
+from k2cli.errors import OutputError, ReaderGone
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,10 +39,7 @@ def print_bytes(text: bytes) -> None:
     except BrokenPipeError:
         return
     except OSError as exc:
-        raise OutputError(
-            f"stdout cannot be written: {printable(exc.strerror or str(exc))}",
-            "Make room, or send it elsewhere",
-        ) from exc
+        raise stdout_error(exc) from exc
 
 
 class RecordWriter:
@@ -158,10 +156,7 @@ class RecordWriter:
             self._has_reader = False
             raise ReaderGone("the reader closed the pipe") from exc
         except OSError as exc:
-            raise OutputError(
-                f"stdout cannot be written: {printable(exc.strerror or str(exc))}",
-                "Make room, or send it elsewhere",
-            ) from exc
+            raise stdout_error(exc) from exc
         self._progress_seconds = self._loop.time()
         return written
 

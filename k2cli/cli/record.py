@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from k2cli.cli.options import TailOptions, duration_seconds, takes
+from k2cli.text import printable
 
 _WHERE_TO = "Where to"
+
+
+def size_bytes(text: str) -> int:
+    """Read a size such as ``500MB`` or ``10GB``."""
+    from k2cli.capture.rotation import parse_size
+
+    found = parse_size(text)
+    if not found:
+        raise typer.BadParameter(
+            f"'{printable(text, 40)}' is no size; write 500MB or 10GB"
+        )
+    return found
+
+
+def fsync_seconds(text: str) -> float:
+    """Read how often to sync: seconds, ``0``, or ``never``, which is infinity."""
+    word = text.strip().lower()
+    if word in ("never", "0"):
+        return math.inf if word == "never" else 0.0
+    return duration_seconds(text)
 
 
 @takes(TailOptions)
@@ -43,25 +65,27 @@ def record(
         ),
     ] = None,
     fsync: Annotated[
-        str,
+        float,
         typer.Option(
             "--fsync",
             metavar="SECONDS",
+            parser=fsync_seconds,
             help="Seconds between fsyncs: what a power cut may lose. 0: with every "
             "write; never.",
             rich_help_panel=_WHERE_TO,
         ),
-    ] = "5",
+    ] = "5",  # type: ignore[assignment]  # Typer sends defaults through the parser
     max_pending: Annotated[
-        str,
+        int,
         typer.Option(
             "--max-pending",
             metavar="SIZE",
+            parser=size_bytes,
             help="How much may wait on disk behind gaps; then the oldest gap is given "
             "up.",
             rich_help_panel=_WHERE_TO,
         ),
-    ] = "10GB",
+    ] = "10GB",  # type: ignore[assignment]  # likewise
     per_symbol: Annotated[
         bool,
         typer.Option(
@@ -85,6 +109,7 @@ def record(
 
     from k2cli.capture.rotation import parse_rotation
     from k2cli.capture.sink import CaptureSink
+    from k2cli.cli.checks import check_options
     from k2cli.cli.pipe import PipeSink
     from k2cli.cli.progress import RecordingProgress
     from k2cli.cli.run import configure_log, run_session
@@ -97,7 +122,7 @@ def record(
             f"-o {output.name}",
         )
     rotation = parse_rotation(rotate) if rotate is not None else None
-    fsync_seconds = _fsync_seconds(fsync)
+    check_options(options, output=output)
     log_output = configure_log(options)
     progress = RecordingProgress(
         Console(stderr=True), log_output, per_symbol=per_symbol
@@ -112,24 +137,7 @@ def record(
         output,
         overwrite=overwrite,
         rotation=rotation,
-        fsync_seconds=fsync_seconds,
-        max_pending_bytes=_size_bytes(max_pending),
+        fsync_seconds=None if fsync == math.inf else fsync,
+        max_pending_bytes=max_pending,
     )
     return run_session(options, log_output, capture=capture, displays=(progress,))
-
-
-def _size_bytes(text: str) -> int:
-    from k2cli.capture.rotation import parse_size
-
-    size_bytes = parse_size(text)
-    if not size_bytes:
-        raise typer.BadParameter(f"'{text}' is no size; write 500MB or 10GB")
-    return size_bytes
-
-
-def _fsync_seconds(text: str) -> float | None:
-    if text.strip().lower() == "never":
-        return None
-    if text.strip() == "0":
-        return 0.0
-    return duration_seconds(text)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import orjson
 import structlog
 
 from k2cli.binance.pacing import MAX_DELAY_SECONDS
 from k2cli.cli.exit_status import ExitStatus
 from k2cli.cli.log import LogOutput, configure, stderr_output
+from k2cli.cli.stdio import impatient_talk
 from k2cli.cli.stop import Stop
 from k2cli.cli.venue import open_venue
 from k2cli.engine.session import Session
 from k2cli.errors import OutputError, ReaderGone, printable
+from k2cli.files import replace_file
+from k2cli.text import machine_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 # Of hundreds of symbols, a terminal gets those that leave the verdict on its screen.
 _LEAST_SYMBOLS = 10
 _LINES_BESIDE_SYMBOLS = 8
+_MOST_NAMED = 5
 # A catalog takes a moment. If it takes longer, a person is told what is waited for.
 _SILENT_SECONDS = 1.5
 # How long a reader of stdout may hold up the end: one that does not read, and one that
@@ -176,12 +178,13 @@ class _Run:
                     max_backfill=options.max_backfill if options.backfill else 0,
                 )
                 stop = Stop(lambda: session.stop(hurry=True))
-                with stop.on_signals():
+                with stop.on_signals(), impatient_talk():
                     await self._run(session, venue, stop)
         finally:
             waiting.cancel()
             self._print_ledger()
-        return ExitStatus.INCOMPLETE if session.ledger.missing else ExitStatus.DONE
+        is_complete = session.ledger.verdict == "complete"
+        return ExitStatus.DONE if is_complete else ExitStatus.INCOMPLETE
 
     async def _run(self, session: Session, venue: OpenVenue, stop: Stop) -> None:
         options = self._options
@@ -254,11 +257,31 @@ class _Run:
             if self._options.summary is not None:
                 _write_summary(self._options.summary, account)
         finally:
+            self._say_if_nothing_came()
             if self._has_readers():
                 with suppress(OSError):
                     for line in _ledger_lines(account):
                         self._log_output.write(f"{line}\n")
                     self._log_output.flush()
+
+    def _say_if_nothing_came(self) -> None:
+        session = self._session
+        if session is None or session.symbols is None or session.ledger.trades:
+            return
+        if session.error is not None or sys.exception() is not None:
+            return  # that says it
+        snapshot, symbols = session.snapshot(), list(session.ledger.trackers)
+        named = ", ".join(symbols[:_MOST_NAMED])
+        more = f" and {len(symbols) - _MOST_NAMED:,} more" * (
+            len(symbols) > _MOST_NAMED
+        )
+        health = snapshot.health
+        state = "connected" if health and health.live else "not connected"
+        self._log_output.write(
+            f"k2: no trades were received of {printable(named)}{more} in "
+            f"{snapshot.uptime_seconds:.0f} s ({state})\n"
+        )
+        self._log_output.flush()
 
     def _has_readers(self) -> bool:
         """Whether there is a ledger that anybody wants to read.
@@ -319,10 +342,8 @@ def _ledger_lines(account: dict[str, Any]) -> list[str]:
 
 
 def _write_summary(file: Path, account: dict[str, Any]) -> None:
-    aside = file.with_name(f"{file.name}.{os.getpid()}")
     try:
-        aside.write_bytes(orjson.dumps(account, option=orjson.OPT_INDENT_2))
-        aside.replace(file)
+        replace_file(file, machine_json(account, indent=True), private=False)
     except OSError as exc:
         raise OutputError(
             f"{printable(str(file))} cannot be written: "

@@ -92,6 +92,23 @@ def simulate(
             is_eager=True,
         ),
     ] = False,
+    nested_errors: Annotated[
+        bool,
+        typer.Option(
+            "--nested-errors",
+            help="Answer wrong stream requests as Binance was seen to, not as it "
+            "documents.",
+        ),
+    ] = False,
+    tls: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            "--tls",
+            metavar="CERT KEY",
+            help="Speak TLS with this certificate and key, PEM files.",
+            show_default=False,
+        ),
+    ] = None,
     duration: Annotated[
         float | None,
         typer.Option(
@@ -115,7 +132,7 @@ def simulate(
 
     from k2cli.cli.log import configure, stderr_output
     from k2cli.errors import SettingsError
-    from k2cli.simulator import Market, Recording, SimulatedExchange
+    from k2cli.simulator import Market, Recording, Rules, SimulatedExchange
 
     if replay is None and speed is not None:
         raise SettingsError("--speed goes with --replay FILE", "Add it, or leave both")
@@ -129,7 +146,13 @@ def simulate(
         source = Recording(replay, speed=1.0 if speed is None else speed)
     else:
         source = Market(seed=seed, rate=rate, size=market_size, burst=burst)
-    exchange = SimulatedExchange(source, port=port, faults=fault or [])
+    exchange = SimulatedExchange(
+        source,
+        port=port,
+        faults=fault or [],
+        rules=Rules(flat_errors=not nested_errors),
+        tls=(str(tls[0]), str(tls[1])) if tls is not None else None,
+    )
     configure("warning", "auto", stderr_output())
     return asyncio.run(_serve(exchange, duration))
 
@@ -144,7 +167,10 @@ async def _serve(exchange: SimulatedExchange, duration_seconds: float | None) ->
         async with exchange:
             typer.echo(
                 f"SIMULATED exchange, not Binance. Streams: {exchange.url}   "
-                f"API: {exchange.api_url}   Ctrl-C ends it.",
+                f"API: {exchange.api_url}   Ctrl-C ends it.\n"
+                f"  k2:             k2 stream --url {exchange.url} BTCUSDT\n"
+                f"  Other clients:  streams {exchange.url.removesuffix('/stream')}, "
+                f"REST {exchange.rest_url}",
                 err=True,
             )
             try:

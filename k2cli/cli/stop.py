@@ -1,18 +1,27 @@
-"""Stopping on request: the first signal politely, the second at once."""
+"""Stopping on request: the first signal politely, the second at once.
+
+Signals are taken between two instructions of Python, not by the event loop: one that is
+stuck would never see them. If it does not take the request in time, the process ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import sys
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from k2cli.cli.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+# How long the event loop may take to see a request. Its turns are short: one that takes
+# this long hangs, in a system call perhaps.
+_DEAF_SECONDS = 0.9
 
 
 class Stop:
@@ -27,6 +36,8 @@ class Stop:
         # Not whether it is to end: that may have another reason, unknown to the user.
         self._is_signalled = False
         self._at_exit: list[Callable[[], None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_heard = threading.Event()
 
     def before_exit(self, restore: Callable[[], None]) -> None:
         """Have something done even if a second signal ends the process at once."""
@@ -44,28 +55,34 @@ class Stop:
             for number in taken
             if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN
         ]
+        self._loop = loop
         for number in taken:
-            if sys.platform == "win32":
-                signal.signal(
-                    number,
-                    lambda *_: loop.call_soon_threadsafe(self._signalled),
-                )
-            else:
-                loop.add_signal_handler(number, self._signalled)
+            signal.signal(number, lambda *_: self._signalled())
         try:
             yield
         finally:
-            for number in taken:
-                if sys.platform != "win32":
-                    loop.remove_signal_handler(number)
-                # What is left takes a moment, the ledger included.
-                signal.signal(number, lambda *_: self._signalled())
+            # What is left, the ledger included, takes a moment: no more is granted.
+            self._loop = None
 
     def _signalled(self) -> None:
-        if not self._is_signalled:
-            self._is_signalled = True
-            self._on_request()
-            return
+        if self._is_signalled:
+            self._end()
+        self._is_signalled = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._request)
+        threading.Thread(target=self._watch, daemon=True, name="k2-stop").start()
+
+    def _request(self) -> None:
+        self._is_heard.set()
+        self._on_request()
+
+    def _watch(self) -> None:
+        """End the process unless the event loop sees the request soon."""
+        if not self._is_heard.wait(_DEAF_SECONDS):
+            self._end()
+
+    def _end(self) -> None:
         for restore in self._at_exit:
-            restore()
+            with suppress(Exception):
+                restore()
         os._exit(ExitStatus.INTERRUPTED)

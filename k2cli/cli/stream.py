@@ -160,6 +160,7 @@ def stream(
       k2 stream --quote USDT --format lines --min-notional 100000 --bell
       k2 stream BTCUSDT -o btc.jsonl                # watch and record
     """
+    from k2cli.cli.checks import check_options
     from k2cli.cli.run import configure_log, run_session
     from k2cli.errors import SettingsError
 
@@ -171,6 +172,7 @@ def stream(
         json or output_format not in (OutputFormat.AUTO, OutputFormat.TABLE)
     ):
         raise SettingsError("--sort is for the live table", "Leave it or --format out")
+    check_options(options, output=output, svg=picture)
     log_output = configure_log(options)
     chosen = OutputFormat.JSON if json else output_format
 

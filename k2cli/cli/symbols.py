@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from k2cli.binance.lookup import Lookup
 
 _ALL = "all"
+_STATUSES = ("TRADING", "END_OF_DAY", "HALT", "BREAK", "CANCEL_ONLY")
 _WHICH = "Which symbols"
 _WHAT = "What comes out"
 
@@ -132,12 +133,14 @@ def symbols(
     )
     for warning in lookup.warnings:
         structlog.get_logger().warning(warning)
-    wanted = ascii_upper(status)
+    bases = [ascii_upper(asset.strip()) for asset in base or []]
+    quotes = [ascii_upper(asset.strip()) for asset in quote or []]
+    lookup.catalog.check_assets(base=bases, quote=quotes)
     found = lookup.catalog.select(
         text=ascii_upper(text.strip().replace("/", "").replace("-", "")),
-        base=[ascii_upper(asset) for asset in base or []],
-        quote=[ascii_upper(asset) for asset in quote or []],
-        status=None if wanted == ascii_upper(_ALL) else wanted,
+        base=bases,
+        quote=quotes,
+        status=_status(status, lookup),
     )
     found.sort(key=_SORTED_BY[sort])
     if json or not sys.stdout.isatty():
@@ -151,6 +154,28 @@ def symbols(
             err=True,
         )
     return 0
+
+
+def _status(text: str, lookup: Lookup) -> str | None:
+    """Return the status that is wanted; ``None`` for any.
+
+    Raises:
+        SettingsError: If it is none that Binance documents, nor one of the catalog.
+    """
+    from k2cli.binance.symbols import ascii_upper
+    from k2cli.cli.checks import did_you_mean
+    from k2cli.errors import SettingsError, printable
+
+    wanted = ascii_upper(text.strip())
+    if wanted == ascii_upper(_ALL):
+        return None
+    known = sorted({*_STATUSES, *(info.status for info in lookup.catalog)})
+    if wanted not in known:
+        raise SettingsError(
+            f"there is no status '{printable(text, 40)}'",
+            f"{did_you_mean(wanted, known)}There are {', '.join(known)}, and all",
+        )
+    return wanted
 
 
 _SORTED_BY: dict[SortKey, Callable[[SymbolInfo], Any]] = {
@@ -183,12 +208,10 @@ def _whole_catalog(options: shared.TailOptions, *, refresh: bool) -> Lookup:
 
 
 def _print_json(found: list[SymbolInfo]) -> None:
-    import sys
+    from k2cli.cli.pipe import print_bytes
+    from k2cli.text import machine_json
 
-    import orjson
-
-    for info in found:
-        sys.stdout.buffer.write(orjson.dumps(info.to_dict()) + b"\n")
+    print_bytes(b"".join(machine_json(info.to_dict()) for info in found))
 
 
 def _print_table(found: list[SymbolInfo], *, paged: bool) -> None:

@@ -59,7 +59,7 @@ def verify(
       k2 verify trades.jsonl
       k2 verify trades.*.jsonl trades.jsonl         # the files of a rotation
       k2 verify --json trades.jsonl | jq -r .verdict
-      k2 verify kafka://localhost:9092/trades       # what k2 publish has put there
+      k2 verify kafka://localhost:9092/trades       # what k2 publish put there
     """
     del debug  # main() reads it
     import signal
@@ -195,9 +195,9 @@ class _Progress:
 
 
 def _json(report: Report) -> bytes:
-    import orjson
+    from k2cli.text import machine_json
 
-    return orjson.dumps(report.to_dict(), option=orjson.OPT_APPEND_NEWLINE)
+    return machine_json(report.to_dict())
 
 
 def _text(report: Report, *, everything: bool) -> bytes:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from k2cli.errors import SettingsError, printable
+from k2cli.text import printable_json
 from k2cli.trade import KEYS, VENDOR_KEYS
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ class LineFormat(Protocol):
         r"""Return one trade as one line with its ``\n``."""
 
 
+# What a cell begins with that a spreadsheet runs.
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
+
 class JsonLines:
     """JSON lines: the record itself."""
 
@@ -70,18 +75,7 @@ class JsonLines:
         # JSON lets DEL and the C1 controls stand as they are; a terminal acts on them.
         if line.isascii() and b"\x7f" not in line:
             return line
-        text = line[:-1].decode()
-        if text.isprintable():
-            return line
-        return "".join(map(_json_printable, text)).encode() + b"\n"
-
-
-def _json_printable(character: str) -> str:
-    """Return a character, or JSON's escape for it if it is not printable."""
-    if character.isprintable():
-        return character
-    units = character.encode("utf-16-be").hex()
-    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+        return printable_json(line.decode()).encode()
 
 
 class _Row:
@@ -94,7 +88,8 @@ class _Row:
 class CsvLines:
     r"""Comma-separated values: a header, ``\n`` line ends, empty for null.
 
-    Conditions are joined by ``;``. What is not printable is escaped.
+    Conditions are joined by ``;``. What is not printable is escaped, and what a
+    spreadsheet would run gets an apostrophe in front.
     """
 
     def __init__(self, options: FormatOptions) -> None:
@@ -113,7 +108,7 @@ class CsvLines:
             *map(_cell, record.values()),
             *[vendor.get(key, "") for key in VENDOR_KEYS],
         )
-        return self._row(cells)
+        return self._row(tuple(map(_harmless, cells)))
 
     def _row(self, cells: tuple[str, ...]) -> bytes:
         row: str = self._writer.writerow(cells)
@@ -126,6 +121,11 @@ def _cell(value: str | int | list[str] | None) -> str:
     if value is None:
         return ""
     return ";".join(value) if isinstance(value, list) else str(value)
+
+
+def _harmless(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula."""
+    return f"'{cell}" if cell.startswith(_FORMULAS) else cell
 
 
 class TemplateLines:

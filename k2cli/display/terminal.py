@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Callable
 from itertools import groupby
 from typing import TYPE_CHECKING, Self
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.cells import get_character_cell_size
 from rich.console import Console
 from rich.control import Control
@@ -143,6 +145,9 @@ class LiveTable:
         self.stop()
 
 
+_FONT_FACE = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)
+
+
 def svg(frame: Frame, title: str, *, width: int, height: int) -> str:
     """Draw a frame as a picture of a terminal; the same frame gives the same bytes.
 
@@ -163,7 +168,13 @@ def svg(frame: Frame, title: str, *, width: int, height: int) -> str:
         _environ={},
     )
     console.print(frame, crop=True, no_wrap=True, end="")
-    return console.export_svg(title=printable(title), theme=MONOKAI, unique_id="k2")
+    return console.export_svg(
+        title=printable(title),
+        theme=MONOKAI,
+        unique_id="k2",
+        # Rich's own loads fonts from another server.
+        code_format=_FONT_FACE.sub("", CONSOLE_SVG_FORMAT),
+    )
 
 
 def save_svg(path: Path, frame: Frame, title: str, *, width: int, height: int) -> None:

@@ -185,7 +185,11 @@ class ApiSession:
             return _error(-1135, "Invalid JSON Request")
         method, values = request.get("method"), request.get("params")
         for name, is_valid, expected in (
-            ("id", _is_id(request.get("id")), "an integer or a string"),
+            (
+                "id",
+                "id" in request and _is_id(request["id"]),
+                "an integer, a string or null",
+            ),
             ("method", isinstance(method, str), "a string"),
             ("params", values is None or isinstance(values, dict), "an object"),
         ):

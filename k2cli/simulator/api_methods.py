@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Context, Decimal
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 _MAX_PAGE = 1_000
 _DEFAULT_PAGE = 500
 _DAY_US = 86_400_000_000
+_STATUSES = ("TRADING", "END_OF_DAY", "HALT", "BREAK", "CANCEL_ONLY")
 _exact = Context(prec=200, rounding=ROUND_DOWN)
 _EIGHT_PLACES = Decimal("1E-8")
 _symbol_syntax = re.compile(r"[\w\-.]{1,20}")
@@ -85,6 +89,7 @@ class Parameters:
             return self.symbol(catalog), None
         if symbols is None:
             return None, None
+        symbols = _unquoted_list(symbols)
         if not isinstance(symbols, list) or not symbols:
             raise _illegal("symbols", _SYMBOL_RANGE)
         known = [_known(each, "symbols", catalog) for each in symbols]
@@ -97,6 +102,9 @@ class Parameters:
         value = self.value(name)
         if value is None:
             return None
+        # Official clients send numbers and flags quoted.
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,20}", value, re.ASCII):
+            value = int(value)
         if type(value) is not int:
             raise _illegal(name, "^[0-9]{1,20}$")
         if not 0 <= value < 2**63:
@@ -117,9 +125,18 @@ class Parameters:
         value = self.value(name)
         if value is None:
             return default
+        if value in ("true", "false"):
+            return bool(value == "true")
         if not isinstance(value, bool):
             raise _illegal(name, "true or false")
         return value
+
+    def status(self) -> str | None:
+        """Return the parameter ``symbolStatus``, if it was sent."""
+        value = self.value("symbolStatus")
+        if value not in (None, *_STATUSES):
+            raise ApiError(-1122, "Invalid symbolStatus.")
+        return None if value is None else str(value)
 
     def check_all_read(self) -> None:
         """Refuse parameters that the method does not have."""
@@ -130,6 +147,14 @@ class Parameters:
                 f"Not all sent parameters were read; read '{len(sent & self._read)}' "
                 f"parameter(s) but was sent '{len(sent)}'.",
             )
+
+
+def _unquoted_list(value: Any) -> Any:
+    """Return a list that was sent as the text of one."""
+    if isinstance(value, str) and value.startswith("["):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(value)
+    return value
 
 
 def _known(value: object, name: str, catalog: Mapping[str, SymbolInfo]) -> str:
@@ -227,15 +252,20 @@ def _microseconds(time: int) -> int:
 def _ticker(api: Api, parameters: Parameters, unit: int) -> Any:
     symbol, symbols = parameters.optional_symbols(api.catalog)
     kind = parameters.value("type") or "FULL"
-    status = parameters.value("symbolStatus")
+    status = parameters.status()
     if kind not in ("FULL", "MINI"):
-        raise _invalid("type")
+        raise ApiError(-1139, "Invalid ticker type.")
+    for each in symbols or ([symbol] if symbol is not None else []):
+        if status not in (None, api.catalog[each].status):
+            raise ApiError(
+                -1220, f"The symbol's status does not match the requested {status}."
+            )
     if symbol is not None:
         return _day(api, symbol, unit, full=kind == "FULL")
     return [
         _day(api, each, unit, full=kind == "FULL")
         for each in symbols or api.catalog
-        if status in (None, api.catalog[each].status)
+        if symbols or api.catalog[each].status == (status or "TRADING")
     ]
 
 
@@ -272,7 +302,7 @@ def _day(api: Api, symbol: str, unit: int, *, full: bool) -> dict[str, Any]:
 def _ticker_weight(parameters: Mapping[str, Any]) -> int:
     if "symbol" in parameters:
         return 2
-    symbols = parameters.get("symbols")
+    symbols = _unquoted_list(parameters.get("symbols"))
     if not isinstance(symbols, list) or len(symbols) > 100:
         return 80
     return 2 if len(symbols) <= 20 else 40
@@ -292,13 +322,11 @@ def rate_limit(
 def _exchange_info(api: Api, parameters: Parameters, unit: int) -> dict[str, Any]:
     symbol, symbols = parameters.optional_symbols(api.catalog)
     named = symbols if symbol is None else [symbol]
-    permissions = parameters.value("permissions")
-    status = parameters.value("symbolStatus")
+    permissions = _unquoted_list(parameters.value("permissions"))
+    status = parameters.status()
     with_sets = parameters.flag("showPermissionSets", default=True)
     if named is not None and (permissions is not None or status is not None):
         raise _bad_combination()
-    if status not in (None, "TRADING", "HALT", "BREAK"):
-        raise ApiError(-1122, "Invalid symbolStatus.")
     chosen: Iterable[str] = api.catalog if named is None else named
     if permissions is not None and "SPOT" not in (
         [permissions] if isinstance(permissions, str) else permissions
@@ -331,6 +359,7 @@ def _catalog_entry(info: SymbolInfo, *, with_sets: bool) -> dict[str, Any]:
     allowed = (
         "icebergAllowed", "ocoAllowed", "otoAllowed", "quoteOrderQtyMarketAllowed",
         "allowTrailingStop", "cancelReplaceAllowed", "isSpotTradingAllowed",
+        "opoAllowed", "amendAllowed", "pegInstructionsAllowed",
     )
     return {
         "symbol": info.symbol, "status": info.status,
@@ -356,7 +385,7 @@ def _catalog_entry(info: SymbolInfo, *, with_sets: bool) -> dict[str, Any]:
             {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200},
         ],
         "permissions": [],
-        **({"permissionSets": [["SPOT"]]} if with_sets else {}),
+        "permissionSets": [["SPOT"]] if with_sets else [],
         "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
         "allowedSelfTradePreventionModes": ["EXPIRE_TAKER", "EXPIRE_MAKER"],
     }

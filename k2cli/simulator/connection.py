@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CLOSE_TIMEOUT_SECONDS = 5.0
 """How long the other side may take to close."""
+HANDSHAKE_TIMEOUT_SECONDS = 10.0
+"""How long a client may take to say what it wants."""
 _WRITE_HIGH_WATER_BYTES = 262_144
 _MAX_MESSAGE_BYTES = 1_048_576
 _MAX_STALLED_INPUT_BYTES = 65_536
@@ -74,7 +76,7 @@ class Connection(asyncio.Protocol):
         )
         self._request_line = b""
         self._handshake_begun = False
-        self._fragments: list[bytes] = []
+        self._fragments = bytearray()
         self._received_at: deque[float] = deque(
             maxlen=rules.client_frames_per_second or 1
         )
@@ -168,6 +170,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER_BYTES)
         if not self._router.connected(self):
             self._transport.abort()
+        self._start_timer("handshake", HANDSHAKE_TIMEOUT_SECONDS, self._transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.BaseProtocol``."""
@@ -223,6 +226,7 @@ class Connection(asyncio.Protocol):
 
     def _handshake(self, request: Request) -> None:
         self._handshake_begun = True
+        self._cancel_timers("handshake")
         self._request_line = b""
         answer = self._router.answer(request)
         if answer is None:
@@ -258,10 +262,10 @@ class Connection(asyncio.Protocol):
             self._fail("Too many requests")
         elif frame.opcode is Opcode.PONG:
             self._pong(bytes(frame.data))
-        elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
-            self._fragments.append(bytes(frame.data))
+        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._fragments += frame.data
             if frame.fin:
-                text = b"".join(self._fragments)
+                text = bytes(self._fragments)
                 self._fragments.clear()
                 self.session.received(text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from bisect import insort
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from k2cli.errors import K2Error, SettingsError
+from k2cli.errors import K2Error, SettingsError, printable
 from k2cli.simulator.api import Api
 from k2cli.simulator.connection import Connection
 from k2cli.simulator.faults import Fault, FaultInjector, parse_fault
@@ -61,6 +62,7 @@ class SimulatedExchange:
             default a recording does and a market does not.
         rules: The limits.
         wall_clock_us: Unix microseconds UTC.
+        tls: Files of a certificate and its key, to speak TLS.
 
     Attributes:
         log: The trade log: what the history of the API is made from.
@@ -86,6 +88,7 @@ class SimulatedExchange:
         start_when_subscribed: bool | None = None,
         rules: Rules | None = None,
         wall_clock_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        tls: tuple[str, str] | None = None,
     ) -> None:
         if seed is not None:
             if source is not None:
@@ -97,6 +100,7 @@ class SimulatedExchange:
         self._start_when_subscribed = start_when_subscribed
         self._rules = rules or Rules()
         self._wall_clock_us = wall_clock_us
+        self._tls = None if tls is None else _tls_context(*tls)
         self.symbols: Mapping[str, SymbolInfo] = (
             dict(source.symbols)
             if source is not None
@@ -133,7 +137,9 @@ class SimulatedExchange:
         """
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(self._connection, _HOST, self.port)
+            self._server = await loop.create_server(
+                self._connection, _HOST, self.port, ssl=self._tls
+            )
         except OSError as error:
             raise SettingsError(
                 f"cannot listen on {_HOST}:{self.port}: {error.strerror or error}",
@@ -183,17 +189,21 @@ class SimulatedExchange:
     @property
     def url(self) -> str:
         """Address of the combined streams, ``ws://HOST:PORT/stream``."""
-        return f"ws://{_HOST}:{self.port}/stream"
+        return f"ws{self._secure}://{_HOST}:{self.port}/stream"
 
     @property
     def api_url(self) -> str:
         """Address of the WebSocket API, ``ws://HOST:PORT/ws-api/v3``."""
-        return f"ws://{_HOST}:{self.port}/ws-api/v3"
+        return f"ws{self._secure}://{_HOST}:{self.port}/ws-api/v3"
 
     @property
     def rest_url(self) -> str:
         """Address of REST, ``http://HOST:PORT``."""
-        return f"http://{_HOST}:{self.port}"
+        return f"http{self._secure}://{_HOST}:{self.port}"
+
+    @property
+    def _secure(self) -> str:
+        return "s" if self._tls is not None else ""
 
     @property
     def connection_attempts(self) -> int:
@@ -323,6 +333,19 @@ class SimulatedExchange:
         if batch:
             self._publish(batch)
         self._broadcast.finish()
+
+
+def _tls_context(certificate: str, key: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"{printable(certificate)} and {printable(key)} are no certificate and its "
+            f"key: {printable(error.strerror or str(error))}",
+            "Name two PEM files",
+        ) from error
+    return context
 
 
 async def _stop_listening(server: asyncio.Server) -> None:

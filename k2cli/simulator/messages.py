@@ -85,7 +85,11 @@ def text_frame(text: bytes) -> bytes:
 # Control messages
 
 _stream_syntax = re.compile(r"![^\s@]+(@[^\s@]+)*|[^\s@!]+@\S+")
-
+# What Binance documents beside trades, and is not made up here.
+_unserved = re.compile(
+    r".*@(aggTrade|bookTicker|miniTicker|ticker|ticker_\w+|kline_\S+|depth\S*|avgPrice"
+    r"|blockTrade|referencePrice)(@\S+)?|!(ticker|miniTicker|bookTicker)\S*"
+)
 
 _METHODS = (
     "SUBSCRIBE",
@@ -104,6 +108,16 @@ class _Refusal(Exception):
 
 def _invalid(why: str) -> _Refusal:
     return _Refusal(2, f"Invalid request: {why}")
+
+
+def is_unserved(stream: str) -> bool:
+    """Return whether Binance has such streams, and this exchange has not."""
+    return _unserved.fullmatch(stream) is not None
+
+
+def unserved_text(stream: str) -> str:
+    """Return what a client is told that asks for such a stream."""
+    return f"{stream[:80]} is not served here: the simulated exchange has @trade only"
 
 
 def answer_control(text: bytes, session: StreamSession, *, flat: bool) -> bytes:
@@ -192,6 +206,8 @@ class _Request:
         for name in names:
             if not isinstance(name, str) or not _stream_syntax.fullmatch(name):
                 raise _invalid("invalid stream")
+            if is_unserved(name):
+                raise _invalid(unserved_text(name))
         return names
 
     def _combined_property(self, most: int) -> list[Any]:

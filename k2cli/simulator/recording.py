@@ -135,7 +135,13 @@ class Recording(TradeSource):
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         """Yield the lines that are whole and not empty, with their numbers from 1."""
         number, rest, reasons = 0, b"", []
-        with closing(CaptureSource(self.path).chunks()) as chunks:
+        source = CaptureSource(self.path)
+        if source.size_bytes is None:
+            # It is read twice, and opening a pipe would wait.
+            raise SettingsError(
+                f"{self.name} is no regular file", "Copy it to a file, and replay that"
+            )
+        with closing(source.chunks()) as chunks:
             try:
                 for chunk in chunks:
                     *lines, rest = (rest + chunk).split(b"\n")

@@ -9,14 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from k2cli.simulator.api import Api, ApiSession
-from k2cli.simulator.messages import Form
+from k2cli.simulator.messages import Form, is_unserved, unserved_text
 from k2cli.simulator.streams import Broadcast, StreamSession
 
 if TYPE_CHECKING:
@@ -98,6 +98,11 @@ class Router:
         """Answer a request with HTTP, with a session, or (``None``) never."""
         raw_path, _, query = request.path.partition("?")
         path = unquote(raw_path)
+        if path == "/stream/":
+            path = "/stream"
+        if not all(map(_is_local, request.headers.get_all("Origin"))):
+            # A page of somewhere else, in a browser on this machine.
+            return _http(403, b"Requests of other sites are refused.")
         if path in _REST_METHODS:
             return self._rest(_REST_METHODS[path], query, request.headers)
         service: Service = "api" if path == "/ws-api/v3" else "streams"
@@ -135,6 +140,9 @@ class Router:
             form |= Form.COMBINED
             names = values.get("streams", "")
         streams = [name for name in names.split("/") if name]
+        unserved = next((name for name in streams if is_unserved(name)), None)
+        if unserved is not None:
+            return _http_error(400, -1100, unserved_text(unserved))
         return StreamSession(self._broadcast, self._rules, streams, form)
 
     def _refusal(self, service: Service) -> Refusal | None:
@@ -184,7 +192,23 @@ class Router:
         if "error" in answer.body:
             error = answer.body["error"]
             return _http_error(answer.status, error["code"], error["msg"], extra)
-        return _http(200, orjson.dumps(answer.body["result"]), extra)
+        result = answer.body["result"]
+        if method == "exchangeInfo":
+            # Connections are counted by the WebSocket API only.
+            result["rateLimits"] = [
+                limit
+                for limit in result["rateLimits"]
+                if limit["rateLimitType"] != "CONNECTIONS"
+            ]
+        return _http(200, orjson.dumps(result), extra)
+
+
+def _is_local(origin: str) -> bool:
+    try:
+        host = urlsplit(origin).hostname
+    except ValueError:
+        return False
+    return host in ("localhost", "127.0.0.1", "::1")
 
 
 def _rest_parameters(query: str) -> dict[str, Any]:

@@ -27,9 +27,9 @@ from .startup import startup
 from .table import Row, header, line
 
 MEASURES: dict[str, Callable[[Bench, Effort], Iterator[Row]]] = {
-    "server": server_is_no_bottleneck,
     "paced": paced,
     "market": market,
+    "server": server_is_no_bottleneck,
     "throughput": throughput,
     "symbols": symbols,
     "startup": startup,

@@ -77,8 +77,10 @@ async def test_a_closed_history_connects_again(
     await exchange.publish(make_trades(1))
     await history.close()
     assert await history.newest_id("BTCUSDT") == 1
+    (connection,) = exchange.api_connections
     await history.close()
     await history.close()
+    await connection.ended.wait()
     assert exchange.api_connections == []
     assert await history.newest_id("BTCUSDT") == 1
     assert exchange.api_connections_accepted == 2

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from k2cli.binance.catalog import Catalog, CatalogCache, SymbolInfo
+from k2cli.config_file import API_URL
 
 from .conftest import K2
 
@@ -27,7 +28,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
-def keep_a_catalog(k2: K2) -> None:
+def keep_a_catalog(k2: K2, api_url: str = API_URL) -> None:
     entries = [
         ("BTCUSDT", "BTC", "USDT", "TRADING"),
         ("BTCEUR", "BTC", "EUR", "TRADING"),
@@ -40,7 +41,7 @@ def keep_a_catalog(k2: K2) -> None:
         fetched_at_seconds=1.0,
     )
     folder = Path(k2.environment["XDG_CACHE_HOME"]) / "k2"
-    CatalogCache(folder).save("wss://api.example.com:443/ws-api/v3", catalog)
+    CatalogCache(folder).save(api_url, catalog)
 
 
 async def in_bash(k2: K2, *words: str) -> list[str]:
@@ -82,6 +83,19 @@ async def test_the_shell_offers_what_there_is(
 ) -> None:
     keep_a_catalog(k2)
     assert await in_bash(k2, *line.split(" ")) == offered
+
+
+@needs_bash
+async def test_only_the_exchange_at_hand_is_offered(k2: K2) -> None:
+    keep_a_catalog(k2, "ws://127.0.0.1:9/ws-api/v3")
+    elsewhere = ["--api-url", "ws://127.0.0.1:9/ws-api/v3"]
+    assert await in_bash(k2, "k2", "stream", "BTC") == []
+    assert await in_bash(k2, "k2", "stream", *elsewhere, "ETH") == ["ETHUSDT"]
+    assert await in_bash(
+        k2, "k2", "stream", "--url", "ws://127.0.0.1:9/stream", "ETH"
+    ) == ["ETHUSDT"]
+    k2.environment["K2_BINANCE_WEBSOCKET_URL"] = "ws://127.0.0.1:9"
+    assert await in_bash(k2, "k2", "symbols", "ETH") == ["ETHUSDT"]
 
 
 @needs_bash

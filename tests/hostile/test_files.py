@@ -1,0 +1,183 @@
+"""What somebody can have put in place of a file: each attack with its bound."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from .conftest import Victim
+from .raw import EVIL, RawServer, gzip_block, record, trade
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it measures as POSIX")
+
+MOST_MB = 250.0
+RECORD = ("record", "--demo", "-n", "3", "BTCUSDT", "-o")
+
+
+def test_a_bomb_that_is_resumed_costs_what_it_may(victim: Victim) -> None:
+    bomb = gzip_block(record(1, 1) * 100_000) + gzip_block(b"\n" * (60 * 2**20)) * 40
+    (victim.folder / "x.jsonl.gz").write_bytes(bomb)
+    cost = victim(*RECORD, "x.jsonl.gz")
+    assert cost.status == 5, cost.text
+    assert cost.memory_mb < MOST_MB
+    assert cost.cpu_seconds < 12
+
+
+@pytest.mark.skipif(find_spec("zstandard") is None, reason="there is no Zstandard")
+def test_a_frame_that_unpacks_to_gigabytes_costs_what_it_may(victim: Victim) -> None:
+    # A raw frame: magic, header, and RLE blocks of 128 KiB, four bytes each.
+    blocks = b"".join(
+        ((131_072 << 3) | 2 | (i == 11_999)).to_bytes(3, "little") + b"\n"
+        for i in range(12_000)
+    )
+    (victim.folder / "x.zst").write_bytes(b"\x28\xb5\x2f\xfd\x00\x58" + blocks)
+    cost = victim("verify", "x.zst", signal_after_seconds=8.0)
+    assert cost.memory_mb < MOST_MB
+    assert cost.seconds < 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pipe", "status"),
+    [
+        (("stream", "--replay", "pipe", "--json"), "pipe", 2),
+        (("simulate", "--replay", "pipe", "--port", "0"), "pipe", 2),
+        (("stream", "--demo", "--config", "pipe", "--json", "-n", "1"), "pipe", 2),
+        ((*RECORD, "x.jsonl", "--summary", "pipe"), "pipe", 2),
+        ((*RECORD, "x.jsonl"), ".x.jsonl.missing", 5),
+        ((*RECORD, "x.jsonl"), ".x.jsonl.pending", 5),
+        ((*RECORD, "y.jsonl"), "y.000000000001.jsonl", 5),
+        (("symbols", "--demo", "--json"), "config/k2/config.toml", 2),
+    ],
+)
+def test_a_pipe_is_not_waited_for(
+    victim: Victim, arguments: tuple[str, ...], pipe: str, status: int
+) -> None:
+    (victim.folder / "x.jsonl").write_bytes(b"")
+    if status == 5:
+        (victim.folder / "x.jsonl").write_bytes(record(1, 1, exchange="SIM"))
+    path = victim.folder / pipe
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    cost = victim(*arguments)
+    assert cost.status == status, cost.text
+    assert "pipe" in cost.text or "regular" in cost.text
+    assert cost.err.count(b"k2: error: ") == 1
+    assert cost.cpu_seconds < 12
+
+
+def test_a_cache_that_is_a_pipe_is_none(victim: Victim, server: RawServer) -> None:
+    victim.cache.mkdir(parents=True)
+    os.mkfifo(victim.cache / f"catalog-127.0.0.1-{server.port}.json")
+    cost = victim("symbols", "--json")
+    assert cost.status == 0
+    assert b"BTCUSDT" in cost.out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"symbol":"BTCUSDT","first_id":9,"last_id":4}',
+        '{"symbol":"BTCUSDT","first_id":-1,"last_id":4}',
+        '{"symbol":"BTCUSDT","first_id":1,"last_id":1e300}',
+        '{"symbol":"\\u001b[2J","first_id":1,"last_id":2}',
+        '{"symbol":7,"first_id":1,"last_id":2}',
+        "[]",
+    ],
+)
+def test_a_sidecar_that_k2_did_not_write_is_refused(victim: Victim, line: str) -> None:
+    capture = victim.folder / "x.jsonl"
+    assert victim(*RECORD, "x.jsonl").status == 0
+    before = capture.read_bytes()
+    (victim.folder / ".x.jsonl.missing").write_text(line + "\n")
+    cost = victim(*RECORD, "x.jsonl")
+    assert cost.status == 5, cost.text
+    assert ".x.jsonl.missing" in cost.text
+    assert cost.text.replace("\n", "").isprintable()
+    assert capture.read_bytes() == before
+
+
+@pytest.mark.parametrize("sidecar", [".x.jsonl.missing", ".x.jsonl.pending", "s.json"])
+def test_no_link_is_followed(victim: Victim, sidecar: str) -> None:
+    target = victim.folder / "target"
+    target.write_text("mine\n")
+    assert victim(*RECORD, "x.jsonl").status == 0
+    (victim.folder / sidecar).symlink_to(target)
+    cost = victim(*RECORD, "x.jsonl", "--summary", "s.json")
+    assert cost.status in (2, 5), cost.text
+    assert target.read_text() == "mine\n"
+
+
+def test_a_journal_that_k2_did_not_write_is_refused(
+    victim: Victim, server: RawServer
+) -> None:
+    server.streams = lambda sock, _: sock.sendall(trade(5))
+    journal = victim.folder / ".x.jsonl.pending"
+    (victim.folder / "x.jsonl").write_bytes(record(1, 1))
+    for changes in ({"price": EVIL}, {"symbol": EVIL}, {"source_sequence": -4}):
+        journal.write_bytes(record(1, 5, **changes, platform_sequence=None))
+        cost = victim("record", "-o", "x.jsonl", "BTCUSDT", "-n", "1")
+        assert cost.status == 5, cost.text
+        assert "damaged" in cost.text
+        assert (victim.folder / "x.jsonl").read_bytes() == record(1, 1)
+
+
+@pytest.mark.parametrize(
+    "name", [f"x{EVIL.replace('/', '')}.jsonl", "\udcff\u202ex.jsonl", "x\n\x9b.jsonl"]
+)
+def test_a_name_reaches_no_terminal(victim: Victim, name: str) -> None:
+    (victim.folder / name).write_bytes(
+        record(1, 1) + b"{\xc2\x9b\x1b[2J}\n" + record(3, 9)
+    )
+    for arguments in (
+        ("verify", name),
+        ("verify", "--json", name),
+        ("stream", "--replay", name, "--json"),
+        ("record", "--demo", "-o", name, "-n", "2", "--debug", "--log-level", "debug"),
+        ("record", "--demo", "-o", "y", "--summary", f"no/{name}"),
+        ("stream", "--config", name),
+        ("stream", "--demo", name),
+        ("manual", name),
+        ("symbols", "--demo", "--status", name),
+    ):
+        cost = victim(*arguments)
+        assert cost.text.replace("\n", "").replace("\t", "").isprintable(), arguments
+        assert cost.status not in (0, 1), arguments
+
+
+def test_sums_beyond_64_bits_are_told(victim: Victim) -> None:
+    top = 2**63 - 1
+    lines = [record(1, 0, "AUSDT"), record(2, 10**18 - 1, "AUSDT")]
+    for i in range(20):
+        lines += [
+            record(3 + 2 * i, 0, f"B{i}USDT"),
+            record(4 + 2 * i, 10**18 - 1, f"B{i}USDT"),
+        ]
+    (victim.folder / "x.jsonl").write_bytes(b"".join(lines))
+    cost = victim("verify", "--json", "x.jsonl")
+    assert cost.status == 6, cost.text
+    assert json.loads(cost.out)["missing"] > top
+
+
+def test_what_is_read_or_recorded_is_not_written_over(victim: Victim) -> None:
+    capture = victim.folder / "x.jsonl"
+    capture.write_bytes(record(1, 1) + record(2, 2))
+    (victim.folder / "link").symlink_to(capture)
+    before = capture.read_bytes()
+    for arguments in (
+        ("record", "--demo", "-o", "x.jsonl", "--summary", "x.jsonl"),
+        ("record", "--demo", "-o", "x.jsonl", "--summary", "./link"),
+        ("record", "--replay", "x.jsonl", "-o", "link"),
+        ("stream", "--replay", "x.jsonl", "-o", "x.jsonl"),
+        ("stream", "--demo", "-o", "x.jsonl", "--svg", "x.jsonl"),
+        ("record", "--demo", "--config", "x.jsonl", "-o", "x.jsonl", "--overwrite"),
+    ):
+        cost = victim(*arguments)
+        assert cost.status == 2, cost.text
+        assert "the same file" in cost.text
+        assert capture.read_bytes() == before
+    assert Path(victim.folder / "link").is_symlink()
