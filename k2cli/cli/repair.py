@@ -78,7 +78,7 @@ def repair(
 
     Examples:
       k2 repair --dry-run trades.jsonl              # what it would take
-      k2 repair trades.jsonl                        # with all files of its rotation
+      k2 repair trades.jsonl                        # with all its rotated files
       k2 repair --repair-weight 90% trades.jsonl
     """
     del debug  # main() reads it

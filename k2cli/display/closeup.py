@@ -37,6 +37,7 @@ _WITH_FIGURES = 3
 _WITH_CHART = 9
 _FIGURES_CELLS = 42
 _HISTOGRAM_CELLS = 34
+_MOST_HISTOGRAM_CELLS = 80
 _MOST_CLASSES, _FEW_CLASSES = 10, 6
 # Lines from which on there is room for sizes below the figures.
 _WITH_HISTOGRAM = 32
@@ -102,6 +103,7 @@ class CloseUp:
         figures = self._figures(state, controls, now_seconds)
         if left_width >= _FIGURES_CELLS + _GAP + _HISTOGRAM_CELLS:
             cells = left_width - _FIGURES_CELLS - _GAP - 1
+            cells = min(cells, _MOST_HISTOGRAM_CELLS)
             classes = _histogram(state, cells, _MOST_CLASSES)
             figures = side_by_side(figures, classes, _FIGURES_CELLS + _GAP)
         elif room >= _WITH_HISTOGRAM:

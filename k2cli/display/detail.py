@@ -28,6 +28,9 @@ EVENT_KINDS = ("gap", "repaired", "missing")
 
 _MOST_EVENTS = 500
 
+# Volume, notional, buys minus sells, and trades of a symbol.
+_Sums = tuple[float, float, float, int]
+
 
 @dataclass(slots=True)
 class Candle:
@@ -110,8 +113,8 @@ class SymbolDetail:
         self.high = self.low = 0.0
         self._state = state
         self._open = 0.0
-        # Volume, notional, buys minus sells and trades before the open candle.
-        self._sums = (0.0, 0.0, 0.0, 0)
+        # Before the open candle.
+        self._sums: _Sums = (0.0, 0.0, 0.0, 0)
         self._sizes = [0] * (len(_SIZES) + 1)
         self._candles: dict[float, deque[Candle]] = {
             seconds: deque(maxlen=CANDLES + 1) for seconds in windows_seconds
@@ -127,27 +130,17 @@ class SymbolDetail:
         self, tick: int, price: float, size: float, notional: float, *, is_buy: bool
     ) -> None:
         """Begin a candle with a live trade, which is in the symbol's sums already."""
-        self._fold()
+        state = self._state
+        sums = state.volume, state.notional, state.delta, state.trades
+        sums = _moved(sums, -1, size, notional, is_buy=is_buy)
+        self._fold(sums)
         self.tick = tick
         self._open = self.high = self.low = price
-        state = self._state
-        self._sums = state.volume, state.notional, state.delta, state.trades
-        self._move_sums(-1, size, notional, is_buy=is_buy)
+        self._sums = sums
 
     def leave_out(self, size: float, notional: float, *, is_buy: bool) -> None:
         """Let a trade that came late be in no candle."""
-        self._move_sums(1, size, notional, is_buy=is_buy)
-
-    def _move_sums(
-        self, sign: int, size: float, notional: float, *, is_buy: bool
-    ) -> None:
-        volume, total, delta, trades = self._sums
-        self._sums = (
-            volume + sign * size,
-            total + sign * notional,
-            delta + sign * (notional if is_buy else -notional),
-            trades + sign,
-        )
+        self._sums = _moved(self._sums, 1, size, notional, is_buy=is_buy)
 
     def sizes(self) -> list[tuple[float, int]]:
         """Return the least notional of each class that has trades, and their number.
@@ -189,23 +182,30 @@ class SymbolDetail:
         }
         return other
 
-    def _fold(self) -> None:
-        """Add what the last half-second brought to the candles of every window."""
+    def _fold(self, sums: _Sums | None = None) -> None:
+        """Add what the last half-second brought to the candles of every window.
+
+        Args:
+            sums: The symbol's sums at its end; those of now if not given.
+        """
         if self.tick < 0:
             return
         state = self._state
-        volume, total, delta, trades = self._sums
-        notional, more_bought = state.notional - total, state.delta - delta
+        if sums is None:
+            sums = state.volume, state.notional, state.delta, state.trades
+        volume, notional, delta, trades = (
+            now - then for now, then in zip(sums, self._sums, strict=True)
+        )
         latest = Candle(
             place=0,
             open=self._open,
             high=self.high,
             low=self.low,
             close=state.price,
-            volume=state.volume - volume,
-            bought=(notional + more_bought) / 2,
-            sold=(notional - more_bought) / 2,
-            trades=state.trades - trades,
+            volume=volume,
+            bought=(notional + delta) / 2,
+            sold=(notional - delta) / 2,
+            trades=int(trades),
         )
         for seconds, candles in self._candles.items():
             place = int(self.tick / TICKS_PER_SECOND / (seconds / CANDLES))
@@ -216,6 +216,19 @@ class SymbolDetail:
                 first.place = place
                 candles.append(first)
         self.tick = -1
+
+
+def _moved(
+    sums: _Sums, sign: int, size: float, notional: float, *, is_buy: bool
+) -> _Sums:
+    """Return sums with a trade more or less."""
+    volume, total, delta, trades = sums
+    return (
+        volume + sign * size,
+        total + sign * notional,
+        delta + sign * (notional if is_buy else -notional),
+        trades + sign,
+    )
 
 
 def merged(candles: Sequence[Candle], group: int) -> list[Candle]:

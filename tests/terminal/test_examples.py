@@ -53,7 +53,7 @@ def on_a_free_port(example: str) -> str:
 def test_every_command_has_two_examples_that_fit_a_terminal() -> None:
     assert set(HELP) == {
         *("k2", "stream", "record", "symbols", "verify", "simulate", "manual"),
-        *("schema", "export", "publish"),
+        *("schema", "export", "publish", "repair", "config", "doctor", "help"),
     }
     for command, text in HELP.items():
         assert len(examples(text)) >= 2, command
