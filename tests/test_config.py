@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from k2cli.config import BinanceConfig, default_config_file, load_config
+from k2cli.config import BinanceConfig, load_config
+from k2cli.config_file import default_config_file
 from k2cli.errors import SettingsError
 
 FIELDS = list(BinanceConfig.model_fields)
@@ -19,6 +20,11 @@ VALUES: dict[str, list[tuple[str, Any]]] = {
         ("ws://h:1/stream", "ws://h:1/stream"),
         ("wss://[::1]:9443", "wss://[::1]:9443"),
         ("wss://data-stream.binance.vision", "wss://data-stream.binance.vision"),
+    ],
+    "fallback_urls": [
+        ("ws://h:1,ws://i:2", ["ws://h:1", "ws://i:2"]),
+        ("wss://h", ["wss://h"]),
+        ('["wss://i:2/x"]', ["wss://i:2/x"]),
     ],
     "api_url": [
         ("ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1/ws-api/v3"),
@@ -43,6 +49,10 @@ VALUES: dict[str, list[tuple[str, Any]]] = {
 DEFAULTS: dict[str, Any] = {
     "enabled": False,
     "websocket_url": "wss://stream.binance.com:9443/stream",
+    "fallback_urls": [
+        "wss://stream.binance.com:443/stream",
+        "wss://data-stream.binance.vision/stream",
+    ],
     "api_url": "wss://ws-api.binance.com:443/ws-api/v3",
     "rest_url": "https://data-api.binance.vision",
     "symbols": ["BTCUSDT", "ETHUSDT"],

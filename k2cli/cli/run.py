@@ -162,18 +162,19 @@ class _Run:
         waiting = asyncio.create_task(self._say_what_is_waited_for())
         self._print_ledger_on_signal()
         try:
-            async with open_venue(options) as venue:
-                self._venue = venue
-                session = self._session = Session(
-                    venue=venue.venue,
-                    sinks=sinks,
-                    side=options.side.name if options.side else None,
-                    min_notional=options.min_notional,
-                    max_backfill=options.max_backfill if options.backfill else 0,
-                )
-                stop = Stop(lambda: session.stop(hurry=True))
-                with stop.on_signals(), impatient_talk():
-                    await self._run(session, venue, stop)
+            with impatient_talk():
+                async with open_venue(options) as venue:
+                    self._venue = venue
+                    session = self._session = Session(
+                        venue=venue.venue,
+                        sinks=sinks,
+                        side=options.side.name if options.side else None,
+                        min_notional=options.min_notional,
+                        max_backfill=options.max_backfill if options.backfill else 0,
+                    )
+                    stop = Stop(lambda: session.stop(hurry=True))
+                    with stop.on_signals():
+                        await self._run(session, venue, stop)
         finally:
             waiting.cancel()
             self._print_ledger()
