@@ -186,6 +186,29 @@ class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python
         )
 
 
+def explain_config(
+    options: Mapping[str, Any], config_file: Path | None = None
+) -> list[tuple[str, str, str]]:
+    """Return name, value and source of every setting in force; passwords are hidden.
+
+    Args:
+        options: As for ``load_config``.
+        config_file: Likewise.
+
+    Raises:
+        SettingsError: If a value is wrong.
+    """
+    config = load_config(options, config_file)
+    found = _found(options, config_file)
+    explained = []
+    for name in BinanceConfig.model_fields:
+        value = getattr(config, name)
+        text = ",".join(value) if isinstance(value, list) else str(value)
+        source = found[name][1] if name in found else "the default"
+        explained.append((name, without_secrets(text), source))
+    return explained
+
+
 def load_config(
     options: Mapping[str, Any], config_file: Path | None = None
 ) -> BinanceConfig:
@@ -199,6 +222,17 @@ def load_config(
         SettingsError: If a value is wrong; names the field, where it came from and what
             is allowed.
     """
+    found = _found(options, config_file)
+    return BinanceConfig.model_validate(
+        {name: value for name, (value, _) in found.items()},
+        context={name: source for name, (_, source) in found.items()},
+    )
+
+
+def _found(
+    options: Mapping[str, Any], config_file: Path | None
+) -> dict[str, tuple[Any, str]]:
+    """Return value and source of every setting that is not left at its default."""
     file = config_file or default_config_file()
     table = read_table(file, required=config_file is not None)
     found = {name: (value, printable(str(file))) for name, value in table.items()}
@@ -208,10 +242,7 @@ def load_config(
         for name, value in options.items()
         if value is not None
     }
-    return BinanceConfig.model_validate(
-        {name: value for name, (value, _) in found.items()},
-        context={name: source for name, (_, source) in found.items()},
-    )
+    return found
 
 
 def _shown(value: object) -> str:

@@ -15,6 +15,7 @@ import structlog
 
 from k2cli.binance.connection import PING_SECONDS
 from k2cli.binance.decoder import MessageDecoder
+from k2cli.binance.pacing import MAX_DELAY_SECONDS, ReadPacer
 from k2cli.binance.reconnecting import ReconnectingConnection
 from k2cli.binance.status import (
     ConnectionState,
@@ -83,6 +84,9 @@ class BinanceWebSocketClient:
         reconnect_delay: Seconds before the first attempt after a drop; doubled up to 60
             for those after it.
         max_reconnect_attempts: Consecutive failures before giving up; 0 for never.
+        max_delay_seconds: How much later a trade may come so that reading costs less:
+            where trades come fast, reading pauses for so long, and one turn of the
+            event loop takes what has come on all connections. 0 for no pauses.
         max_first_seconds: How long to try for the very first connection at most.
         max_connection_age_seconds: Age at which a connection is replaced, up to three
             percent sooner; the exchange ends it after 24 hours.
@@ -115,6 +119,7 @@ class BinanceWebSocketClient:
         activity: Mapping[str, int] | None = None,
         reconnect_delay: float = 5.0,
         max_reconnect_attempts: int = 10,
+        max_delay_seconds: float = MAX_DELAY_SECONDS,
         max_first_seconds: float | None = None,
         max_connection_age_seconds: float = MAX_AGE_SECONDS,
         on_status: Callable[[ConnectionStatus], None] | None = None,
@@ -138,6 +143,7 @@ class BinanceWebSocketClient:
         self.fallback_urls = tuple(fallback_urls)
         self.reconnect_delay = reconnect_delay
         self.max_reconnect_attempts = max_reconnect_attempts
+        self.max_delay_seconds = max_delay_seconds
         self.max_first_seconds = max_first_seconds
         self.max_connection_age_seconds = max_connection_age_seconds
         self.ping_interval = ping_interval
@@ -202,7 +208,8 @@ class BinanceWebSocketClient:
             raise RuntimeError("connect() is running already")
         window = AttemptWindow()
         groups = spread(self.symbols, self.url, self._activity)
-        self._connections = [self._connection(group, window) for group in groups]
+        pacer = ReadPacer(self.max_delay_seconds)
+        self._connections = [self._connection(group, window, pacer) for group in groups]
         return self._receive()
 
     async def _receive(self) -> None:
@@ -280,7 +287,7 @@ class BinanceWebSocketClient:
                 connection.replace(reason)
 
     def _connection(
-        self, symbols: tuple[str, ...], window: AttemptWindow
+        self, symbols: tuple[str, ...], window: AttemptWindow, pacer: ReadPacer
     ) -> ReconnectingConnection:
         # Connections that were opened together need not be replaced together.
         sooner = 1 - 0.03 * self._random_number()
@@ -292,6 +299,7 @@ class BinanceWebSocketClient:
             decoder=self.decoder,
             on_batch=self._hand_on,
             on_status=partial(self._note_status, symbols),
+            pacer=pacer,
             backoff=Backoff(
                 self.reconnect_delay,
                 max_failures=self.max_reconnect_attempts,

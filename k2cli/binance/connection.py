@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from k2cli.binance.decoder import MessageDecoder
+    from k2cli.binance.pacing import ReadPacer
     from k2cli.binance.transport import StreamConnection
 
     OnBatch = Callable[[TradeBatch], Awaitable[None] | None]
@@ -36,6 +37,7 @@ class Connection:
         decoder: Makes trades of what is received.
         on_batch: Called with trades and the connection. An awaitable that it returns is
             awaited before more is read; what it raises ends the connection.
+        pacer: Says when to read.
         ping_seconds: Time between pings, and to wait for an answer. A connection on
             which nothing at all has come by then should be replaced.
         waits: Whether to hand on nothing until ``take_over``: another connection still
@@ -59,12 +61,14 @@ class Connection:
         decoder: MessageDecoder,
         on_batch: OnConnectionBatch,
         *,
+        pacer: ReadPacer,
         ping_seconds: float,
         waits: bool,
     ) -> None:
         self._transport = transport
         self._decoder = decoder
         self._on_batch = on_batch
+        self._pacer = pacer
         self._ping_seconds = ping_seconds
         self._waits = waits
         self._held_back: asyncio.Future[None] | None = None
@@ -79,6 +83,7 @@ class Connection:
         self._end: asyncio.Future[str] = loop.create_future()
         self.ended = asyncio.create_task(self._run())
         transport.begin(self)
+        pacer.add(transport)
 
     # What the transport calls.
 
@@ -161,8 +166,9 @@ class Connection:
     def _hand_on(self, batch: TradeBatch) -> None:
         self.delivered.set()
         self.proved = True
+        self._pacer.received(len(batch.symbols))
         held_back = self._on_batch(batch, self)
-        if inspect.isawaitable(held_back):
+        if held_back is not None and inspect.isawaitable(held_back):
             self._transport.pause()
             self._held_back = asyncio.ensure_future(held_back)
             self._held_back.add_done_callback(self._release)
@@ -186,6 +192,7 @@ class Connection:
             return await self._end
         finally:
             keeping_alive.cancel()
+            self._pacer.remove(self._transport)
             await self._transport.close()
 
     async def _keep_alive(self) -> None:

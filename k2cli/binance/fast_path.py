@@ -63,6 +63,12 @@ def cut_plain_trades(
     first = _begins(text, position)
     if first is None or first[3] not in known:
         return None, position
+    if first.end() == len(text):
+        # Most reads bring one trade.
+        if ord(first[_SIZE]) + _HEADER_BYTES != len(text) - position:
+            return None, position
+        columns = [[value] for value in first.groups()]
+        return tuple(columns[_SIZE:]), len(text)
     values = _split(text[position : position + _CHARACTERS_AT_ONCE])
     end = min(len(text), position + _CHARACTERS_AT_ONCE)
     after = values[-_STRIDE + _AFTER - 1]

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from k2cli.binance.api import HISTORY_WEIGHT, BinanceApiClient
-from k2cli.binance.limits import WeightBudget
+from k2cli.binance.limits import SHARE, WeightBudget
 from k2cli.errors import ConnectFailed
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class BinanceHistory:
         open_timeout_seconds: Longest time to connect.
         reply_timeout_seconds: Longest time to wait for a reply.
         proxy: As for the stream client.
+        share: How much of the request weight may be used.
         clock: Returns Unix seconds.
     """
 
@@ -43,6 +44,7 @@ class BinanceHistory:
         open_timeout_seconds: float = 10.0,
         reply_timeout_seconds: float = REPLY_SECONDS,
         proxy: str | bool = True,
+        share: float = SHARE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._url = url
@@ -51,9 +53,14 @@ class BinanceHistory:
         self._reply_timeout_seconds = reply_timeout_seconds
         self._proxy = proxy
         self._clock = clock
-        self._budget = WeightBudget()
+        self._budget = WeightBudget(share=share)
         self._api: BinanceApiClient | None = None
         self._connecting = asyncio.Lock()
+
+    @property
+    def requests_per_minute(self) -> float:
+        """How many requests the budget allows."""
+        return self._budget.per_minute / HISTORY_WEIGHT
 
     def reserve(self) -> float:
         """Take the cost of one page, or of asking for the newest id.

@@ -1,4 +1,4 @@
-"""How much may be asked of the API: half of what the exchange allows."""
+"""How much may be asked of the API: half of what the exchange allows, by default."""
 
 from __future__ import annotations
 
@@ -22,12 +22,19 @@ class WeightBudget:
 
     Args:
         limit: Weight per minute until a reply tells.
+        share: How much of it may be used.
     """
 
-    def __init__(self, limit: int = 6000) -> None:
+    def __init__(self, limit: int = 6000, *, share: float = SHARE) -> None:
+        self._share = share
         self._limit = limit
         self._used = 0
         self._minute = -1
+
+    @property
+    def per_minute(self) -> float:
+        """How much weight may be used in a minute."""
+        return self._limit * self._share
 
     def note(self, rate_limits: object, now_seconds: float) -> None:
         """Take note of the ``rateLimits`` of a reply.
@@ -59,7 +66,7 @@ class WeightBudget:
         minute = int(now_seconds // WINDOW_SECONDS)
         if minute != self._minute:
             self._minute, self._used = minute, 0
-        if self._used + weight > self._limit * SHARE:
+        if self._used + weight > self.per_minute:
             return (minute + 1) * WINDOW_SECONDS - now_seconds
         self._used += weight
         return 0.0

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from k2cli.binance.connection import OnBatch
     from k2cli.binance.decoder import MessageDecoder
+    from k2cli.binance.pacing import ReadPacer
     from k2cli.completeness.backoff import AttemptWindow, Backoff, HostRotation
     from k2cli.trade import TradeBatch
 
@@ -61,6 +62,7 @@ class ReconnectingConnection:
         on_batch: Called with trades as they come; an awaitable that it returns is
             awaited before more is read.
         on_status: Called with each change of state.
+        pacer: Says when to read; shared by all connections.
         backoff: Delays between attempts.
         window: The limit on attempts, shared by all connections.
         max_first_seconds: How long to try for the very first connection; ``None`` for
@@ -85,6 +87,7 @@ class ReconnectingConnection:
         decoder: MessageDecoder,
         on_batch: OnBatch,
         on_status: Callable[[ConnectionStatus], None],
+        pacer: ReadPacer,
         backoff: Backoff,
         window: AttemptWindow,
         max_first_seconds: float | None,
@@ -102,6 +105,7 @@ class ReconnectingConnection:
         self._decoder = decoder
         self._on_batch = on_batch
         self._on_status = on_status
+        self._pacer = pacer
         self._backoff = backoff
         self._window = window
         self._max_first_seconds = max_first_seconds
@@ -271,6 +275,7 @@ class ReconnectingConnection:
                 transport,
                 self._decoder,
                 self._hand_on,
+                pacer=self._pacer,
                 ping_seconds=self._ping_seconds,
                 waits=waits,
             )

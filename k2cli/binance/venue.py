@@ -10,6 +10,7 @@ from k2cli.binance.catalog import CatalogCache
 from k2cli.binance.client import MAX_AGE_SECONDS, BinanceWebSocketClient
 from k2cli.binance.history import BinanceHistory
 from k2cli.binance.lookup import CatalogSource, Lookup
+from k2cli.binance.pacing import MAX_DELAY_SECONDS
 from k2cli.binance.status import ConnectionState, ConnectionStatus
 from k2cli.binance.streams import spread
 from k2cli.binance.symbols import ascii_upper, normalize_symbols
@@ -53,6 +54,7 @@ class BinanceVenue:
         proxy: As for the stream client.
         max_connection_age_seconds: Likewise.
         max_first_seconds: Likewise.
+        max_delay_seconds: Likewise.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class BinanceVenue:
         proxy: str | bool = True,
         max_connection_age_seconds: float = MAX_AGE_SECONDS,
         max_first_seconds: float | None = None,
+        max_delay_seconds: float = MAX_DELAY_SECONDS,
     ) -> None:
         self.config = config
         self.catalog = catalog
@@ -73,6 +76,7 @@ class BinanceVenue:
         self._proxy = proxy
         self._max_connection_age_seconds = max_connection_age_seconds
         self._max_first_seconds = max_first_seconds
+        self._max_delay_seconds = max_delay_seconds
 
     @classmethod
     def from_config(
@@ -151,6 +155,7 @@ class BinanceVenue:
             activity=lookup.activity,
             max_first_seconds=self._max_first_seconds,
             max_connection_age_seconds=self._max_connection_age_seconds,
+            max_delay_seconds=self._max_delay_seconds,
             proxy=self._proxy,
         )
 

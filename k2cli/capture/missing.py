@@ -14,7 +14,7 @@ from k2cli.text import is_name
 from k2cli.trade import MAX_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 # Some 600,000 ranges.
@@ -27,10 +27,13 @@ class MissingRanges:
     Args:
         capture: The capture; the ranges are in a hidden file beside it, which
             ``trades*`` on a command line does not match.
+
+    Attributes:
+        path: Where it is.
     """
 
     def __init__(self, capture: Path) -> None:
-        self._path = capture.with_name(f".{capture.name}.missing")
+        self.path = capture.with_name(f".{capture.name}.missing")
 
     def read(self) -> dict[str, list[IdRange]]:
         """Return what was given up so far, by symbol; a line cut short is skipped.
@@ -40,7 +43,7 @@ class MissingRanges:
         """
         found: dict[str, list[IdRange]] = {}
         try:
-            lines = read_bounded(self._path, _MOST_BYTES, own=True).split(b"\n")
+            lines = read_bounded(self.path, _MOST_BYTES, own=True).split(b"\n")
         except FileNotFoundError:
             return found
         except OSError as exc:
@@ -67,15 +70,18 @@ class MissingRanges:
         }
         if kept == found:
             return
-        lines = [
-            orjson.dumps({"symbol": symbol, **ids._asdict()}) + b"\n"
-            for symbol, lost in kept.items()
-            for ids in lost
-        ]
         try:
-            replace_file(self._path, b"".join(lines), private=False)
+            replace_file(self.path, b"".join(self.lines(kept)), private=False)
         except OSError as exc:
             raise self._error(exc, "written") from exc
+
+    def lines(self, lost: Mapping[str, Iterable[IdRange]]) -> list[bytes]:
+        """Return what the file is to hold for these ids."""
+        return [
+            orjson.dumps({"symbol": symbol, **ids._asdict()}) + b"\n"
+            for symbol, ranges in sorted(lost.items())
+            for ids in sorted(ranges)
+        ]
 
     def add(self, symbol: str, ids: IdRange) -> None:
         """Note lost ids, before anything behind them is written.
@@ -86,7 +92,7 @@ class MissingRanges:
         lost = {"symbol": symbol, **ids._asdict()}
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            fd = open_regular(self._path, flags, own=True, mode=0o666)
+            fd = open_regular(self.path, flags, own=True, mode=0o666)
             with os.fdopen(fd, "ab") as file:
                 # After a line that a crash cut short, too, this is one of its own.
                 file.write(b"\n" * bool(file.tell()) + orjson.dumps(lost) + b"\n")
@@ -96,7 +102,7 @@ class MissingRanges:
     def forget(self) -> None:
         """Remove the file: the capture begins anew."""
         try:
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
         except OSError as exc:
             raise self._error(exc, "removed") from exc
 
@@ -115,14 +121,14 @@ class MissingRanges:
         except (KeyError, TypeError, AttributeError):
             pass
         raise OutputError(
-            f"{printable(str(self._path))} holds what k2 does not write: "
+            f"{printable(str(self.path))} holds what k2 does not write: "
             f"{printable(line, 80)}",
             "It names the trades that the capture lacks: correct it, or move it away",
         )
 
     def _error(self, exc: OSError, done: str) -> OutputError:
         return OutputError(
-            f"{printable(str(self._path))} cannot be {done}: "
+            f"{printable(str(self.path))} cannot be {done}: "
             f"{printable(exc.strerror or str(exc))}",
             "It names the trades that the capture lacks: see to it first",
         )

@@ -164,6 +164,16 @@ class PendingJournal:
         disk.cut(whole_bytes)
         self._is_recovering = False
 
+    def lowest_ids(self) -> dict[str, int]:
+        """Return the lowest id of each symbol that an earlier run left; in any thread.
+
+        A line that is no record is left out: ``recover`` finds it.
+        """
+        lowest: dict[str, int] = {}
+        for symbol, trade_id in _entries(self._path):
+            lowest[symbol] = min(trade_id, lowest.get(symbol, trade_id))
+        return lowest
+
     def push_again(self, trade: TradeBatch, resets: int = 0) -> None:
         """Let a trade that ``recover`` has just returned wait on."""
         offset, length = self._recovered
@@ -355,16 +365,20 @@ def pending_ids(capture: Path) -> dict[str, list[int]]:
     Some of it may be in the capture by now. A line that is no record is left out.
     """
     found: dict[str, list[int]] = {}
-    path = journal_path(capture)
-    if path.is_symlink() or not path.is_file():
-        return found
+    for symbol, trade_id in _entries(journal_path(capture)):
+        found.setdefault(symbol, []).append(trade_id)
+    return found
+
+
+def _entries(path: Path | None) -> Iterator[tuple[str, int]]:
+    """Read symbol and id of each record in a journal."""
+    if path is None or path.is_symlink() or not path.is_file():
+        return
     with path.open("rb") as file:
         while line := file.readline(_MOST_LINE_BYTES):
             with suppress(ValueError, KeyError, TypeError):
                 trade = _checked_batch_of_line(line)
-                ids = found.setdefault(trade.symbols[0], [])
-                ids.append(int(trade.trade_ids[0]))
-    return found
+                yield trade.symbols[0], int(trade.trade_ids[0])
 
 
 def _checked_batch_of_line(line: bytes) -> TradeBatch:

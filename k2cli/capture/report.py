@@ -42,6 +42,30 @@ class MissingRange(NamedTuple):
     place: Place
 
 
+class TimedRange(NamedTuple):
+    """Ids that a capture lacks, and when their trades were made.
+
+    Attributes:
+        first_id: The first one.
+        last_id: The last one, included.
+        place: The trade that jumped over them.
+        since_us: When the trade before them was made, Unix microseconds.
+        until_us: When that one was made that jumped over them.
+    """
+
+    first_id: int
+    last_id: int
+    place: Place
+    since_us: int
+    until_us: int
+
+
+class _Jump(NamedTuple):
+    place: Place
+    since_us: int
+    until_us: int
+
+
 class SymbolAccount:
     """Follows the ids of one symbol through a capture that is written already.
 
@@ -70,9 +94,9 @@ class SymbolAccount:
         "_former_missing",
         "_former_ranges",
         "_former_trades",
+        "_jumps",
         "_low_id",
         "_missing",
-        "_places",
         "_unnamed_from",
         "_unnamed_ids",
         "disorders",
@@ -104,8 +128,8 @@ class SymbolAccount:
         self.next_id = trade_id + 1
         self.last_time_us: int | str = time_us
         self._missing = IdRanges()
-        # Where each of these ranges was noticed, by its first id.
-        self._places: dict[int, Place] = {}
+        # How each of these ranges was noticed, by its first id.
+        self._jumps: dict[int, _Jump] = {}
         # Missing, too, but in ranges that are not kept.
         self._unnamed_ids = 0
         self._unnamed_from: int | None = None
@@ -132,8 +156,16 @@ class SymbolAccount:
 
     @property
     def _ranges_now(self) -> Iterator[MissingRange]:
-        places = self._places
-        return (MissingRange(*ids, places[ids.first_id]) for ids in self._missing)
+        return (
+            MissingRange(hole.first_id, hole.last_id, hole.place) for hole in self.holes
+        )
+
+    @property
+    def holes(self) -> Iterator[TimedRange]:
+        """What is missing of the present count, as far as it is kept, ascending."""
+        for first_id, last_id in self._missing:
+            place, since_us, until_us = self._jumps[first_id]
+            yield TimedRange(first_id, last_id, place, since_us, until_us)
 
     @property
     def _missing_now(self) -> int:
@@ -162,7 +194,8 @@ class SymbolAccount:
             jumped = trade_id > self.next_id
             if jumped:
                 self.gaps += 1
-                self._lack(self.next_id, trade_id - 1, place)
+                jump = _Jump(place, int(self.last_time_us), time_us)
+                self._lack(self.next_id, trade_id - 1, jump)
             self.next_id = trade_id + 1
             self.last_time_us = max(time_us, int(self.last_time_us))
             return Verdict.GAP if jumped else Verdict.NEXT
@@ -173,7 +206,7 @@ class SymbolAccount:
             self._begin_anew(trade_id, time_us)
             return Verdict.RESET
         if trade_id < self._low_id:
-            self._extend_down(trade_id, place)
+            self._extend_down(trade_id, _Jump(place, time_us, time_us))
             return Verdict.LATE
         if self._unnamed_from is not None and trade_id >= self._unnamed_from:
             self.disorders += 1
@@ -181,10 +214,10 @@ class SymbolAccount:
         self.duplicates += 1
         return Verdict.DUPLICATE
 
-    def _lack(self, first_id: int, last_id: int, place: Place) -> None:
+    def _lack(self, first_id: int, last_id: int, jump: _Jump) -> None:
         if len(self._former_ranges) + len(self._missing) < MOST_RANGES:
             self._missing.add(first_id, last_id)
-            self._places[first_id] = place
+            self._jumps[first_id] = jump
         else:
             self._leave_unnamed(first_id, last_id)
 
@@ -198,26 +231,26 @@ class SymbolAccount:
         ids = self._missing.find(trade_id)
         if ids is None:
             return False
-        place = self._places[ids.first_id]
+        jump = self._jumps[ids.first_id]
         self._missing.remove(trade_id, trade_id)
         if trade_id == ids.first_id:
-            del self._places[trade_id]
+            del self._jumps[trade_id]
         above = trade_id + 1
         if len(self._former_ranges) + len(self._missing) > MOST_RANGES:
             # It was split, and there is no room for both parts.
             self._missing.remove(above, ids.last_id)
             self._leave_unnamed(above, ids.last_id)
         elif trade_id < ids.last_id:
-            self._places[above] = place
+            self._jumps[above] = jump
         self.disorders += 1
         return True
 
-    def _extend_down(self, trade_id: int, place: Place) -> None:
+    def _extend_down(self, trade_id: int, jump: _Jump) -> None:
         """Record a trade before the first one: what lies between is missing."""
         self.disorders += 1
         if trade_id + 1 < self._low_id:
             self.gaps += 1
-            self._lack(trade_id + 1, self._low_id - 1, place)
+            self._lack(trade_id + 1, self._low_id - 1, jump)
         if self.first_id == self._low_id:
             self.first_id = trade_id
         self._low_id = trade_id

@@ -29,6 +29,8 @@ CHECK_SECONDS = 1.0
 """How often the file is checked, and synced if that is due."""
 
 _MOST_NAMED = 20
+# A lone trade is flushed at once; what comes so soon after it is flushed together.
+_TOGETHER_SECONDS = 0.0005
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -100,6 +102,7 @@ class CaptureSink:
         self._synced_moves = 0
         self._journal_synced_seconds = 0.0
         self._is_safe = True
+        self._flushed_seconds = 0.0
         self._flushing: asyncio.Handle | None = None
         self._checking: asyncio.Task[None] | None = None
         self.on_failure: Callable[[Exception], None] = lambda _: None
@@ -153,21 +156,30 @@ class CaptureSink:
             self._missing.forget()
         if self._overwrites and self.journal is not None:
             self.journal.discard()
+        await self._begin_with_journal(ledger)
         self._checking = asyncio.create_task(self._check_now_and_then())
 
     def write(self, batch: TradeBatch) -> None:
-        """Write trades; they are flushed soon, together with what else has come.
+        """Write trades; they are flushed at once, or with what comes together.
 
         Raises:
             OutputError: If the file cannot be written any more.
         """
         self._file.write(batch)
-        self._flush_soon()
+        now_seconds = time.monotonic()
+        if (
+            now_seconds - self._flushed_seconds < _TOGETHER_SECONDS
+            or self._file.flush_after_seconds
+        ):
+            self._flush_soon()
+        elif self._flushing is None:
+            self._flushed_seconds = now_seconds
+            self._flush()
 
     def _flush_soon(self) -> None:
         if self._flushing is None:
             # At the earliest after whatever else has arrived by now, so that what
-            # comes together is written at once and a lone trade without delay.
+            # comes together is written at once.
             loop = asyncio.get_running_loop()
             seconds = self._file.flush_after_seconds
             self._flushing = (
@@ -230,6 +242,19 @@ class CaptureSink:
                 "Symbols that the capture does not have yet", symbols=new[:_MOST_NAMED]
             )
 
+    async def _begin_with_journal(self, ledger: Ledger) -> None:
+        """Let symbols that only the journal has begin with their lowest id there.
+
+        They wait in the order in which they came, which may be another one.
+        """
+        new = [one for one in ledger.trackers.items() if one[1].last_id is None]
+        if self.journal is None or not new:
+            return
+        lowest = await asyncio.to_thread(self.journal.lowest_ids)
+        for symbol, tracker in new:
+            if symbol in lowest:
+                tracker.resume(lowest[symbol] - 1, 0)
+
     async def _sync(self, now_seconds: float) -> None:
         """Sync what is due: the capture, and the journal if it has got anything."""
         journal = self.journal
@@ -265,8 +290,10 @@ class CaptureSink:
     def _close_files(self) -> None:
         self._is_safe = False
         self._file.close()
-        if self.journal is not None and self._fsync_seconds is not None:
-            self.journal.sync()
+        if self.journal is not None:
+            self.journal.flush()
+            if self._fsync_seconds is not None:
+                self.journal.sync()
         self._is_safe = True
 
     async def _check_now_and_then(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from k2cli.capture.compression import compression_of
 from k2cli.capture.disk import DiskFile, sync_folder
+from k2cli.capture.replacing import finish_replacing
 from k2cli.capture.resume import (
     CaptureStart,
     LastTrades,
@@ -93,6 +94,7 @@ class CaptureFile:
         self._failure: OutputError | None = None
         self._unsynced = False
         self._synced_seconds: float | None = None
+        finish_replacing(self._path)
         self._disk = DiskFile(self._path, self._name)
         try:
             found = self._read_state(rotation, overwrite=overwrite)

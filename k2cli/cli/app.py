@@ -15,11 +15,14 @@ from typer.exceptions import Abort, TyperException
 
 from k2cli import __version__
 from k2cli.cli import stdio
+from k2cli.cli.config import config
+from k2cli.cli.doctor import doctor
 from k2cli.cli.exit_status import ExitStatus, exit_status
 from k2cli.cli.export import export
 from k2cli.cli.manual import manual
 from k2cli.cli.publish import publish
 from k2cli.cli.record import record
+from k2cli.cli.repair import repair
 from k2cli.cli.schema import schema
 from k2cli.cli.simulate import simulate
 from k2cli.cli.stream import stream
@@ -58,16 +61,48 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
+
+
+def _complete_command(incomplete: str) -> list[str]:
+    names = [one.callback.__name__ for one in app.registered_commands if one.callback]
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def help(  # noqa: A001 - the name of the command
+    command: Annotated[
+        str,
+        typer.Argument(
+            metavar="COMMAND",
+            help="The command to explain. Without one, all are listed.",
+            show_default=False,
+            autocompletion=_complete_command,
+        ),
+    ] = "",
+) -> int:
+    """Show what a command does, as COMMAND --help does.
+
+    Examples:
+      k2 help                                       # all commands
+      k2 help stream
+    """
+    words = [command, "--help"] if command else ["--help"]
+    return app(words, prog_name="k2", standalone_mode=False) or 0
+
+
 for command in (
     stream,
     record,
     symbols,
     verify,
+    repair,
     export,
     publish,
     simulate,
     manual,
     schema,
+    config,
+    doctor,
+    help,
 ):
     app.command(help=_dressed(command.__doc__ or ""))(command)
 

@@ -23,6 +23,7 @@ _MOST_BYTES = 16 * 2**20
 class _Pair(NamedTuple):
     base: str
     quote: str
+    status: str = _TRADING
 
 
 def complete_symbol(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -34,7 +35,7 @@ def complete_symbol(ctx: typer.Context, incomplete: str) -> list[str]:
     """
     listed, comma, begun = incomplete.rpartition(",")
     separator = next((sign for sign in _SEPARATORS if sign in begun), "")
-    names = [separator.join(pair) for pair in _pairs(ctx)]
+    names = [separator.join(pair[:2]) for pair in _pairs(ctx)]
     offered = [f"{listed}{comma}{name}" for name in _fitting(names, begun)]
     return [word for word in offered if _is_harmless(word)]
 
@@ -49,6 +50,22 @@ def complete_quote(ctx: typer.Context, incomplete: str) -> list[str]:
     return _fitting([pair.quote for pair in _pairs(ctx)], incomplete)
 
 
+def complete_fault(incomplete: str) -> list[str]:
+    """Offer the faults of the embedded exchange."""
+    from k2cli.simulator.faults import FAULTS
+
+    return sorted(
+        f"{kind.name}@" for kind in FAULTS if kind.name.startswith(incomplete)
+    )
+
+
+def complete_status(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer the statuses that symbols have."""
+    return _fitting(
+        ["all", *(pair.status for pair in _pairs(ctx, any_status=True))], incomplete
+    )
+
+
 def _fitting(names: list[str], begun: str) -> list[str]:
     # A shell takes only what goes on as the word begins, in its case.
     cased = [name.lower() if begun.islower() else name for name in names]
@@ -60,16 +77,16 @@ def _is_harmless(offered: str) -> bool:
     return all(sign.isalnum() or sign in ",/-" for sign in offered)
 
 
-def _pairs(ctx: typer.Context) -> list[_Pair]:
-    return list(_demo_pairs() if ctx.params.get("demo") else _kept_pairs(ctx))
+def _pairs(ctx: typer.Context, *, any_status: bool = False) -> list[_Pair]:
+    pairs = _demo_pairs() if ctx.params.get("demo") else _kept_pairs(ctx)
+    return [pair for pair in pairs if any_status or pair.status == _TRADING]
 
 
 def _demo_pairs() -> Iterator[_Pair]:
     from k2cli.simulator.listings import LISTINGS
 
     for one in LISTINGS:
-        if one.status == _TRADING:
-            yield _Pair(one.base, one.quote)
+        yield _Pair(one.base, one.quote, one.status)
 
 
 def _kept_pairs(ctx: typer.Context) -> list[_Pair]:
@@ -87,9 +104,8 @@ def _kept_pairs(ctx: typer.Context) -> list[_Pair]:
         if kept["exchange"] != exchange_of(url):
             return []
         pairs = [
-            _Pair(entry["base_asset"], entry["quote_asset"])
+            _Pair(entry["base_asset"], entry["quote_asset"], entry["status"])
             for entry in kept["symbols"]
-            if entry["status"] == _TRADING
         ]
         return [pair for pair in pairs if all(map(is_name, pair))]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

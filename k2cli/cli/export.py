@@ -65,7 +65,7 @@ def export(
 
     Examples:
       k2 export trades.jsonl -o trades.parquet
-      k2 export trades.*.jsonl.zst trades.jsonl.zst -o lake --partition date,symbol
+      k2 export trades.*.jsonl.zst trades.jsonl.zst -o lake --partition date
     """
     del debug  # main() reads it
     import signal

@@ -56,11 +56,11 @@ class LogOutput:
         """Keep a warning for whoever shows the latest; a structlog processor."""
         if event["level"] in ("warning", "error", "critical"):
             fields = [
-                f"{key}={value}"
+                f"{key.replace('_', ' ')} {value}"
                 for key, value in event.items()
                 if key not in ("level", "event")
             ]
-            line = " ".join([str(event["event"]), *fields])
+            line = ": ".join([str(event["event"]), *filter(None, [", ".join(fields)])])
             self.latest_warning = printable(line, _MOST_CHARACTERS)
         return event
 

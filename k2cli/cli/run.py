@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from k2cli.binance.pacing import MAX_DELAY_SECONDS
 from k2cli.cli.exit_status import ExitStatus
 from k2cli.cli.log import LogOutput, configure, stderr_output
 from k2cli.cli.stdio import impatient_talk
@@ -103,7 +104,8 @@ class Display(Protocol):
 
 def configure_log(options: TailOptions) -> LogOutput:
     """Set the log up as the options say."""
-    return configure(options.log_level.value, options.log_format.value, stderr_output())
+    level = "error" if options.quiet else options.log_level.value
+    return configure(level, options.log_format.value, stderr_output())
 
 
 def run_session(
@@ -114,6 +116,7 @@ def run_session(
     display_sink: Sink | None = None,
     capture: CaptureSink | None = None,
     displays: tuple[Display, ...] = (),
+    max_delay_seconds: float = MAX_DELAY_SECONDS,
 ) -> int:
     """Run a session and print its ledger, however it ends.
 
@@ -126,6 +129,7 @@ def run_session(
         display_sink: Takes the trades for the screen.
         capture: Takes the trades for a file.
         displays: Show the run.
+        max_delay_seconds: How much later a trade may come out, unless the options say.
 
     Returns:
         The exit status.
@@ -134,7 +138,7 @@ def run_session(
         K2Error: If something went wrong.
     """
     sinks = [sink for sink in (pipe, display_sink, capture) if sink is not None]
-    run = _Run(options, log_output, pipe, capture, displays)
+    run = _Run(options, log_output, pipe, capture, displays, max_delay_seconds)
     return asyncio.run(run.run(sinks))
 
 
@@ -148,12 +152,14 @@ class _Run:
         pipe: PipeSink | None,
         capture: CaptureSink | None,
         displays: tuple[Display, ...],
+        max_delay_seconds: float,
     ) -> None:
         self._options = options
         self._log_output = log_output
         self._pipe = pipe
         self._capture = capture
         self._displays = displays
+        self._max_delay_seconds = max_delay_seconds
         self._session: Session | None = None
         self._venue: OpenVenue | None = None
 
@@ -163,7 +169,7 @@ class _Run:
         self._print_ledger_on_signal()
         try:
             with impatient_talk():
-                async with open_venue(options) as venue:
+                async with open_venue(options, self._max_delay_seconds) as venue:
                     self._venue = venue
                     session = self._session = Session(
                         venue=venue.venue,
@@ -178,7 +184,8 @@ class _Run:
         finally:
             waiting.cancel()
             self._print_ledger()
-        return ExitStatus.INCOMPLETE if session.ledger.missing else ExitStatus.DONE
+        is_complete = session.ledger.verdict == "complete"
+        return ExitStatus.DONE if is_complete else ExitStatus.INCOMPLETE
 
     async def _run(self, session: Session, venue: OpenVenue, stop: Stop) -> None:
         options = self._options
@@ -280,12 +287,14 @@ class _Run:
     def _has_readers(self) -> bool:
         """Whether there is a ledger that anybody wants to read.
 
-        Not if nothing was received, nor if the reader of stdout left a complete stream.
+        Not if nothing was received, nor if the reader of stdout left a complete stream,
+        or quiet was asked for, and nothing is missing.
         """
         session = self._session
         if session is None or not session.ledger.trades:
             return False
-        return bool(session.ledger.missing or not isinstance(session.error, ReaderGone))
+        is_left = isinstance(session.error, ReaderGone)
+        return bool(session.ledger.missing or not (is_left or self._options.quiet))
 
     def _account(self) -> dict[str, Any] | None:
         """Return the ledger as data; ``None`` if the symbols were never known."""

@@ -15,6 +15,7 @@ from k2cli.cli.keys import Keyboard, Suspension, in_foreground
 from k2cli.cli.pipe import STDOUT
 from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
 from k2cli.display.controls import Controls
+from k2cli.display.detail import EVENT_KINDS
 from k2cli.display.market import WINDOWS_SECONDS, MarketState, trade_facts
 from k2cli.display.meters import LagMeter
 from k2cli.display.numbers import Precision
@@ -23,7 +24,7 @@ from k2cli.display.status import Notice, Status
 from k2cli.display.terminal import LiveTable, save_svg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from rich.console import Console
@@ -32,12 +33,15 @@ if TYPE_CHECKING:
     from k2cli.cli.run import RunView
     from k2cli.completeness.id_ranges import IdRange
     from k2cli.completeness.ledger import Ledger
+    from k2cli.completeness.sequence import SequenceTracker
     from k2cli.display.text import Frame
     from k2cli.engine.protocols import SymbolSet
+    from k2cli.engine.session import SessionSnapshot
     from k2cli.trade import TradeBatch
 
 # Log lines held while the table has the screen, shown when it gives it back.
 _LOG_LINES_HELD = 100
+# Of a picture where there is no terminal.
 _PICTURE_SIZE = (120, 34)
 
 
@@ -67,6 +71,7 @@ class ScreenSink(Redrawn):
     ) -> None:
         self._log_output = log_output
         self._picture = picture
+        self._console = console
         self._live = LiveTable(console)
         self._held: deque[str] = deque(maxlen=_LOG_LINES_HELD)
         self._closing = ExitStack()
@@ -80,6 +85,10 @@ class ScreenSink(Redrawn):
         self._notice = Notice()
         self._keyboard = Keyboard(self._press)
         self._paused: tuple[MarketState, float] | None = None
+        self._trackers: Mapping[str, SequenceTracker] = {}
+        # Gaps, repaired and missing trades of a symbol when last looked at.
+        self._counts: dict[str, tuple[int, int, int]] = {}
+        self._sums = (0, 0, 0)
 
     async def open(self, symbols: SymbolSet, ledger: Ledger) -> None:
         """Make ready to take trades."""
@@ -91,6 +100,9 @@ class ScreenSink(Redrawn):
             started_seconds=time.monotonic(),
             windows_seconds=self._controls.windows_seconds,
         )
+        self._trackers = ledger.trackers
+        if len(symbols.symbols) == 1:
+            self._controls.opened = symbols.symbols[0]
 
     def start(self, view: RunView) -> None:
         """Take the screen over."""
@@ -106,7 +118,7 @@ class ScreenSink(Redrawn):
 
     def write(self, batch: TradeBatch) -> None:
         """Note trades; they are on the screen with the next redraw."""
-        self._market.observe(trade_facts(batch), time.monotonic())
+        self._market.observe(trade_facts(batch), time.monotonic(), batch.instruments)
 
     def lost(self, symbol: str, ids: IdRange) -> None:
         """The status shows their number."""
@@ -124,7 +136,7 @@ class ScreenSink(Redrawn):
             if self._picture is not None and self._run is not None:
                 # As on a terminal, wherever it is made.
                 self._controls.has_keys = True
-                width, height = _PICTURE_SIZE
+                width, height = self._picture_size()
                 frame = self._frame(width, height)
                 save_svg(self._picture, frame, "k2 stream", width=width, height=height)
         finally:
@@ -133,6 +145,11 @@ class ScreenSink(Redrawn):
             for line in self._held:
                 self._log_output.write(f"{line}\n")
             self._held.clear()
+
+    def _picture_size(self) -> tuple[int, int]:
+        if not self._console.is_terminal:
+            return _PICTURE_SIZE
+        return self._console.width, self._console.height
 
     def draw(self) -> None:
         """Send what changed since the last time."""
@@ -175,9 +192,36 @@ class ScreenSink(Redrawn):
             elif self._paused is None:
                 self._paused = (self._market.copied(), time.monotonic())
             self._market.follow(controls.shows)
+            self._open_chosen()
         except Exception as exc:
             run.fail(exc)
         self.draw_soon()
+
+    def _open_chosen(self) -> None:
+        opened = self._controls.opened
+        if opened is None:
+            return
+        now_seconds = time.monotonic()
+        for market in (self._market, self._paused[0] if self._paused else None):
+            if market is not None and opened in market:
+                market.open(opened, now_seconds)
+
+    def _note_events(self, snapshot: SessionSnapshot, now_seconds: float) -> None:
+        """Put what happened to completeness on the symbols' time lines."""
+        sums = snapshot.gaps, snapshot.repaired, snapshot.lost
+        if sums == self._sums:
+            return
+        self._sums = sums
+        for symbol, tracker in self._trackers.items():
+            lost = tracker.missing - tracker.open.ids
+            counts = tracker.gaps, tracker.repaired, lost
+            before = self._counts.get(symbol, (0, 0, 0))
+            if counts == before:
+                continue
+            self._counts[symbol] = counts
+            for kind, now, then in zip(EVENT_KINDS, counts, before, strict=True):
+                if now > then:
+                    self._market.note_event(symbol, kind, now - then, now_seconds)
 
     def _frame(self, width: int, height: int) -> Frame:
         now_seconds = time.monotonic()
@@ -195,6 +239,7 @@ class ScreenSink(Redrawn):
         run = self._run
         assert run is not None, "drawn before the start"  # noqa: S101 - for the type checker
         snapshot = run.snapshot()
+        self._note_events(snapshot, now_seconds)
         last = snapshot.last_trade
         # Any address may be that of a made-up market: its trades say it.
         exchange = "SIM" if run.venue.is_simulated else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k2cli.cli import options as shared
+from k2cli.cli.completion import complete_fault
 
 if TYPE_CHECKING:
     from k2cli.simulator import SimulatedExchange
@@ -77,6 +78,7 @@ def simulate(
         typer.Option(
             "--fault",
             metavar="NAME@POSITION[:ARG]",
+            autocompletion=complete_fault,
             help="Misbehave after so many trades, e.g. drop@1000, skip@200:5, "
             "stall@500:30s; --faults lists all.",
         ),

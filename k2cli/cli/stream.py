@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _WHAT = "What comes out"
 _SCREEN = "The live table"
 
+# How much later a trade may come out so that it costs less: hardly for a program that
+# reads it, as long as one picture stands for a person who looks.
+_MAX_DELAY_SECONDS, _MAX_TABLE_DELAY_SECONDS = 0.001, 0.016
+
 
 class OutputFormat(StrEnum):
     """What ``k2 stream`` prints."""
@@ -55,19 +59,44 @@ def window_seconds(text: str) -> float:
     return seconds
 
 
+def output_form(text: str) -> str:
+    """Read a form of output: a name, or a template with braces."""
+    names = [form.value for form in OutputFormat]
+    if text.lower() in names:
+        return OutputFormat(text.lower())
+    if "{" not in text:
+        raise typer.BadParameter(
+            f"'{text}' is none of {', '.join(names)}, nor a template like "
+            "'{symbol} {price}'"
+        )
+    from k2cli.display.formats import line_format
+
+    line_format(text)
+    return text
+
+
+def complete_form(incomplete: str) -> list[str]:
+    """Offer the names of forms."""
+    return [form.value for form in OutputFormat if form.value.startswith(incomplete)]
+
+
 @takes(TailOptions)
 def stream(
     options: TailOptions,
     output_format: Annotated[
-        OutputFormat,
+        str,
         typer.Option(
             "--format",
             "-f",
+            metavar="[auto|table|lines|json|csv|TEMPLATE]",
+            parser=output_form,
+            autocompletion=complete_form,
             help="auto: a live table on a terminal, JSON lines in a pipe. lines: one "
-            "a trade for people, and for screen readers.",
+            "a trade for people, and for screen readers. Or a template like "
+            "'{symbol} {price}'.",
             rich_help_panel=_WHAT,
         ),
-    ] = OutputFormat.AUTO,
+    ] = "auto",
     json: Annotated[
         bool,
         typer.Option(
@@ -137,7 +166,7 @@ def stream(
 
     if json and output_format not in (OutputFormat.AUTO, OutputFormat.JSON):
         raise SettingsError(
-            f"--json and --format {output_format.value} contradict", "Leave one out"
+            f"--json and --format {output_format} contradict", "Leave one out"
         )
     if sort is not None and (
         json or output_format not in (OutputFormat.AUTO, OutputFormat.TABLE)
@@ -167,11 +196,14 @@ def stream(
         display_sink=screen,
         capture=capture,
         displays=tuple(displays),
+        max_delay_seconds=_MAX_DELAY_SECONDS
+        if screen is None
+        else _MAX_TABLE_DELAY_SECONDS,
     )
 
 
 def _output(
-    chosen: OutputFormat,
+    chosen: str,
     options: TailOptions,
     log_output: LogOutput,
     picture: Path | None,
@@ -205,18 +237,18 @@ def _output(
             return None, ScreenSink(
                 console, log_output, picture, sort=sort, window_seconds=window_seconds
             )
-    if chosen is OutputFormat.TABLE:
+    if chosen == OutputFormat.TABLE:
         raise SettingsError(
             "the table needs a terminal that can move its cursor",
             "Leave --format out, or choose lines, json or csv",
         )
-    if chosen is OutputFormat.AUTO:
+    if chosen == OutputFormat.AUTO:
         chosen = OutputFormat.LINES if terminal else OutputFormat.JSON
-    if chosen is OutputFormat.JSON:
+    if chosen == OutputFormat.JSON:
         return PipeSink(), None
 
     def make_format(symbols: SymbolSet) -> LineFormat:
-        return _line_format(chosen.value, symbols, options, on_terminal=terminal)
+        return _line_format(str(chosen), symbols, options, on_terminal=terminal)
 
     return PipeSink(make_format), None
 

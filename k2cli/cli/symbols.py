@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k2cli.cli import options as shared
-from k2cli.cli.completion import complete_base, complete_quote, complete_symbol
+from k2cli.cli.completion import (
+    complete_base,
+    complete_quote,
+    complete_status,
+    complete_symbol,
+)
 
 if TYPE_CHECKING:
     from k2cli.binance.catalog import SymbolInfo
@@ -69,6 +74,7 @@ def symbols(
             metavar="STATUS",
             help="Only with this status; all for any.",
             rich_help_panel=_WHICH,
+            autocompletion=complete_status,
         ),
     ] = "TRADING",
     sort: Annotated[

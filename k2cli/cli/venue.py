@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from k2cli.binance.lookup import CatalogSource
+from k2cli.binance.pacing import MAX_DELAY_SECONDS
 from k2cli.binance.symbols import normalize_symbols
 from k2cli.binance.venue import BinanceVenue, SymbolSelection
 from k2cli.config import BinanceConfig, load_config
@@ -63,13 +64,21 @@ def settings(
 
 
 @asynccontextmanager
-async def open_venue(options: TailOptions) -> AsyncIterator[OpenVenue]:
+async def open_venue(
+    options: TailOptions, max_delay_seconds: float = MAX_DELAY_SECONDS
+) -> AsyncIterator[OpenVenue]:
     """Open the exchange that the options ask for; an embedded one runs until the end.
+
+    Args:
+        options: What the user asked for.
+        max_delay_seconds: As for the stream client, unless the options say it.
 
     Raises:
         SettingsError: If the options or settings are wrong, or the file to replay is.
     """
     _check_together(options)
+    if options.max_delay is not None:
+        max_delay_seconds = options.max_delay
     config = settings(
         url=options.url, api_url=options.api_url, config_file=options.config
     )
@@ -89,6 +98,7 @@ async def open_venue(options: TailOptions) -> AsyncIterator[OpenVenue]:
                 config,
                 selection,
                 max_connection_age_seconds=options.max_connection_age,
+                max_delay_seconds=max_delay_seconds,
                 max_first_seconds=FIRST_SECONDS
                 if config.max_reconnect_attempts
                 else None,
@@ -125,6 +135,7 @@ async def open_venue(options: TailOptions) -> AsyncIterator[OpenVenue]:
                 name=name,
                 proxy=False,
                 max_connection_age_seconds=options.max_connection_age,
+                max_delay_seconds=max_delay_seconds,
             ),
             max_reconnect_attempts=config.max_reconnect_attempts,
             is_simulated=options.demo,

@@ -59,7 +59,7 @@ def verify(
       k2 verify trades.jsonl
       k2 verify trades.*.jsonl trades.jsonl         # the files of a rotation
       k2 verify --json trades.jsonl | jq -r .verdict
-      k2 verify kafka://localhost:9092/trades       # what k2 publish has put there
+      k2 verify kafka://localhost:9092/trades       # what k2 publish put there
     """
     del debug  # main() reads it
     import signal

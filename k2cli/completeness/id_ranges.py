@@ -54,6 +54,11 @@ class IdRanges:
         """The lowest id; ``None`` if the set is empty."""
         return self._ranges[0].first_id if self._ranges else None
 
+    @property
+    def last_id(self) -> int | None:
+        """The highest id; ``None`` if the set is empty."""
+        return self._ranges[-1].last_id if self._ranges else None
+
     def find(self, trade_id: int) -> IdRange | None:
         """Return the range that has this id, if one does."""
         touched = self._ranges[self._touching(trade_id, trade_id)]

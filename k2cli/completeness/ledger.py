@@ -59,9 +59,9 @@ class Ledger:
     @property
     def verdict(self) -> str:
         """``complete``, ``pending`` (received trades wait) or ``incomplete``."""
-        if not self.missing:
-            return "complete"
-        return "pending" if self.pending else "incomplete"
+        if self.pending:
+            return "pending"
+        return "incomplete" if self.missing else "complete"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict, the sums, and every symbol's numbers."""

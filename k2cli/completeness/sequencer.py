@@ -80,8 +80,8 @@ class Sequencer:
         Args:
             batch: Trades of symbols that are in the ledger.
         """
-        start = 0
-        while start < len(batch):
+        start, end = 0, len(batch.symbols)
+        while start < end:
             start, held_back = self._receive_from(batch, start)
             if held_back is not None:
                 return self._receive_rest(batch, start, held_back)
@@ -104,7 +104,7 @@ class Sequencer:
     ) -> tuple[int, Awaitable[None] | None]:
         """Take as many trades as go the same way; return the index of the next one."""
         if batch.is_plain and not (self._doubts and self._doubts.is_beyond(batch)):
-            stop = end = len(batch)
+            stop = end = len(batch.symbols)
             if self._waiting.trades:
                 rest = range(start, stop)
                 stop = next((i for i in rest if batch.symbols[i] in self._waiting), end)

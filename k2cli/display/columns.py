@@ -67,6 +67,7 @@ class Row:
         window_seconds: Window of time for change and trend.
         precision: Writes its prices and sizes.
         room: Cells of the columns that have no width of their own, by name.
+        usd_unit: USD that the column of worth counts in.
     """
 
     state: SymbolState
@@ -74,6 +75,7 @@ class Row:
     window_seconds: float
     precision: Precision
     room: Mapping[str, int]
+    usd_unit: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,8 @@ class Column:
             come and go together.
         cell: Returns the value for a symbol that has traded.
         meaning: What it is, for the help.
-        header: Heading, if it is not the name; ``{window}`` stands for the window of
-            time.
+        header: Heading, if it is not the name; ``{window}`` stands for the time that
+            is looked back over, ``{unit}`` for the unit of USD.
         justify: Side on which the cells' text is flush.
         quiet: Returns the value for a symbol that has not traded.
         is_aligned: Whether its numbers align on their decimal points even where that
@@ -113,13 +115,14 @@ class Column:
     sort_key: Callable[[Row], SortKey] | None = None
     ascending: bool = False
 
-    def heading(self, window: str) -> str:
+    def heading(self, window: str, unit: str = "") -> str:
         """Return the heading.
 
         Args:
             window: The window of time in words.
+            unit: Thousands or millions of USD, in a letter.
         """
-        return (self.header or self.name).format(window=window)
+        return (self.header or self.name).format(window=window, unit=unit)
 
 
 def _symbol(row: Row) -> Cell:
@@ -172,8 +175,22 @@ def _volume(row: Row) -> Cell:
 
 
 def _notional(row: Row) -> Cell:
-    digits, scale = scaled_text(row.state.notional)
+    state = row.state
+    if state.usd_rate:
+        amount = state.notional * state.usd_rate / row.usd_unit
+        return Cell(f"{amount:,.0f}" if amount >= 0.5 else "<1")
+    if state.quote:
+        return Cell("–", style="dim")
+    digits, scale = scaled_text(state.notional)
     return Cell(digits, mark=scale)
+
+
+def _notional_usd(row: Row) -> float:
+    """Return what rows are compared by; what has no rate comes last."""
+    state = row.state
+    if state.quote and not state.usd_rate:
+        return -1.0
+    return state.notional * (state.usd_rate or 1.0)
 
 
 def _per_second(row: Row) -> float:
@@ -238,7 +255,7 @@ COLUMNS = (
         "change",
         2,
         _change,
-        "its change over the window of time, or since the start if that is shorter",
+        "its change over the window of time, or over as much of it as was seen",
         header="{window}",
         least=len("+12.34%"),
         sort_key=lambda row: row.state.change(row.window_seconds),
@@ -255,7 +272,7 @@ COLUMNS = (
         "trend",
         4,
         _trend,
-        "prices over the window of time, lowest to highest",
+        "prices over the window of time; full height is 0.1 % at least",
         justify="left",
         room=(7, 32),
     ),
@@ -279,8 +296,9 @@ COLUMNS = (
         "notional",
         8,
         _notional,
-        "traded since the start, in the quote asset; sorting converts nothing",
-        sort_key=lambda row: row.state.notional,
+        "traded since the start, in USD by the stream's own pairs; – without a rate",
+        header="USD{unit}",
+        sort_key=_notional_usd,
     ),
     Column(
         "rate",

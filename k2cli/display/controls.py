@@ -10,35 +10,57 @@ from rich.text import Text
 
 from k2cli.display.columns import COLUMNS, LARGE_MARK, SORTABLE
 from k2cli.display.numbers import span_text
+from k2cli.display.prints import FLOORS_USD
 from k2cli.display.text import BACKFILL_MARK, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _ASCENDING = {column.name: column.ascending for column in COLUMNS}
 _LONGEST_FILTER = 20
+_NEXT_PAGE = frozenset({"n", "pagedown", "right"})
+_PREVIOUS_PAGE = frozenset({"p", "pageup", "left"})
 
 _KEYS = (
     ("q, Ctrl-C", "quit and print the summary"),
     ("space", "pause or resume the screen; trades are still counted while it pauses"),
     ("s, S", "sort by the next column; reverse the order"),
-    (
-        "n p, PgDn PgUp",
-        "next, previous page, of the help too; arrows: a row, Home: the top",
-    ),
+    ("↑ ↓, Enter", "choose a symbol; look at it closely"),
+    ("Esc", "back to the table; clear the filter; put the cursor away"),
+    ("n p, PgDn PgUp", "next, previous page or symbol; Home: the top"),
     ("/", "type part of a symbol to filter; Enter keeps it, Esc clears it"),
     ("w", "next window of time, now {window}"),
-    ("t", "show or hide the tape of latest trades"),
+    ("t", "show or hide the tape of latest trades; charts take its place"),
+    ("m", "on the tape only prints worth at least {floor}; then the next floor"),
     ("?, h", "show or hide this help"),
 )
 _MARKS = (
     ("● ○", "the connection delivers trades, or does not"),
     (
+        "lag",
+        "time from the exchange to here; seconds: a slow line, or a wrong clock",
+    ),
+    (
         f"✓ {BACKFILL_MARK} ✗",
         "no trades are missing; missing trades are being fetched; trades are lost",
     ),
+    ("!", "a warning, until it is half a minute old; on a line of gaps: a gap"),
+    ("▲ ▼", "a price that rose or fell; a heading: the order of the rows"),
+    ("▸", "the chosen row"),
+    ("– <1", "nothing known; less than one of the unit"),
+    ("━ ╌", "taker buys' share, and sells'"),
     (LARGE_MARK, "a large trade, see the column size"),
-    (BACKFILL_MARK, "a trade fetched from the history to fill a gap"),
+    (BACKFILL_MARK, "trades fetched from the history to fill a gap"),
+    ("━━╸", "worth of a print: a cell more for every threefold, from 100 USD on"),
+    ("┃ █", "candles: rising, and falling; │ from the lowest to the highest price"),
+    ("K M B T", "thousands, millions, 10^9, 10^12"),
+)
+_TAPE = (
+    ("print", "the fills of one taker order: same symbol, side and millisecond"),
+    ("price × size", "mean price and sum of its fills"),
+    ("USD", "its worth, by the stream's own pairs"),
+    ("fills, largest", "how many trades it is, and the size of the largest"),
+    ("buy−sell", "taker buys minus sells since the start; in USD over all symbols"),
 )
 # Cells of the names in the help, and the fewest of their meanings.
 _NAME_CELLS = 16
@@ -66,6 +88,10 @@ class Controls:
         page_rows: Rows on the screen; the screen sets it.
         has_pages: Whether there are more rows than that; likewise.
         has_tape: Whether the tape is on the screen; likewise.
+        rows: All symbols that fit the filter, in order; likewise.
+        cursor: The chosen symbol, if one is.
+        opened: The symbol that is looked at closely, if one is.
+        floor: Index into ``FLOORS_USD``: the least worth of prints on the tape.
     """
 
     has_keys: bool = False
@@ -83,6 +109,10 @@ class Controls:
     page_rows: int = 1
     has_pages: bool = False
     has_tape: bool = False
+    rows: Sequence[str] = ()
+    cursor: str | None = None
+    opened: str | None = None
+    floor: int = 0
 
     @property
     def is_ascending(self) -> bool:
@@ -106,14 +136,51 @@ class Controls:
         if self.is_typing:
             self._type(key)
             return False
-        if self.shows_help and key in {"escape", "q", "enter", " "}:
-            self.shows_help = False
+        if self.shows_help:
+            self._press_in_help(key)
             return False
         match key:
             case "q":
                 return True
             case " ":
                 self.is_paused = not self.is_paused
+            case "w":
+                windows = self.windows_seconds
+                place = windows.index(self.window_seconds) + 1
+                self.window_seconds = windows[place % len(windows)]
+            case "m":
+                self.floor = (self.floor + 1) % len(FLOORS_USD)
+            case "?" | "h":
+                self.shows_help = True
+                self.help_row = 0
+            case _ if self.opened is not None:
+                self._press_in_symbol(key)
+            case _:
+                self._press_in_table(key)
+        return False
+
+    def _press_in_help(self, key: str) -> None:
+        if key in {"escape", "q", "enter", " ", "?", "h"}:
+            self.shows_help = False
+        elif key in _NEXT_PAGE:
+            self._scroll_help(self.page_rows)
+        elif key in _PREVIOUS_PAGE:
+            self._scroll_help(-self.page_rows)
+        elif key in {"up", "down"}:
+            self._scroll_help(1 if key == "down" else -1)
+        elif key == "home":
+            self.help_row = 0
+
+    def _press_in_symbol(self, key: str) -> None:
+        if key in {"escape", "backspace"}:
+            self.cursor, self.opened = self.opened, None
+        elif key in {*_NEXT_PAGE, "down"}:
+            self.opened = self._neighbour(self.opened, 1)
+        elif key in {*_PREVIOUS_PAGE, "up"}:
+            self.opened = self._neighbour(self.opened, -1)
+
+    def _press_in_table(self, key: str) -> None:
+        match key:
             case "s":
                 names = (None, *SORTABLE)
                 self.sort = names[(names.index(self.sort) + 1) % len(names)]
@@ -124,29 +191,44 @@ class Controls:
                 self.first_row = 0
             case "t":
                 self.shows_tape = not self.has_tape
-            case "w":
-                windows = self.windows_seconds
-                place = windows.index(self.window_seconds) + 1
-                self.window_seconds = windows[place % len(windows)]
             case "/":
                 self.is_typing = True
-                self.shows_help = False
+            case "escape" if self.cursor is not None:
+                self.cursor = None
             case "escape":
                 self._clear_filter()
-            case "?" | "h":
-                self.shows_help = not self.shows_help
-                self.help_row = 0
-            case "n" | "pagedown" | "right":
-                self._scroll(self.page_rows)
-            case "p" | "pageup" | "left":
-                self._scroll(-self.page_rows)
-            case "down":
-                self._scroll(1)
-            case "up":
-                self._scroll(-1)
+            case "up" | "down":
+                self._move_cursor(1 if key == "down" else -1)
             case "home":
-                self._scroll(-self.first_row - self.help_row)
-        return False
+                self.first_row = 0
+                if self.cursor is not None and self.rows:
+                    self.cursor = self.rows[0]
+            case "enter" if self.rows:
+                first = self.rows[min(self.first_row, len(self.rows) - 1)]
+                self.opened = self.cursor if self.cursor in self.rows else first
+            case _ if key in _NEXT_PAGE:
+                self._scroll(self.page_rows)
+            case _ if key in _PREVIOUS_PAGE:
+                self._scroll(-self.page_rows)
+
+    def _move_cursor(self, rows: int) -> None:
+        """Choose the row below or above; at first, the first one on the screen."""
+        if not self.rows:
+            return
+        if self.cursor not in self.rows:
+            self.cursor = self.rows[min(self.first_row, len(self.rows) - 1)]
+        else:
+            self.cursor = self._neighbour(self.cursor, rows)
+        place = self.rows.index(self.cursor)
+        lowest = place - self.page_rows + 1
+        self.first_row = max(0, min(max(self.first_row, lowest), place))
+
+    def _neighbour(self, symbol: str | None, rows: int) -> str:
+        """Return the symbol so many rows further down, at most the last one."""
+        if symbol not in self.rows:
+            return symbol or ""
+        place = self.rows.index(symbol) + rows
+        return self.rows[max(0, min(place, len(self.rows) - 1))]
 
     def _type(self, key: str) -> None:
         if key == "enter":
@@ -166,19 +248,26 @@ class Controls:
         self.first_row = 0
 
     def _scroll(self, rows: int) -> None:
-        if self.shows_help:
-            self.help_row = max(0, self.help_row + rows)
-        else:
-            self.first_row = max(0, self.first_row + rows)
+        self.first_row = max(0, self.first_row + rows)
+        self.cursor = None
+
+    def _scroll_help(self, rows: int) -> None:
+        self.help_row = max(0, self.help_row + rows)
 
 
 def help_lines(controls: Controls, width: int) -> list[Text]:
     """Draw the help: keys, marks and columns."""
     window = span_text(controls.window_seconds)
-    keys = [(key, does.format(window=window)) for key, does in _KEYS]
+    floor = f"{FLOORS_USD[controls.floor]:,.0f} USD"
+    keys = [(key, does.format(window=window, floor=floor)) for key, does in _KEYS]
     columns = [(column.heading(window), column.meaning) for column in COLUMNS]
     lines: list[Text] = []
-    for title, entries in (("keys", keys), ("marks", _MARKS), ("columns", columns)):
+    for title, entries in (
+        ("keys", keys),
+        ("columns", columns),
+        ("tape", _TAPE),
+        ("marks", _MARKS),
+    ):
         if lines:
             lines.append(Text())
         lines.append(Text(f" {title}", "dim"))

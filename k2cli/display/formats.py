@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from string import Formatter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
@@ -126,6 +128,75 @@ def _harmless(cell: str) -> str:
     return f"'{cell}" if cell.startswith(_FORMULAS) else cell
 
 
+class TemplateLines:
+    r"""A line as a template like ``{symbol} {price}`` has it.
+
+    Between braces stand keys of the record or of ``vendor_data``, ``notional``,
+    ``time`` (UTC, ISO 8601) or ``json``; ``{{`` is a brace, ``\t`` a tab. What is not
+    printable in a value is escaped, so that a line stays one.
+
+    Args:
+        template: What a line is made of.
+
+    Raises:
+        SettingsError: If it has another name between braces, or a single brace.
+    """
+
+    def __init__(self, template: str) -> None:
+        text = template.replace("\\t", "\t").replace("\\n", "\n")
+        try:
+            pieces = list(Formatter().parse(text))
+        except ValueError:
+            raise _wrong_template(template, "a brace that stands alone") from None
+        self._pieces: list[tuple[str, str | None]] = []
+        for literal, name, spec, conversion in pieces:
+            if name is not None and (name not in TEMPLATE_NAMES or spec or conversion):
+                raise _wrong_template(template, f"{{{name}}}")
+            self._pieces.append((literal, name))
+
+    def header(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def line(self, trade: TradeV2) -> bytes:
+        r"""Return one trade as the template has it, with its ``\n``."""
+        parts = []
+        for literal, name in self._pieces:
+            parts.append(literal)
+            if name is not None:
+                parts.append(_named(trade, name))
+        return "".join(parts).encode() + b"\n"
+
+
+TEMPLATE_NAMES = (*KEYS[:-1], *VENDOR_KEYS, "notional", "time", "json")
+"""What a template may name."""
+
+
+def _named(trade: TradeV2, name: str) -> str:
+    """Return a value of a template, fit for a line."""
+    if name == "json":
+        return JsonLines(FormatOptions()).line(trade)[:-1].decode()
+    if name == "notional":
+        whole, _, fraction = f"{trade.notional:f}".partition(".")
+        return f"{whole}.{fraction.rstrip('0') or '0'}"
+    if name == "time":
+        moment = datetime.fromtimestamp(trade.timestamp / 1_000_000, UTC)
+        return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if name in VENDOR_KEYS:
+        value: str | int | list[str] | None = trade.vendor_data.get(name)
+    else:
+        value = getattr(trade, name)
+    text = _cell(value)
+    return printable(text, len(text))
+
+
+def _wrong_template(template: str, what: str) -> SettingsError:
+    return SettingsError(
+        f"--format {printable(template, 80)!r} has {printable(what, 40)}",
+        f"Between braces may stand {', '.join(TEMPLATE_NAMES)}; {{{{ is a brace",
+    )
+
+
 def _readable_lines(options: FormatOptions) -> LineFormat:
     # It measures text with rich, which a pipe of JSON need not wait for.
     from k2cli.display.lines import ReadableLines
@@ -143,12 +214,14 @@ def line_format(name: str, options: FormatOptions | None = None) -> LineFormat:
     """Return the format of a name.
 
     Args:
-        name: A key of ``FORMATS``.
+        name: A key of ``FORMATS``, or a template, see ``TemplateLines``.
         options: What the reader wants; the defaults are for a pipe.
 
     Raises:
         SettingsError: If there is no such format.
     """
+    if "{" in name:
+        return TemplateLines(name)
     make = FORMATS.get(name)
     if make is None:
         raise SettingsError(

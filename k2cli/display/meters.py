@@ -67,12 +67,12 @@ class RateWindow:
 
 
 class CountRate:
-    """Events per second from a total, 0 at the start, that is read now and then."""
+    """Events, or an amount, per second from a total that is read now and then."""
 
     def __init__(self, started_seconds: float) -> None:
-        self._readings = deque([(started_seconds, 0)])
+        self._readings = deque[tuple[float, float]]([(started_seconds, 0)])
 
-    def per_second(self, count: int, now_seconds: float) -> float:
+    def per_second(self, count: float, now_seconds: float) -> float:
         """Return the mean over five seconds, or since the last reading before them."""
         readings = self._readings
         readings.append((now_seconds, count))
@@ -98,6 +98,16 @@ class PriceWindow:
     def is_full(self) -> bool:
         """Whether the price is known since the window's beginning."""
         return self._head - self._first >= PRICE_BUCKETS
+
+    @property
+    def seen_seconds(self) -> float:
+        """How long the price has been known, at most the window."""
+        return min(self._head - self._first, PRICE_BUCKETS) * self._bucket_seconds
+
+    @property
+    def oldest(self) -> float:
+        """The first price of a window that is full."""
+        return self._closes[self._head % PRICE_BUCKETS]
 
     def advance(self, price: float, now_seconds: float) -> bool:
         """Close the buckets that have passed with the price until now.

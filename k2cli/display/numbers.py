@@ -72,6 +72,13 @@ def scaled_text(amount: float) -> tuple[str, str]:
     return _four_digits(amount / unit), letter
 
 
+def signed_text(amount: float) -> str:
+    """Write an amount in four digits with its sign, e.g. ``"+128.4K"``."""
+    digits, scale = scaled_text(abs(amount))
+    sign = "-" if amount < 0 else "+" if amount > 0 else ""
+    return f"{sign}{digits}{scale}".rstrip()
+
+
 def _four_digits(amount: float) -> str:
     if amount < 9.9995:
         return f"{amount:.3f}"
@@ -123,6 +130,14 @@ def span_text(seconds: float) -> str:
         if seconds >= unit_seconds and seconds % unit_seconds == 0:
             return f"{seconds / unit_seconds:.0f} {name}"
     return f"{seconds:g} s"
+
+
+def short_span(seconds: float) -> str:
+    """Write a round length of time in a few characters, e.g. ``"5m"``."""
+    for unit_seconds, letter in ((3600, "h"), (60, "m")):
+        if seconds >= unit_seconds and seconds % unit_seconds == 0:
+            return f"{seconds / unit_seconds:.0f}{letter}"
+    return f"{seconds:g}s"
 
 
 def duration_text(seconds: float) -> str:
@@ -181,6 +196,14 @@ class Precision:
             seen = self._sizes.get(symbol, 0)
             decimals = self._sizes[symbol] = max(seen, significant_decimals(digits))
         return grouped(digits, decimals)
+
+    def amount(self, symbol: str, amount: float) -> tuple[str, str]:
+        """Write a computed size, rounded to the symbol's decimals."""
+        decimals = self.size_decimals.get(symbol)
+        if decimals is None:
+            decimals = self._sizes.get(symbol, 0)
+        whole, _, fraction = f"{amount:,.{decimals}f}".partition(".")
+        return whole, f".{fraction}" if fraction else ""
 
     def mean_price(self, symbol: str, price: float) -> tuple[str, str]:
         """Write a computed price, rounded to the symbol's decimals."""

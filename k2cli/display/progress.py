@@ -65,6 +65,25 @@ class Reading:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repairing:
+    """How far the repair of a capture has come.
+
+    Attributes:
+        name: The capture.
+        activity: What it is doing.
+        fetched: Trades fetched so far.
+        wanted: Trades that were missing when it began.
+        left_seconds: How long it takes still, about; ``None`` if that is unknown.
+    """
+
+    name: str
+    activity: str
+    fetched: int
+    wanted: int
+    left_seconds: float | None
+
+
 def live_line(console: Console) -> Live:
     """Return what keeps a line in place on a terminal, and removes it in the end."""
     return Live(
@@ -120,6 +139,30 @@ def _completeness(progress: Progress) -> Text:
     return Text("nothing missing", "green")
 
 
+def repairing_line(repairing: Repairing, width: int) -> Text:
+    """Draw a repair's line, without its least important parts if it is too long."""
+    parts = [
+        Part(Text(printable(repairing.activity, 60)), 3),
+        Part(Text(printable(repairing.name, 60), "bold"), 4),
+    ]
+    if repairing.wanted:
+        fetched = f"{repairing.fetched:,} of {counted(repairing.wanted, 'trade')}"
+        parts.insert(0, Part(_bar(repairing.fetched / repairing.wanted), 0))
+        parts.insert(1, Part(Text(fetched), 1))
+    if repairing.left_seconds is not None:
+        left = duration_text(repairing.left_seconds)
+        parts.append(Part(Text(f"{left} left", "dim"), 2))
+    return spread(parts, width)
+
+
+def _bar(done: float) -> Text:
+    full = int(min(done, 1.0) * _BAR_CELLS)
+    bar = Text.assemble(
+        ("━" * full, "green"), ("━" * (_BAR_CELLS - full), "bright_black")
+    )
+    return bar + Text(f" {min(done, 1.0):4.0%}")
+
+
 def reading_line(reading: Reading, width: int) -> Text:
     """Draw a reading's line, without its least important parts if it is too long."""
     seconds = max(reading.seconds, 1e-3)
@@ -139,12 +182,7 @@ def reading_line(reading: Reading, width: int) -> Text:
         Part(Text(printable(reading.name, 60), "bold"), 7),
     ]
     if reading.size_bytes:
-        done = min(reading.read_bytes / reading.size_bytes, 1.0)
-        full = int(done * _BAR_CELLS)
-        bar = Text.assemble(
-            ("━" * full, "green"), ("━" * (_BAR_CELLS - full), "bright_black")
-        )
-        parts.insert(0, Part(bar + Text(f" {done:4.0%}"), 0))
+        parts.insert(0, Part(_bar(reading.read_bytes / reading.size_bytes), 0))
         left_bytes = reading.size_bytes - reading.read_bytes
         if bytes_per_second and left_bytes > 0:
             left = duration_text(left_bytes / bytes_per_second)

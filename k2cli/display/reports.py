@@ -224,10 +224,11 @@ def _result(account: Mapping[str, Any]) -> Text:
     if account["verdict"] == "damaged":
         return Text(f"the recording's end is damaged: {text} before it", ERROR_STYLE)
     if account["verdict"] == "pending":
+        behind = f" behind {account['missing']:,} missing" if account["missing"] else ""
         pending = counted(account["pending"], "trade")
         return Text(
-            f"pending: {text}, {pending} waiting behind {account['missing']:,} missing;"
-            " the next run goes on from there",
+            f"pending: {text}, {pending} waiting{behind}; the next run goes on from "
+            "there",
             ERROR_STYLE,
         )
     if account["missing"]:
@@ -299,6 +300,66 @@ def verdict_lines(
             lines.append(Text(f"and {left:,} more: {several}{hint}", "dim"))
     lines.append(_verdict(report))
     return lines
+
+
+def repair_plan_lines(plan: Mapping[str, Any]) -> list[Text]:
+    """Draw what a repair is going to do.
+
+    Args:
+        plan: ``ranges`` (each with ``symbol``, ``first_id`` and ``last_id``),
+            ``archives`` (each with ``symbol`` and ``date``), ``trades``, ``requests``,
+            ``minutes``, and ``pending``: how many symbols have pending trades.
+    """
+    ranges, archives = plan["ranges"], plan["archives"]
+    lines = [
+        Text(
+            f"{printable(one['symbol'], 40)} {one['first_id']}-{one['last_id']}, "
+            f"{counted(one['last_id'] - one['first_id'] + 1, 'trade')}"
+        )
+        for one in ranges[:MOST_NAMED]
+    ]
+    if len(ranges) > MOST_NAMED:
+        lines.append(Text(f"and {len(ranges) - MOST_NAMED:,} more ranges", "dim"))
+    lines += [
+        Text(f"archive: {printable(one['symbol'], 40)} of {one['date']}")
+        for one in archives[:MOST_NAMED]
+    ]
+    if len(archives) > MOST_NAMED:
+        lines.append(Text(f"and {len(archives) - MOST_NAMED:,} more archives", "dim"))
+    parts = []
+    if ranges:
+        parts.append(
+            f"{counted(plan['trades'], 'trade')} to fetch, in "
+            f"{counted(len(ranges), 'range')}"
+        )
+        parts.append(f"{counted(plan['requests'], 'request')} to the history")
+        if archives:
+            parts.append(counted(len(archives), "archive"))
+        parts.append(f"about {counted(plan['minutes'], 'minute')}")
+    else:
+        parts.append("nothing to fetch")
+    if plan["pending"]:
+        parts.append(f"pending trades of {counted(plan['pending'], 'symbol')} to merge")
+    lines.append(Text("plan: " + "; ".join(parts), "bold"))
+    return lines
+
+
+def repair_lines(outcome: Mapping[str, Any]) -> list[Text]:
+    """Draw what a repair has done.
+
+    Args:
+        outcome: ``filled``, ``merged``, ``files`` and ``renumbered_from``.
+    """
+    done = [f"{counted(outcome['filled'], 'trade')} filled in"]
+    if outcome["merged"]:
+        done.append(f"{counted(outcome['merged'], 'pending trade')} merged")
+    if outcome["files"]:
+        done.append(f"{counted(outcome['files'], 'file')} written anew")
+    if outcome["renumbered_from"]:
+        done.append(
+            f"platform_sequence is numbered anew from {outcome['renumbered_from']:,} on"
+        )
+    return [Text("repair: " + "; ".join(done), "bold")]
 
 
 def _missing_text(symbol: str, first_id: int, last_id: int) -> str:

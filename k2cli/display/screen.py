@@ -5,17 +5,18 @@ from __future__ import annotations
 from heapq import nlargest
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
 from rich.text import Text
 
-from k2cli.display.charts import chart_lines
-from k2cli.display.columns import COLUMNS
+from k2cli.display.breadth import breadth_lines
+from k2cli.display.closeup import CloseUp
 from k2cli.display.controls import help_lines
-from k2cli.display.numbers import span_text
+from k2cli.display.numbers import signed_text
+from k2cli.display.price_chart import chart_lines
+from k2cli.display.prints import FLOORS_USD
 from k2cli.display.status import footer_lines, header_line, message_line
 from k2cli.display.table import Order, Table
 from k2cli.display.tape import Tape
-from k2cli.display.text import Frame, fit
+from k2cli.display.text import Frame, fit, rule, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,15 +38,24 @@ _TAPE_PART = 4
 _LEAST_TAPE = 3
 # Where it is this large at least, there is a chart beside the tape.
 _LEAST_CHART = 6
+# Symbols from which on there is a line about the whole market.
+_WITH_BREADTH = 5
 # Lines from which on a chart is worth its place below another one.
 _COMFORTABLE_CHART = 10
 _NARROWEST_CHART = 31
 _WIDEST_CHART = 201
 _CHART_GAP = 2
 
-_COLUMNS = {column.name: column for column in COLUMNS}
 _FIRST_KEYS = (("q", "quit"), ("?", "help"))
-_LAST_KEYS = (("s", "sort"), ("/", "find"), ("t", "tape"), ("w", "window"))
+_LAST_KEYS = (
+    ("Enter", "open"),
+    ("s", "sort"),
+    ("/", "find"),
+    ("m", "floor"),
+    ("w", "window"),
+    ("t", "tape"),
+)
+_SYMBOL_KEYS = (("Esc", "table"), ("w", "window"), ("m", "floor"), ("↑↓", "symbol"))
 
 
 class ScreenView:
@@ -54,6 +64,8 @@ class ScreenView:
     def __init__(self, precision: Precision) -> None:
         self._table = Table(precision)
         self._tape = Tape(precision)
+        self._closeup = CloseUp(precision)
+        self._opened: str | None = None
         self._precision = precision
         self._order = Order(precision)
         self._size = (0, 0)
@@ -78,14 +90,20 @@ class ScreenView:
             height: Lines of the screen, at least 1.
             now_seconds: The clock of ``market.observe``.
         """
-        if self._size != (width, height):
+        if controls.opened is not None and controls.opened not in market:
+            controls.opened = None
+        if self._size != (width, height) or self._opened != controls.opened:
             self._table.forget_widths()
             self._tape.forget_widths()
-            self._size = (width, height)
+            self._closeup.forget_widths()
+            self._size, self._opened = (width, height), controls.opened
 
         above = [header_line(status, width)]
         if height >= _WITH_AIR:
-            above.append(Text())
+            if len(market) >= _WITH_BREADTH and controls.opened is None:
+                above += breadth_lines(market, controls, width, height, now_seconds)
+            else:
+                above.append(Text())
         most = 2 if height >= _WITH_KEYS else 1
         footer = footer_lines(status, _keys(controls), width, most)
         with_message = height >= _WITH_MESSAGE
@@ -109,13 +127,20 @@ class ScreenView:
     ) -> tuple[list[Text], str]:
         if controls.shows_help:
             return _help(controls, width, room)
+        if controls.opened is not None:
+            state = market[controls.opened]
+            lines = self._closeup.lines(
+                state, controls, width=width, room=room, now_seconds=now_seconds
+            )
+            return lines, ""
         tape_room = _tape_room(controls, len(market), room)
         limit = max(1, room - 1 - tape_room)
         states = self._order.rows(
             market, controls, limit=limit, now_seconds=now_seconds
         )
         controls.page_rows = limit
-        controls.has_tape = tape_room > 0
+        controls.rows = [state.symbol for state in states]
+        controls.has_tape = tape_room > 0 and controls.shows_tape is not False
         controls.has_pages = len(states) > limit
         controls.first_row = max(0, min(controls.first_row, len(states) - limit))
         first = controls.first_row
@@ -132,7 +157,7 @@ class ScreenView:
             room -= len(lines)
             count = max(1, room // _COMFORTABLE_CHART)
             charted = _charted(shown, controls, count, are_all=limit >= len(states))
-            lines += self._lower(market, charted, controls, width, room)
+            lines += self._lower(market, charted, controls, width, room, now_seconds)
         return lines, _note(controls, first, len(shown), len(states), len(market))
 
     def _lower(
@@ -142,29 +167,48 @@ class ScreenView:
         controls: Controls,
         width: int,
         room: int,
+        now_seconds: float,
     ) -> list[Text]:
-        """Draw the tape, and where there is room symbols' prices beside it."""
-        title = "── latest trades, UTC "
-        tape = self._tape.lines(market, controls, width=width, room=room - 1)
+        """Draw the tape and, where there is room, symbols' prices beside it.
+
+        Without the tape, they take its place.
+        """
+        has_chart = bool(charted) and room > _LEAST_CHART
+        if controls.shows_tape is False:
+            if not has_chart or width < _NARROWEST_CHART:
+                return []
+            return self._charts(charted, controls, min(width, _WIDEST_CHART), room)
+        floor_usd = FLOORS_USD[controls.floor]
+        look = market.breadth(
+            controls.window_seconds, now_seconds, controls.shows, controls.filter
+        )
+        title = "latest trades, UTC"
+        if floor_usd:
+            title += f", from {floor_usd:,.0f} USD"
+        if look.delta_usd:
+            title += f", buy−sell {signed_text(look.delta_usd)} USD"
+        prints = (
+            one for one in market.tape(controls.floor) if controls.shows(one.symbol)
+        )
+        self._tape.look_at(prints, room - 1)
         left = self._tape.width + _CHART_GAP
         chart_width = min(width - left, _WIDEST_CHART)
-        if not charted or chart_width < _NARROWEST_CHART or room <= _LEAST_CHART:
-            return [fit(Text(title.ljust(width, "─"), "dim"), width), *tape]
-        first, *charts = chart_lines(
+        if not has_chart or chart_width < _NARROWEST_CHART:
+            return [rule(title, width), *self._tape.lines(width)]
+        tape = [rule(title, left - 1), *self._tape.lines(left - 1)]
+        charts = self._charts(charted, controls, chart_width, room)
+        return side_by_side(tape, charts, left)
+
+    def _charts(
+        self, charted: Sequence[SymbolState], controls: Controls, width: int, room: int
+    ) -> list[Text]:
+        return chart_lines(
             charted,
             self._precision,
             controls.window_seconds,
-            width=chart_width,
+            width=width,
             height=room,
         )
-        first.append("─" * (width - left - chart_width), "dim")
-        lines = [Text.assemble((title.ljust(left - 1, "─") + " ", "dim"), first)]
-        for index, line in enumerate(charts):
-            beside = tape[index] if index < len(tape) else Text()
-            beside = fit(beside, left)
-            beside.append(" " * (left - cell_len(beside.plain)))
-            lines.append(beside.append_text(line))
-        return lines
 
 
 def _help(controls: Controls, width: int, room: int) -> tuple[list[Text], str]:
@@ -196,9 +240,10 @@ def _charted(
 
 def _tape_room(controls: Controls, symbols: int, room: int) -> int:
     """Return how many lines the tape gets, its title included."""
-    if controls.shows_tape is False:
-        return 0
     spare = room - 1 - symbols
+    if controls.shows_tape is False:
+        # Charts take its place, but no row's.
+        return spare if spare > _LEAST_CHART else 0
     part = room // _TAPE_PART if room >= _WITH_TAPE else 0
     if controls.shows_tape:
         part = max(part, min(_LEAST_TAPE + 1, room // 2))
@@ -216,9 +261,7 @@ def _note(controls: Controls, first: int, shown: int, fitting: int, total: int) 
     elif controls.filter:
         words.append(f"{fitting:,} of {total:,}")
     if controls.sort is not None:
-        window = span_text(controls.window_seconds)
-        heading = _COLUMNS[controls.sort].heading(window)
-        words.append(f"by {heading} {'▲' if controls.is_ascending else '▼'}")
+        words.append(f"by {controls.sort} {'▲' if controls.is_ascending else '▼'}")
     elif shown < fitting:
         words.append("busiest first")
     return " · ".join(words)
@@ -230,5 +273,7 @@ def _keys(controls: Controls) -> tuple[tuple[str, str], ...]:
     if controls.is_typing:
         return (("/", f"{controls.filter}▏"), ("Enter", "keep"), ("Esc", "clear"))
     space = ("space", "resume" if controls.is_paused else "pause")
+    if controls.opened is not None and not controls.shows_help:
+        return (*_FIRST_KEYS, space, *_SYMBOL_KEYS)
     pages = (("n", "next page"),) if controls.has_pages else ()
     return (*_FIRST_KEYS, space, *pages, *_LAST_KEYS)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from k2cli.display.columns import COLUMNS, Cell, Column, Row
-from k2cli.display.numbers import span_text
+from k2cli.display.numbers import age_text, short_span, span_text
 from k2cli.display.text import fit, styled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.text import Text
 
@@ -31,6 +31,11 @@ _WIDEST_GAP = 4
 _ROOMY = 70
 # From this width on there is a margin on the right as well.
 _WITH_MARGIN = 100
+
+_CURSOR = "▸"
+# Units of worth: each serves for up to seven digits.
+_USD_UNITS = ((1.0, ""), (1e3, " K"), (1e6, " M"), (1e9, " B"))
+_MOST_IN_UNIT = 9_999_999
 
 _SORT_KEYS = {
     column.name: column.sort_key for column in COLUMNS if column.sort_key is not None
@@ -149,6 +154,7 @@ class Table:
     def forget_widths(self) -> None:
         """Let columns be narrow again, for another size of the screen."""
         self._widths = {column.name: _Widths() for column in COLUMNS}
+        self._unit = 0
 
     def lines(
         self,
@@ -162,9 +168,19 @@ class Table:
         window_seconds = controls.window_seconds
         room: dict[str, int] = {}
         rows = []
+        usd_unit, unit = self._usd_unit(states)
         for state in states:
             state.advance(now_seconds)
-            rows.append(Row(state, now_seconds, window_seconds, self._precision, room))
+            rows.append(
+                Row(
+                    state,
+                    now_seconds,
+                    window_seconds,
+                    self._precision,
+                    room,
+                    usd_unit,
+                )
+            )
         cells = {
             column.name: [_cell(column, row) for row in rows]
             for column in COLUMNS
@@ -173,25 +189,41 @@ class Table:
         for name, column_cells in cells.items():
             for cell in column_cells:
                 self._widths[name].widen(cell)
-        window = span_text(window_seconds)
-        placed, gap = self._layout(width, window)
+        window = _seen(states, window_seconds)
+        headings = {column.name: column.heading(window, unit) for column in COLUMNS}
+        placed, gap = self._layout(width, headings)
         for one in placed:
             if one.column.room is not None:
                 room[one.column.name] = one.number
                 cells[one.column.name] = [_cell(one.column, row) for row in rows]
-        lines = [_headings(placed, gap, window, controls)]
-        for index in range(len(rows)):
-            runs = [(" ", "")]
+        lines = [_headings(placed, gap, headings, controls)]
+        for index, row in enumerate(rows):
+            is_chosen = row.state.symbol == controls.cursor
+            runs = [(_CURSOR if is_chosen else " ", "bold")]
             for place, one in enumerate(placed):
                 if place:
                     runs.append((" " * gap, ""))
                 runs.extend(_runs(cells[one.column.name][index], one))
-            lines.append(styled(runs))
+            line = styled(runs)
+            if is_chosen:
+                line.stylize("reverse", 1)
+            lines.append(line)
         return [
             fit(line, width) if cell_len(line.plain) > width else line for line in lines
         ]
 
-    def _layout(self, width: int, window: str) -> tuple[list[_Placed], int]:
+    def _usd_unit(self, states: Sequence[SymbolState]) -> tuple[float, str]:
+        """Choose one unit for the worth of all rows; it only grows, against jitter."""
+        most = max((one.notional * one.usd_rate for one in states), default=0.0)
+        while most / _USD_UNITS[self._unit][0] > _MOST_IN_UNIT and self._unit + 1 < len(
+            _USD_UNITS
+        ):
+            self._unit += 1
+        return _USD_UNITS[self._unit]
+
+    def _layout(
+        self, width: int, headings: Mapping[str, str]
+    ) -> tuple[list[_Placed], int]:
         """Choose columns by priority until the next one does not fit.
 
         What room is left goes to numbers that then align on their decimal points, the
@@ -202,7 +234,10 @@ class Table:
             The columns from left to right, and the cells between them.
         """
         gap = _GAP if width >= _ROOMY else 1
-        placed = {column.name: self._compact(column, window) for column in COLUMNS}
+        placed = {
+            column.name: self._compact(column, headings[column.name])
+            for column in COLUMNS
+        }
         if gap == _GAP:
             for column in COLUMNS:
                 if column.is_aligned:
@@ -235,8 +270,8 @@ class Table:
             gap = min(_WIDEST_GAP, gap + left // (len(chosen) - 1))
         return [placed[column.name] for column in COLUMNS if column in chosen], gap
 
-    def _compact(self, column: Column, window: str) -> _Placed:
-        heading = cell_len(column.heading(window))
+    def _compact(self, column: Column, words: str) -> _Placed:
+        heading = cell_len(words)
         if column.room is not None:
             return _Placed(column, max(column.room[0], heading))
         widths = self._widths[column.name]
@@ -250,6 +285,16 @@ class Table:
             return placed
         number = max(widths.text + widths.fraction, placed.number)
         return _Placed(placed.column, number, widths.fraction, placed.mark)
+
+
+def _seen(states: Sequence[SymbolState], window_seconds: float) -> str:
+    """Say how much of the window of time changes are over, e.g. ``"45s/5m"``."""
+    windows = [state.window(window_seconds) for state in states]
+    if not windows or any(window is not None and window.is_full for window in windows):
+        return span_text(window_seconds)
+    seconds = max((one.seen_seconds for one in windows if one is not None), default=0)
+    seen = age_text(seconds) if seconds >= 1 else "0s"
+    return f"{seen}/{short_span(window_seconds)}"
 
 
 def _priority(column: Column) -> int:
@@ -271,18 +316,22 @@ def _runs(cell: Cell, placed: _Placed) -> Iterator[tuple[str, str]]:
     yield " " * before, ""
     yield cell.text, cell.style
     yield cell.fraction, cell.style if style is None else style
-    yield " " * after, ""
+    # Beside what it is about, not behind the room for more decimals.
     yield cell.mark, cell.mark_style
+    yield " " * after, ""
     yield " " * (placed.mark - len(cell.mark)), ""
 
 
 def _headings(
-    columns: Sequence[_Placed], gap: int, window: str, controls: Controls
+    columns: Sequence[_Placed],
+    gap: int,
+    headings: Mapping[str, str],
+    controls: Controls,
 ) -> Text:
     runs = [(" ", "")]
     for placed in columns:
         column = placed.column
-        heading = column.heading(window)
+        heading = headings[column.name]
         room = " " * (placed.number + placed.mark - cell_len(heading))
         after = " " * gap
         if column.justify == "right":

@@ -89,9 +89,31 @@ def padded(text: str, width: int) -> str:
 
 def fit(text: Text, width: int) -> Text:
     """Return a copy of a line that is cut, with ``…``, where it exceeds the width."""
+    if width <= 0:
+        return Text()
     text = text.copy()
-    text.truncate(max(0, width), overflow="ellipsis")
+    text.truncate(width, overflow="ellipsis")
     return text
+
+
+def side_by_side(
+    left: Sequence[Text], right: Sequence[Text], right_at: int
+) -> list[Text]:
+    """Join lines of two pictures, the right ones from a cell on."""
+    lines = []
+    for number in range(max(len(left), len(right))):
+        line = fit(left[number] if number < len(left) else Text(), right_at)
+        if number < len(right):
+            line.append(" " * (right_at - cell_len(line.plain)))
+            line.append_text(right[number])
+        lines.append(line)
+    return lines
+
+
+def rule(title: str, width: int) -> Text:
+    """Draw a line across, with a title in it."""
+    text = f"── {title} "
+    return fit(styled([(text + "─" * (width - cell_len(text)), "dim")]), width)
 
 
 def spread(parts: Sequence[Part], width: int, gap: int = 2) -> Text:

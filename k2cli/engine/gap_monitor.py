@@ -14,7 +14,7 @@ from k2cli.completeness.stalls import StallDetector
 from k2cli.engine.backfiller import Backfiller
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Callable, Iterable
 
     from structlog.typing import FilteringBoundLogger
 
@@ -108,6 +108,8 @@ class GapMonitor:
             room=room,
             doubts=Doubts(self._doubted),
         )
+        # Takes trades from the stream and from the history.
+        self.receive = self._sequencer.receive
         self._backfiller = Backfiller(
             history, ledger, self.receive, self._sequencer.give_up
         )
@@ -127,10 +129,6 @@ class GapMonitor:
                 await held_back
             elif number % _RECOVERED_AT_ONCE == 0:
                 await asyncio.sleep(0)
-
-    def receive(self, batch: TradeBatch) -> Awaitable[None] | None:
-        """Take trades from the stream or from the history."""
-        return self._sequencer.receive(batch)
 
     async def backfill_for(self, seconds: float) -> None:
         """Give back-fill that is under way so long to come to an end."""

@@ -142,9 +142,10 @@ class Pipeline:
             batch = batch.select(self._filter.indexes(batch))
         if self._count is not None:
             batch = batch.part(0, self._count - self.passed)
-        if not len(batch):
+        trades = len(batch.symbols)
+        if not trades:
             return None
-        self.passed += len(batch)
+        self.passed += trades
         if self.is_full:
             self._on_full()
         return _write(self._ordered if self._counts_ordered else self._immediate, batch)

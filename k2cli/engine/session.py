@@ -246,7 +246,7 @@ class Session:
             max_backfill=self._max_backfill,
         )
         self._pipeline.begin(monitor.receive, count, self.stop)
-        await monitor.recover(waiting.recover())
+        await self._unless_stopped(monitor.recover(waiting.recover()))
         receiving = asyncio.create_task(stream.connect())
         stop_asked = asyncio.create_task(self._stop_asked.wait())
         tasks: list[asyncio.Task[Any]] = [receiving, stop_asked, *monitor.start()]

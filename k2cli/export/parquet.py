@@ -231,7 +231,7 @@ class _Stage:
         raise OutputError(
             f"{printable(symbol, 40)} {trade_id} has a {why}, which does not fit "
             f"DECIMAL without rounding{others}",
-            "Nothing was written; read the capture as it is: k2 manual data-frames",
+            "Nothing was written; read the capture as it is: k2 manual dataframes",
         )
 
     def write(

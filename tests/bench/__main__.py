@@ -13,10 +13,11 @@ from importlib.metadata import version
 
 from .bench import Bench
 from .files import files
+from .loops import OPTIONAL, is_installed
 from .measures import (
     Effort,
-    latency,
     market,
+    paced,
     server_is_no_bottleneck,
     symbols,
     throughput,
@@ -26,12 +27,12 @@ from .startup import startup
 from .table import Row, header, line
 
 MEASURES: dict[str, Callable[[Bench, Effort], Iterator[Row]]] = {
+    "paced": paced,
+    "market": market,
     "server": server_is_no_bottleneck,
     "throughput": throughput,
-    "latency": latency,
-    "startup": startup,
     "symbols": symbols,
-    "market": market,
+    "startup": startup,
     "files": files,
     "stages": stages,
 }
@@ -63,6 +64,9 @@ def main() -> None:
             f"{bench.cores}; medians of {effort.rounds} interleaved runs\n"
             f"load average before: {os.getloadavg()[0]:.1f} (others' work moves ratios)"
         )
+        for name in OPTIONAL:
+            if not is_installed(name):
+                _print(f"{name} is not installed, so its loop is left out")
         _print(header())
         for name, measure in MEASURES.items():
             if not asked.names or name in asked.names:

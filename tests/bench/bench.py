@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import selectors
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -33,7 +37,7 @@ class Outcome:
     Attributes:
         seconds: From the first trade sent to the last line that could be read.
         send_seconds: For how long the server sent.
-        cpu_seconds: What the client used, from the first trade to its end.
+        cpu_seconds: What the client used, from the first trade to the last line.
         peak_mb: The client's most resident memory.
         grown_mb: How much of it was added in the last two thirds of the run.
         status: The client's exit status.
@@ -109,8 +113,7 @@ class Bench:
             command += ["--output", str(output)]
             command += ["--flush"] if flush else []
             client = Client(command + urls, self.folder, self.cores, cwd=ROOT)
-            # Only a loop's end shows that it has written everything.
-            return self._watch(client, asks=False)
+            return self._watch(client)
 
     def record(self, job: Job, *options: str, keep: str = "") -> Outcome:
         """Run ``k2 record`` until the file has all trades.
@@ -143,8 +146,23 @@ class Bench:
                 os.close(stdout)
             return self._watch(client)
 
-    def _k2(self, command: str, job: Job, output: Path) -> list[str]:
-        port, _ = self._prepare(job, output, job.trades * job.repeat)
+    def table(self, job: Job) -> Outcome:
+        """Run ``k2 stream`` on a terminal until all trades are sent."""
+        master, slave = os.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        reading = threading.Thread(target=_read_all, args=(master,))
+        reading.start()
+        try:
+            arguments = self._k2("stream", job, None)
+            client = Client(arguments, self.folder, self.cores, stdout=slave)
+            return self._watch(client)
+        finally:
+            os.close(slave)
+            reading.join()
+            os.close(master)
+
+    def _k2(self, command: str, job: Job, output: Path | None) -> list[str]:
+        port, _ = self._prepare(job, output, job.trades * job.repeat if output else 0)
         chosen = symbols(job.symbols) if job.symbols <= 2 else ("--all",)
         return [
             *k2_command(),
@@ -154,15 +172,15 @@ class Bench:
             *("--api-url", f"ws://127.0.0.1:{port}/ws-api/v3"),
         ]
 
-    def _prepare(self, job: Job, output: Path, lines: int) -> tuple[int, int]:
+    def _prepare(self, job: Job, output: Path | None, lines: int) -> tuple[int, int]:
         """Have the server make a job ready; give its port and how much it will send."""
         self._waits_for_go = job.waits_for_go
-        job = replace(job, watch=str(output), lines=lines)
+        job = replace(job, watch=str(output or ""), lines=lines)
         self._tell(json.dumps(asdict(job)))
         ready = self._hear()
         return ready["port"], ready["bytes"]
 
-    def _watch(self, client: Client, *, asks: bool = True) -> Outcome:
+    def _watch(self, client: Client) -> Outcome:
         """Have the job that is ready sent to a client."""
         try:
             if self._waits_for_go:
@@ -170,7 +188,8 @@ class Bench:
                 client.begin()
                 self._tell("go")
             served = self._hear(client)
-            status, cpu_seconds = client.end(_END_SECONDS, asks=asks)
+            cpu_seconds = client.spent_seconds()
+            status = client.end(_END_SECONDS, asks=True)
         except RuntimeError as exc:
             said = (self.folder / "stderr").read_text(errors="replace").strip()
             raise RuntimeError(f"{exc}; the client said: {said[-500:]}") from exc
@@ -216,3 +235,10 @@ class Bench:
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return answer
+
+
+def _read_all(terminal: int) -> None:
+    """Read what a terminal is sent until nobody has it any more."""
+    with suppress(OSError):
+        while os.read(terminal, 65_536):
+            pass

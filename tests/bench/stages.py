@@ -5,154 +5,143 @@ The sum is less than what a run takes: reading the socket is not in it.
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from k2cli.binance.burst import Burst, cut, pieces_of
-from k2cli.binance.convert import now_us, trade_from_event
-from k2cli.capture.file import CaptureFile
-from k2cli.capture.sequence import SequenceTracker, pass_over
 from websockets.frames import Frame
 from websockets.protocol import OPEN, Protocol, Side
 
-from k2cli.binance.message_ids import MessageIds
-from k2cli.binance.wire import decode_frame
-from k2cli.trade import PlainTrade
+from k2cli.binance.decoder import MessageDecoder
+from k2cli.capture.pending import PendingJournal
+from k2cli.capture.writer import CaptureFile
+from k2cli.completeness.ledger import Ledger
+from k2cli.completeness.sequencer import Sequencer
+from k2cli.trade import TradeBatch
 
 from .bench import Bench
 from .market import frames
 from .measures import Effort
 from .table import Row
 
-_PAIRS = {"BTCUSDT": ("BTC", "USDT"), "ETHUSDT": ("ETH", "USDT")}
+_ASSETS = {"BTCUSDT": ("BTC", "USDT"), "ETHUSDT": ("ETH", "USDT")}
 # About as many as come with one read at full speed.
 _AT_ONCE = 350
-_CUT, _SEQUENCE, _LINE, _WRITE = "cut, decode", "sequence", "convert, line", "write"
-_FAST, _PLAIN = "fast", "plain"
+_CUT, _SEQUENCE, _LINE, _WRITE = "cut, decode", "sequence", "line", "line, write"
 
 T = TypeVar("T")
 
 
-class _Run:
-    """One run over all trades, by both paths, read by read.
+class _Path:
+    """One way that trades take, with what it has cost so far.
+
+    Args:
+        decode: Makes batches of what was read.
+        file: Where they go.
 
     Attributes:
-        spent_ns: Nanoseconds in all, by stage and path.
+        spent_ns: Nanoseconds in all, by stage.
     """
 
-    def __init__(self, fast: CaptureFile, plain: CaptureFile) -> None:
-        self.spent_ns: dict[tuple[str, str], int] = {}
-        self._fast = fast
-        self._plain = plain
-        self._pieces = pieces_of(_PAIRS, "BINANCE")
-        self._ids = MessageIds()
-        self._fast_trackers = {symbol: SequenceTracker() for symbol in _PAIRS}
-        self._plain_trackers = {symbol: SequenceTracker() for symbol in _PAIRS}
-        self._protocol = Protocol(Side.CLIENT, state=OPEN)
-
-    def take(self, data: bytes) -> None:
-        """Take one read, a stage after the other, on both paths."""
-        received_us = now_us()
-        text = data.decode("latin-1")
-        trades = self._timed(_CUT, _FAST, lambda: _cut(text, self._pieces))
-        events = self._timed(_CUT, _PLAIN, lambda: _decode(self._protocol, data))
-
-        known = self._fast_trackers
-        for _, _, symbol, trade_id, _, _, time_us, _, _ in trades[:2]:
-            known[symbol].observe(int(trade_id), int(time_us))
-        stop = len(trades)
-        passed = self._timed(
-            _SEQUENCE, _FAST, lambda: pass_over(known, trades, 2, stop)
-        )
-        assert passed == stop
-        self._timed(_SEQUENCE, _PLAIN, lambda: _observe(self._plain_trackers, events))
-
-        number = self._fast.platform_sequence + 1
-        lines = self._timed(
-            _LINE,
-            _FAST,
-            lambda: Burst(trades, received_us, self._pieces, self._ids).lines(
-                0, stop, number
-            ),
-        )
-        records = self._timed(
-            _LINE, _PLAIN, lambda: _records(events, received_us, number)
+    def __init__(
+        self, decode: Callable[[bytes], Sequence[TradeBatch]], file: CaptureFile
+    ) -> None:
+        self.spent_ns: dict[str, int] = {}
+        self._decode = decode
+        self._file = file
+        self._taken = 0
+        self._sequencer = Sequencer(
+            Ledger(_ASSETS),
+            PendingJournal(None),
+            at_once=self._take,
+            in_order=None,
+            on_gap=lambda symbol, ids: False,
+            on_lost=lambda symbol, ids: None,
+            room=lambda: sys.maxsize,
         )
 
-        self._timed(_WRITE, _FAST, lambda: _write(self._fast, [lines], received_us))
-        parts = [[line.decode()] for line in records]
-        self._timed(_WRITE, _PLAIN, lambda: _write(self._plain, parts, received_us))
+    def read(self, data: bytes) -> None:
+        """Take one read, a stage after the other."""
+        batches = self._timed(_CUT, lambda: self._decode(data))
+        self._timed(_SEQUENCE, lambda: [self._sequencer.receive(b) for b in batches])
+        self._timed(_LINE, lambda: [batch.json_lines(1) for batch in batches])
+        self._timed(_WRITE, lambda: self._write(batches))
 
-    def _timed(self, stage: str, path: str, work: Callable[[], T]) -> T:
-        begun_ns = time.perf_counter_ns()
+    def check(self, trades: int) -> None:
+        """See that all trades have come to the end."""
+        assert self._taken == self._file.trades_written == trades
+
+    def _take(self, batch: TradeBatch) -> None:
+        self._taken += len(batch)
+
+    def _write(self, batches: Sequence[TradeBatch]) -> None:
+        for batch in batches:
+            self._file.write(batch)
+        self._file.flush()
+
+    def _timed(self, stage: str, work: Callable[[], T]) -> T:
+        begun_ns = time.process_time_ns()
         result = work()
-        spent_ns = time.perf_counter_ns() - begun_ns
-        self.spent_ns[stage, path] = self.spent_ns.get((stage, path), 0) + spent_ns
+        spent_ns = time.process_time_ns() - begun_ns
+        self.spent_ns[stage] = self.spent_ns.get(stage, 0) + spent_ns
         return result
 
 
 def stages(bench: Bench, effort: Effort) -> Iterator[Row]:
     """Measure each stage on the fast path and on the plain one, in turn."""
-    reads = effort.of(300)
-    made = frames(2, _AT_ONCE * reads).frames
-    runs = []
+    made = frames(2, _AT_ONCE * effort.of(300)).frames
+    reads = [
+        b"".join(made[start : start + _AT_ONCE])
+        for start in range(0, len(made), _AT_ONCE)
+    ]
+    runs: dict[str, list[dict[str, int]]] = {"fast": [], "plain": []}
     for _ in range(effort.rounds):
         with TemporaryDirectory(dir=bench.folder) as folder:
-            fast, plain = (CaptureFile(Path(folder) / name) for name in ("f", "p"))
-            with fast, plain:
-                fast.begin()
-                plain.begin()
-                run = _Run(fast, plain)
-                for start in range(0, len(made), _AT_ONCE):
-                    run.take(b"".join(made[start : start + _AT_ONCE]))
-                runs.append(run.spent_ns)
+            decoders = {"fast": _fast(), "plain": _plain()}
+            for name, decode in decoders.items():
+                with CaptureFile(Path(folder) / name) as file:
+                    file.begin()
+                    path = _Path(decode, file)
+                    for data in reads:
+                        path.read(data)
+                    path.check(len(made))
+                runs[name].append(path.spent_ns)
     for stage in (_CUT, _SEQUENCE, _LINE, _WRITE):
-        each, plainly = (
-            [run[stage, path] / len(made) for run in runs] for path in (_FAST, _PLAIN)
+        ours, theirs = (
+            [spent_ns[stage] / len(made) for spent_ns in runs[name]] for name in runs
         )
-        yield Row(f"stage: {stage}", "ns/trade", each, "the plain path", plainly)
+        yield Row(f"stage: {stage}", "ns/trade", ours, "the plain path", theirs)
 
 
-def _cut(text: str, pieces: Mapping[str, object]) -> list[PlainTrade]:
-    trades: list[PlainTrade] = []
-    position, more = 0, True
-    while more:
-        some, position = cut(text, position, pieces)
-        trades += some
-        more = bool(some)
-    assert len(trades) == _AT_ONCE
-    return trades
+def _fast() -> Callable[[bytes], Sequence[TradeBatch]]:
+    decoder = MessageDecoder(_ASSETS)
+
+    def decode(data: bytes) -> Sequence[TradeBatch]:
+        text, position, batches = data.decode("latin-1"), 0, []
+        while position < len(text):
+            batch, position = decoder.decode_frames(text, position, 1, "BINANCE")
+            assert batch is not None
+            batches.append(batch)
+        return batches
+
+    return decode
 
 
-def _decode(protocol: Protocol, data: bytes) -> list[dict[str, Any]]:
-    protocol.receive_data(data)
-    return [
-        decode_frame(bytes(frame.data))
-        for frame in protocol.events_received()
-        if isinstance(frame, Frame)
-    ]
+def _plain() -> Callable[[bytes], Sequence[TradeBatch]]:
+    decoder = MessageDecoder(_ASSETS)
+    protocol = Protocol(Side.CLIENT, state=OPEN)
 
+    def decode(data: bytes) -> Sequence[TradeBatch]:
+        protocol.receive_data(data)
+        batches = []
+        for frame in protocol.events_received():
+            assert isinstance(frame, Frame)
+            batch = decoder.decode_message(bytes(frame.data), 1, "BINANCE")
+            assert isinstance(batch, TradeBatch)
+            batches.append(batch)
+        return batches
 
-def _observe(
-    trackers: dict[str, SequenceTracker], events: list[dict[str, Any]]
-) -> None:
-    for event in events:
-        trackers[event["s"]].observe(event["t"], event["T"])
-
-
-def _records(
-    events: list[dict[str, Any]], received_us: int, number: int
-) -> list[bytes]:
-    return [
-        trade_from_event(event, _PAIRS, received_us, "BINANCE").to_json_line(place)
-        for place, event in enumerate(events, number)
-    ]
-
-
-def _write(capture: CaptureFile, parts: list[list[str]], received_us: int) -> None:
-    for lines in parts:
-        capture.write_lines(lines, "BINANCE", received_us)
-    capture.flush()
+    return decode

@@ -259,13 +259,13 @@ async def test_what_on_message_raises_ends_connect(
 
     on_message: Callable[[TradeV2], Awaitable[None] | None]
     on_message = awaited if is_async else plain
-    symbols = [f"S{number}USDT" for number in range(201)]
+    symbols = [f"S{number}USDT" for number in range(451)]
     client = BinanceWebSocketClient(symbols, on_message, exchange.url, proxy=False)
     ending = asyncio.create_task(ends_with(client, ZeroDivisionError))
     await exchange.wait_subscribed(*symbols)
     sessions = exchange.stream_connections
     assert len(sessions) == 2
-    await exchange.publish(make_trades(1, symbol="S200USDT"))
+    await exchange.publish(make_trades(1, symbol="S450USDT"))
     await ending
     for session in sessions:
         await session.ended.wait()

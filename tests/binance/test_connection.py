@@ -10,6 +10,7 @@ from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
 from k2cli.binance.decoder import MessageDecoder, Skipped
+from k2cli.binance.pacing import ReadPacer
 from k2cli.binance.reconnecting import ReconnectingConnection
 from k2cli.binance.status import ConnectionState, ConnectionStatus
 from k2cli.completeness.backoff import AttemptWindow, Backoff, HostRotation
@@ -347,14 +348,14 @@ async def test_one_connection_that_cannot_go_on_ends_the_others(
     async def handler(connection: ServerConnection) -> None:
         assert connection.request is not None
         await both_there.wait()
-        if "s200usdt" in connection.request.path:
+        if "s450usdt" in connection.request.path:
             await connection.close()
         else:
             await connection.wait_closed()
 
     url = await start_server(handler)
     client = BinanceWebSocketClient(
-        [f"S{number}USDT" for number in range(201)],
+        [f"S{number}USDT" for number in range(451)],
         inbox.take,
         url,
         max_reconnect_attempts=1,
@@ -389,6 +390,7 @@ def connection_to(
         decoder=MessageDecoder({}),
         on_batch=lambda batch: None,
         on_status=inbox.note,
+        pacer=ReadPacer(),
         backoff=Backoff(1e-9, max_failures=0, random=lambda: 0.5),
         window=window,
         max_first_seconds=None,

@@ -21,6 +21,7 @@ from websockets.uri import parse_uri
 from k2cli.binance.connection import Connection
 from k2cli.binance.decoder import MessageDecoder, Skipped
 from k2cli.binance.fast_path import cut_plain_trades
+from k2cli.binance.pacing import ReadPacer
 from k2cli.binance.transport import StreamConnection
 from k2cli.trade import TradeBatch
 
@@ -183,7 +184,9 @@ async def by_k2(chunks: list[bytes], *, fast: bool = True) -> tuple[Messages, in
     # The response and the first frames may come with one read.
     transport.data_received(response_to(protocol.key) + chunks[0])
     await opening
-    connection = Connection(transport, decoder, take, ping_seconds=60, waits=False)
+    connection = Connection(
+        transport, decoder, take, pacer=ReadPacer(), ping_seconds=60, waits=False
+    )
     for chunk in chunks[1:]:
         transport.data_received(chunk)
     await asyncio.sleep(0)

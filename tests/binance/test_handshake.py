@@ -2,11 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import socket
 import ssl
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -284,23 +281,6 @@ async def test_a_server_that_does_not_answer_is_given_up(
     exchange.add_fault("hang@0")
     exc = await failure_to_open(exchange.url, open_timeout_seconds=0.05)
     assert exc.message.endswith("did not answer in time")
-
-
-@pytest.fixture
-def self_signed(tmp_path: Path) -> ssl.SSLContext:
-    if shutil.which("openssl") is None:
-        pytest.skip("there is no openssl to make a certificate")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
-        "-days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost "
-        f"-keyout {key} -out {certificate}".split(),
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(

@@ -87,9 +87,9 @@ async def test_a_symbol_that_does_not_exist_is_an_error(
 async def test_how_busy_symbols_are_is_asked_where_they_need_several_connections() -> (
     None
 ):
-    market = Market(size=450, rate=1_000)
+    market = Market(size=500, rate=1_000)
     trades = [trade for _, trade in islice(market.timeline(0), 500)]
-    async with SimulatedExchange(Market(size=450, rate=0.001)) as exchange:
+    async with SimulatedExchange(Market(size=500, rate=0.001)) as exchange:
         await exchange.publish(trades)
 
         few = await venue_of(exchange, SymbolSelection(quote=["EUR"])).look_up()
@@ -100,7 +100,7 @@ async def test_how_busy_symbols_are_is_asked_where_they_need_several_connections
 
     assert few.activity == {}
     assert connections_for_few == 1
-    assert len(every.symbols) == 447
+    assert len(every.symbols) == 497
     assert every.activity["BTCUSDT"] > 20
     assert named.activity == every.activity
 

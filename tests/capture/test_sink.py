@@ -62,15 +62,17 @@ async def test_what_was_written_is_in_the_file(tmp_path: Path, name: str) -> Non
     assert sink.files == 1
 
 
-async def test_trades_are_flushed_by_themselves(path: Path) -> None:
+async def test_trades_are_flushed_by_themselves(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sink = CaptureSink(path)
     await begin(sink)
     sink.write(batch(1))
+    assert ids_of(path) == [1]
+    monkeypatch.setattr("k2cli.capture.sink.time.monotonic", lambda: 0.0)
     sink.write(batch(2))
-    assert ids_of(path) == []
-    await asyncio.sleep(0)
-    assert ids_of(path) == [1, 2]
     sink.write(batch(3))
+    assert ids_of(path) == [1]
     await asyncio.sleep(0)
     assert ids_of(path) == [1, 2, 3]
     await sink.close()
@@ -193,6 +195,7 @@ async def test_a_flush_that_fails_later_is_reported(
     sink.on_failure = failures.append
     await begin(sink)
     with monkeypatch.context() as patch:
+        patch.setattr("k2cli.capture.sink.time.monotonic", lambda: 0.0)
         patch.setattr("k2cli.capture.disk.os.write", failing)
         sink.write(batch(1))
         await asyncio.sleep(0)
@@ -204,16 +207,15 @@ async def test_a_flush_that_fails_later_is_reported(
     await sink.close()
 
 
-async def test_a_flush_that_is_waited_for_raises(
+async def test_a_trade_that_cannot_be_flushed_at_once_raises(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink = CaptureSink(path)
     await begin(sink)
     with monkeypatch.context() as patch:
         patch.setattr("k2cli.capture.disk.os.write", failing)
-        sink.write(batch(1))
         with pytest.raises(OutputError, match="No space left"):
-            await sink.flush()
+            sink.write(batch(1))
     await sink.close()
 
 

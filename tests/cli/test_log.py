@@ -245,8 +245,8 @@ def test_the_latest_warning_is_kept_in_one_line() -> None:
     log().warning("Trades are missing", symbol=HOSTILE, trades=3)
     log().info("quiet")
     latest = str(output.latest_warning)
-    assert latest.startswith("Trades are missing symbol=")
-    assert latest.endswith("trades=3")
+    assert latest.startswith("Trades are missing: symbol ")
+    assert latest.endswith(", trades 3")
     assert latest.isprintable()
 
 

@@ -179,6 +179,7 @@ async def test_every_command_has_help_with_two_examples(k2: K2, command: str) ->
     [
         (("--frobnicate",), "No such option"),
         (("stream", "--duration", "5x"), "'5x' is no length of time"),
+        (("stream", "--max-delay", "2m"), "'2m' is not from 0 to 1s"),
         (("stream", "--min-notional", "lots"), "'lots' is no amount"),
         (("stream", "-n", "0"), "'--count' / '-n'"),
         (("stream", "--demo", "--replay", "x"), "--demo and --replay do not go"),

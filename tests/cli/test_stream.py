@@ -53,6 +53,18 @@ async def test_prints_exactly_as_many_json_lines_as_asked_for(
     assert "complete: 1,000 trades" in ended.err
 
 
+@pytest.mark.parametrize("delay", ["0", "2ms", "0.1s", "0.1"])
+async def test_each_trade_comes_once_and_in_order_however_long_it_may_wait(
+    k2: K2, market: SimulatedExchange, delay: str
+) -> None:
+    k2.use(market)
+
+    ended = await k2("stream", "BTCUSDT", "--json", "-n", "200", "--max-delay", delay)
+
+    ids = [json.loads(line)["source_sequence"] for line in ended.lines]
+    assert ids == list(range(ids[0], ids[0] + 200))
+
+
 async def test_stdout_holds_only_records_whatever_is_logged(
     k2: K2, exchange: SimulatedExchange
 ) -> None:

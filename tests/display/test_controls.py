@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from k2cli.cli.stream import SortColumn
 from k2cli.display.columns import SORTABLE
 from k2cli.display.controls import Controls
+from k2cli.display.prints import FLOORS_USD
 
 
 def pressed(*keys: str, **settings: object) -> Controls:
@@ -55,7 +58,6 @@ def test_the_options_are_the_columns_that_can_be_sorted_by() -> None:
         (["pagedown", "right"], 20),
         (["n", "n", "p"], 10),
         (["n", "pageup", "left"], 0),
-        (["down", "down", "up"], 1),
         (["n", "home"], 0),
     ],
 )
@@ -118,3 +120,55 @@ def test_help_is_shown_until_a_key_closes_it(key: str) -> None:
     assert not controls.press(key)
     assert not controls.shows_help
     assert not controls.is_paused
+
+
+@pytest.mark.parametrize("key", ["s", "S", "t", "w", "m", "/", "x"])
+def test_other_keys_do_nothing_while_the_help_is_open(key: str) -> None:
+    assert pressed("?", key, sort="last") == pressed("?", sort="last")
+
+
+ROWS = {"rows": ("A", "B", "C", "D"), "page_rows": 2}
+
+
+@pytest.mark.parametrize(
+    ("keys", "cursor", "first_row"),
+    [
+        (["down"], "A", 0),
+        (["down", "down"], "B", 0),
+        (["down"] * 3, "C", 1),
+        (["down"] * 9, "D", 2),
+        ([*["down"] * 4, "up", "up", "up"], "A", 0),
+        (["n", "down"], "C", 2),
+        (["down", "n"], None, 2),
+        ([*["down"] * 4, "home"], "A", 0),
+        (["down", "escape"], None, 0),
+    ],
+)
+def test_the_cursor_moves_and_the_rows_follow(
+    keys: list[str], cursor: str | None, first_row: int
+) -> None:
+    controls = pressed(*keys, **ROWS)
+    assert (controls.cursor, controls.first_row) == (cursor, first_row)
+
+
+def test_enter_opens_a_symbol_and_escape_closes_it() -> None:
+    assert pressed("enter").opened is None
+    assert pressed("enter", **ROWS).opened == "A"
+    opened = pressed("down", "down", "enter", **ROWS)
+    assert opened.opened == "B"
+    for key, symbol in (("down", "C"), ("n", "D"), ("n", "D"), ("up", "C")):
+        opened.press(key)
+        assert opened.opened == symbol
+    opened.press("s")
+    assert opened.sort is None
+    opened.press("escape")
+    assert opened == replace(pressed(**ROWS), cursor="C")
+
+
+def test_the_floor_of_the_tape_goes_round() -> None:
+    controls = pressed()
+    seen = []
+    for _ in FLOORS_USD:
+        controls.press("m")
+        seen.append(controls.floor)
+    assert seen == [*range(1, len(FLOORS_USD)), 0]

@@ -187,3 +187,28 @@ def test_no_line_holds_a_control_character(
 def test_an_unknown_format_names_the_known_ones() -> None:
     with pytest.raises(SettingsError, match="json, csv, lines"):
         line_format("yaml\x1b")
+
+
+def test_a_template_names_what_a_line_has(make_trade: MakeTrade) -> None:
+    line = line_format(r"{symbol}\t{price} {side} {{{notional}}} {quote_asset}")
+    assert line.header() == b""
+    assert line.line(make_trade()) == (
+        b"BTCUSDT\t61837.63000000 SELL {1236.7526} USDT\n"
+    )
+    whole = line_format("{symbol}={json}").line(make_trade())
+    assert whole == b"BTCUSDT=" + make_trade().to_json_line()
+    time = line_format("{time} {platform_sequence}|").line(make_trade())
+    assert time == b"2024-08-08T23:54:15.342000Z |\n"
+
+
+def test_values_cannot_break_a_line_of_a_template(make_trade: MakeTrade) -> None:
+    evil = make_trade(symbol="A\n\x1b[2J")
+    assert line_format("{symbol}").line(evil) == b"A\\n\\x1b[2J\n"
+
+
+@pytest.mark.parametrize(
+    "template", ["{nope}", "{symbol", "{}", "{price:.2f}", "{a!r}"]
+)
+def test_a_wrong_template_names_what_is_allowed(template: str) -> None:
+    with pytest.raises(SettingsError, match="may stand message_id"):
+        line_format(template)

@@ -14,8 +14,20 @@ from k2cli.display.market import (
     Direction,
     MarketState,
     SymbolState,
-    TradeFacts,
 )
+from k2cli.display.prints import FLOORS_USD, TAPE_PRINTS, TradeFacts
+from k2cli.trade import Instrument
+
+DOLLARS = {
+    symbol: Instrument(symbol, "BINANCE", base, quote)
+    for symbol, base, quote in (
+        ("BTCUSDT", "BTC", "USDT"),
+        ("BTCEUR", "BTC", "EUR"),
+        ("USDTTRY", "USDT", "TRY"),
+        ("ETHBTC", "ETH", "BTC"),
+        ("AAABBB", "AAA", "BBB"),
+    )
+}
 
 
 def trade(symbol: str = "BTCUSDT", **changes: Any) -> TradeFacts:
@@ -95,7 +107,7 @@ def test_many_at_once_are_the_same_as_one_by_one(
         at_once.observe(facts[start : start + batch], 1.0)
 
     def figures(state: SymbolState) -> list[object]:
-        compared = set(SymbolState.__slots__) - {"rate", "windows"}
+        compared = set(SymbolState.__slots__) - {"rate", "windows", "detail"}
         return [getattr(state, name) for name in sorted(compared)]
 
     assert list(map(figures, one_by_one)) == list(map(figures, at_once))
@@ -221,8 +233,8 @@ def test_the_first_trades_are_never_large() -> None:
 
 
 def test_the_tape_is_bounded_and_keeps_the_latest() -> None:
-    market = observed(*(trade(id=number) for number in range(1000)))
-    assert len(market.tape()) == market_module.TAPE_TRADES
+    market = observed(*(trade(id=n, time_us=n * 1000) for n in range(1000)))
+    assert len(market.tape()) == TAPE_PRINTS
     assert market.tape()[0].trade_id == 999
 
 
@@ -255,3 +267,107 @@ def test_invented_symbols_cannot_fill_the_memory(
     assert len(market) == 2
     assert market.trades == 4
     assert market.per_second(1.0) == 4.0
+
+
+def test_the_fills_of_one_order_are_one_print() -> None:
+    market = observed(
+        trade(price="10.0", size="1", side="BUY", id=1, time_us=5_000_100),
+        trade(price="10.2", size="3", side="BUY", id=2, time_us=5_000_900),
+    )
+    (one,) = market.tape()
+    assert (one.trades, one.size, one.largest, one.trade_id) == (2, 4.0, 3.0, 2)
+    assert one.mean_price == pytest.approx(10.15)
+    assert one.delta == pytest.approx(40.6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"side": "SELL"},
+        {"time_us": 5_001_000},
+        {"is_backfill": True},
+        {"symbol": "ETHUSDT"},
+    ],
+)
+def test_another_side_millisecond_or_symbol_is_another_print(
+    change: dict[str, Any],
+) -> None:
+    market = observed(
+        trade(side="BUY", id=1, time_us=5_000_100),
+        trade(**({"side": "BUY", "id": 2, "time_us": 5_000_100} | change)),  # type: ignore[arg-type]  # symbol is a text
+    )
+    assert [one.trades for one in market.tape()] == [1, 1]
+
+
+def test_a_print_comes_on_the_tape_of_every_floor_that_it_reaches() -> None:
+    market = MarketState(started_seconds=0.0)
+    for number in range(3):
+        one = trade(price="50000", size="0.1", side="BUY", id=number, time_us=1000)
+        market.observe([one], 1.0, DOLLARS)
+    assert [len(market.tape(floor)) for floor in range(len(FLOORS_USD))] == [
+        *(1, 1, 1, 0, 0)
+    ]
+    assert market.tape(2)[0].usd == pytest.approx(15_000)
+    small = trade(price="50000", size="0.001", id=9, time_us=9000)
+    market.observe([small], 1.0, DOLLARS)
+    assert [len(market.tape(floor)) for floor in (0, 1)] == [2, 1]
+
+
+def test_worth_is_in_usd_by_the_streams_own_pairs() -> None:
+    market = MarketState(started_seconds=0.0)
+    prices = {
+        "BTCUSDT": "60000",
+        "BTCEUR": "50000",
+        "USDTTRY": "40",
+        "ETHBTC": "0.05",
+        "AAABBB": "7",
+    }
+    for now_seconds in (1.0, 2.0):
+        for symbol, price in prices.items():
+            market.observe([trade(symbol, price=price)], now_seconds, DOLLARS)
+    rates = {symbol: market[symbol].usd_rate for symbol in prices}
+    assert rates == pytest.approx(
+        {"BTCUSDT": 1, "BTCEUR": 1.2, "USDTTRY": 0.025, "ETHBTC": 60000, "AAABBB": 0}
+    )
+
+
+def test_the_market_at_a_glance() -> None:
+    market = MarketState(started_seconds=0.0)
+    for symbol, before, after in (
+        ("AUSDT", "10", "11"),
+        ("BUSDT", "10", "8"),
+        ("CUSDT", "10", "10"),
+        ("DUSDT", "10", "10.5"),
+    ):
+        quote = {symbol: Instrument(symbol, "BINANCE", symbol[0], "USDT")}
+        for number, price in enumerate((before, after)):
+            one = trade(symbol, price=price, size="200", id=number, side="BUY")
+            market.observe([one], 1.0 + number, quote)
+    look = market.breadth(300.0, 3.0)
+    assert (look.rising, look.falling, look.unchanged) == (2, 1, 1)
+    assert [mover.symbol for mover in look.movers[:2]] == ["BUSDT", "AUSDT"]
+    assert look.movers[0].change == pytest.approx(-0.2)
+    assert look.prints[0].symbol == "AUSDT"
+    assert look.usd_per_second == pytest.approx(15_900 / 3)
+    assert look.delta_usd == pytest.approx(15_900)
+    # It is computed now and then, for what is shown.
+    assert market.breadth(300.0, 3.5) is look
+    only = market.breadth(300.0, 3.5, lambda symbol: symbol == "CUSDT", "C")
+    assert (only.rising, only.falling, only.unchanged) == (0, 0, 1)
+
+
+def test_details_are_kept_of_few_symbols_or_of_what_is_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert observed(trade("A"))["A"].detail is not None
+    monkeypatch.setattr(market_module, "MOST_DETAILED", 1)
+    market = MarketState(["A", "B"], started_seconds=0.0)
+    market.observe([trade("A"), trade("B")], 1.0)
+    assert market["A"].detail is None
+    market.open("A", 2.0)
+    detail = market["A"].detail
+    assert detail is not None
+    assert [one.symbol for one in detail.prints] == ["A"]
+    market.note_event("A", "gap", 1, 2.0)
+    market.note_event("B", "gap", 1, 2.0)
+    assert len(detail.events) == 1

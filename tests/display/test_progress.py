@@ -5,7 +5,12 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from k2cli.display.progress import Progress, progress_line
+from k2cli.display.progress import (
+    Progress,
+    Repairing,
+    progress_line,
+    repairing_line,
+)
 
 WELL = Progress(
     connection="live",
@@ -69,3 +74,28 @@ def test_it_fits_and_what_matters_most_stays(width: int) -> None:
 def test_a_file_name_cannot_reach_a_terminal_raw() -> None:
     line = progress_line(replace(WELL, name="a\x1b[2Jb\n"), 200).plain
     assert line.isprintable()
+
+
+REPAIRING = Repairing(
+    name="trades.jsonl",
+    activity="history of BTCUSDT",
+    fetched=250,
+    wanted=1000,
+    left_seconds=95,
+)
+
+
+def test_it_tells_how_far_a_repair_has_come() -> None:
+    assert repairing_line(REPAIRING, 120).plain == (
+        "━━━━━━━━━━━━━━━━━━━━━━━━  25%  250 of 1,000 trades  history of BTCUSDT"
+        "  trades.jsonl  00:01:35 left"
+    )
+    reading = replace(REPAIRING, activity="reading", wanted=0, left_seconds=None)
+    assert repairing_line(reading, 120).plain == "reading  trades.jsonl"
+
+
+def test_a_narrow_terminal_still_tells_how_long_a_repair_takes() -> None:
+    line = repairing_line(REPAIRING, 70).plain
+    assert "25%" in line
+    assert "00:01:35 left" in line
+    assert cell_len(line) <= 70

@@ -46,7 +46,7 @@ BUSY = replace(
     recording="/data/" + "x" * 300,
     is_paused=True,
 )
-BUSINESS = "volume notional t/s buy|sell"
+BUSINESS = "volume USD t/s buy|sell"
 PRICES = {"币安人生USDT": "0.15230000", "PEPEUSDT": "0.00001234", "BTCUSDT": "61837.63"}
 
 
@@ -135,10 +135,10 @@ def test_a_terminal_shows_the_frame_as_drawn(
     ("width", "height", "shown"),
     [
         (20, 5, "symbol last"),
-        (60, 15, "symbol last 5 min trend t/s buy|sell age"),
-        (80, 24, f"symbol last 5 min trend {BUSINESS} age"),
-        (120, 40, f"symbol last 5 min session trend high low {BUSINESS} age size"),
-        (250, 70, " ".join(column.heading("5 min") for column in COLUMNS)),
+        (60, 15, "symbol last 0s/5m trend t/s buy|sell age"),
+        (80, 24, f"symbol last 0s/5m trend {BUSINESS} age"),
+        (120, 40, f"symbol last 0s/5m session trend high low {BUSINESS} age size"),
+        (250, 70, " ".join(column.heading("0s/5m") for column in COLUMNS)),
     ],
 )
 def test_columns_drop_by_priority(width: int, height: int, shown: str) -> None:
@@ -218,7 +218,8 @@ def test_few_symbols_leave_the_rest_to_the_tape() -> None:
     # Header, air, headings, two rows.
     assert title == 5
     # The tape ends above the line that ends it, the ledger and the keys.
-    assert "SELL" in lines[title + 1]
+    assert "time UTC" in lines[title + 1]
+    assert "SELL" in lines[title + 2]
     assert "latest trades" not in "\n".join(draw(filled(2), shows_tape=False))
 
 
@@ -231,18 +232,95 @@ def test_many_symbols_leave_a_part_to_the_tape_where_there_is_room() -> None:
     assert "latest trades" in "\n".join(forced)
 
 
+def moving(*symbols: str, seconds: int = 20) -> MarketState:
+    """Return a market in which every symbol has traded once a second."""
+    market = MarketState(symbols, started_seconds=0.0)
+    for second in range(seconds):
+        for place, symbol in enumerate(symbols):
+            for number in range(place + 1):
+                price = f"{100 + (second % 5) / 10:.2f}"
+                observe(market, symbol, price, second * 9 + number, second)
+    return market
+
+
+def observe(
+    market: MarketState, symbol: str, price: str, number: int, now_seconds: float
+) -> None:
+    side = "BUY" if number % 2 else "SELL"
+    time_us = number * 1_000_000
+    market.observe([(symbol, price, "1", side, number, time_us, False)], now_seconds)
+
+
+def draw_moving(
+    market: MarketState, width: int, height: int, **controls: Any
+) -> list[str]:
+    drawn = ScreenView(Precision()).frame(
+        market,
+        LIVE,
+        Controls(**controls),
+        width=width,
+        height=height,
+        now_seconds=20.0,
+    )
+    return plain(drawn)
+
+
 def test_a_price_is_drawn_where_the_tape_leaves_room() -> None:
-    wide = draw(filled(2), LIVE, 120, 20)
+    market = moving("BTCUSDT", "PEPEUSDT")
+    wide = draw_moving(market, 140, 24)
     title = next(i for i, line in enumerate(wide) if "latest trades" in line)
     assert "PEPEUSDT, since the start ─" in wide[title]
-    # It never changed: a line in the middle, with its price.
-    (flat,) = [line for line in wide[title:] if "⠒⠒⠒" in line]
-    assert flat.endswith("⠒⠒⠒ 0.00001234")
-    picked = draw(filled(12), LIVE, 120, 40, filter="PEPE", window_seconds=60.0)
-    assert "PEPEUSDT, since the start ─" in "\n".join(picked)
-    assert "the start ─" not in "\n".join(draw(filled(2), LIVE, 80, 24))
+    text = "\n".join(wide[title:])
+    # Prices on a scale, and times below it.
+    assert re.search("[\u2801-\u28ff] *┤100.[24]0", text)
+    assert re.search(r"-15s.*-5s.*now", text)
+    picked = draw_moving(market, 140, 40, filter="BTC", window_seconds=60.0)
+    assert "BTCUSDT, since the start ─" in "\n".join(picked)
+    assert "the start ─" not in "\n".join(draw_moving(market, 80, 24))
     quiet = MarketState(["BTCUSDT"], started_seconds=0.0)
-    assert "BTCUSDT, " not in "\n".join(draw(quiet, LIVE, 120, 40))
+    assert "BTCUSDT, " not in "\n".join(draw(quiet, LIVE, 140, 40))
+
+
+def test_no_chart_is_drawn_from_a_few_prices() -> None:
+    text = "\n".join(draw(filled(2), LIVE, 140, 24))
+    assert "the chart begins after a few seconds" in text
+    assert not re.search("[\u2801-\u28ff]", text)
+
+
+def test_without_the_tape_charts_take_its_place() -> None:
+    lines = draw_moving(moving("AUSDT", "BUSDT"), 80, 24, shows_tape=False)
+    text = "\n".join(lines)
+    assert "latest trades" not in text
+    assert "BUSDT, since the start ─" in text
+    assert re.search("[\u2801-\u28ff]", text)
+
+
+def test_a_heading_says_how_much_of_the_window_was_seen() -> None:
+    assert " 20s/5m " in headings(draw_moving(moving("AUSDT"), 80, 24))
+    window = draw_moving(moving("AUSDT"), 80, 24, window_seconds=60.0)
+    assert " 20s/1m " in headings(window)
+    late = ScreenView(Precision()).frame(
+        moving("AUSDT"), LIVE, Controls(), width=80, height=24, now_seconds=400.0
+    )
+    assert " 5 min " in headings(plain(late))
+
+
+def test_the_cursor_is_on_the_chosen_row() -> None:
+    market, view = filled(300), ScreenView(Precision())
+    controls = Controls(has_keys=True)
+
+    def chosen() -> list[str]:
+        drawn = view.frame(market, LIVE, controls, width=80, height=24, now_seconds=2.0)
+        return [line.split()[0] for line in plain(drawn) if line.startswith("▸")]
+
+    assert chosen() == []
+    controls.press("down")
+    assert chosen() == [f"▸{controls.rows[0]}"]
+    for _ in range(40):
+        controls.press("down")
+    assert chosen() == [f"▸{controls.rows[40]}"]
+    controls.press("escape")
+    assert chosen() == []
 
 
 def test_the_price_drawn_is_that_of_the_busiest_unless_rows_are_in_order() -> None:
@@ -261,20 +339,27 @@ def test_tall_screens_have_charts_of_several_symbols() -> None:
     # The busiest five, in the order of their rows.
     charted = [title.split()[-1] for title in titles]
     assert charted == [f"COIN{i}USDT" for i in (0, 1, 2, 3, 8)]
-    assert lines.index(next(line for line in lines if "─ COIN0USDT" in line)) == 15
+    first = next(line for line in lines if "COIN0USDT, since" in line)
+    # Header, two lines about the market, air, headings and rows.
+    assert lines.index(first) == 17
 
 
 def test_large_and_repaired_trades_are_marked_on_the_tape() -> None:
     market = MarketState(["BTCUSDT"], started_seconds=0.0)
+
+    def observe(number: int, size: str, side: str, *, late: bool = False) -> None:
+        trade = ("BTCUSDT", "10", size, side, number, number * 1000, late)
+        market.observe([trade], 1.0)
+
     for number in range(120):
-        market.observe([("BTCUSDT", "10", "1", "BUY", number, number, False)], 1.0)
-    market.observe([("BTCUSDT", "10", "99", "BUY", 120, 120, False)], 1.0)
-    market.observe([("BTCUSDT", "10", "1", "SELL", 7, 7, True)], 1.0)
+        observe(number, "1", "BUY")
+    observe(120, "99", "BUY")
+    observe(7, "1", "SELL", late=True)
     lines = draw(market)
     title = next(i for i, line in enumerate(lines) if "latest trades" in line)
-    assert "↺" in lines[title + 1]
-    assert "◆" not in lines[title + 1]
-    assert "990.0  ◆" in lines[title + 2]
+    assert "↺" in lines[title + 2]
+    assert "◆" not in lines[title + 2]
+    assert "990.0  ◆" in lines[title + 3]
     assert "◆" in "\n".join(draw(market, LIVE, 250, 70)[:5])
 
 
@@ -303,7 +388,7 @@ def test_a_page_behind_the_last_one_is_the_last_one() -> None:
 
 def test_the_sorted_column_is_marked() -> None:
     lines = draw(filled(12), LIVE, 120, 40, sort="notional")
-    assert "notional▼" in headings(lines)
+    assert "USD▼" in headings(lines)
     assert "by notional ▼" in lines[-2]
     assert "by symbol ▲" in "\n".join(draw(filled(12), sort="symbol"))
 
@@ -381,7 +466,7 @@ def test_the_help_is_paged_where_it_does_not_fit(width: int, height: int) -> Non
 
 
 def test_the_help_names_every_column_and_mark_on_a_tall_screen() -> None:
-    text = "\n".join(draw(filled(2), LIVE, 120, 40, shows_help=True, has_keys=True))
+    text = "\n".join(draw(filled(2), LIVE, 120, 80, shows_help=True, has_keys=True))
     for column in COLUMNS:
         assert column.meaning[:40] in text
     assert all(mark in text for mark in "●○✓✗◆↺")

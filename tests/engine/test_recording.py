@@ -337,6 +337,24 @@ async def test_a_capture_that_is_overwritten_forgets_what_waited(
     assert (ledger.verdict, recorder.has_journal) == ("complete", False)
 
 
+async def test_a_journal_without_its_capture_begins_another_one(
+    recorder: Recorder,
+) -> None:
+    exchange = recorder.exchange
+    strike(exchange, "history-lag@0:1h", "skip@100:5", "reorder@105:5", "skip@200:5")
+    async with recorder.run() as (session, _):
+        await exchange.publish(trades(1, 300))
+        await until(lambda: session.ledger.trades == 290)
+    assert recorder.pending()[0] == 110
+    recorder.file.unlink()
+
+    strike(exchange, "history-lag@0:0s")
+    ledger = await recorder.resume(301)
+    assert recorder.ids() == [*range(106, 302)]
+    assert (ledger.verdict, ledger.duplicates) == ("complete", 0)
+    assert not recorder.has_journal
+
+
 async def test_a_damaged_journal_ends_the_run_and_stays(recorder: Recorder) -> None:
     strike(recorder.exchange, "history-lag@0:1h", "skip@100:5")
     async with recorder.run() as (session, _):

@@ -14,7 +14,7 @@ import k2cli
 
 from .conftest import backfilled, record
 
-PAGE = Path(k2cli.__file__).parent / "manual" / "data-frames.md"
+PAGE = Path(k2cli.__file__).parent / "manual" / "dataframes.md"
 KEYS = (
     *("symbol", "minute", "open", "high", "low", "close"),
     *("volume", "trades", "repaired"),

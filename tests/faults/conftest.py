@@ -13,7 +13,12 @@ from random import Random
 
 import pytest
 
-from k2cli.simulator import Fault, Market, SimulatedExchange, Trade
+from k2cli.binance.venue import BinanceVenue, SymbolSelection
+from k2cli.capture.sink import CaptureSink
+from k2cli.completeness.ledger import Ledger
+from k2cli.config import BinanceConfig
+from k2cli.engine.session import Session
+from k2cli.simulator import Fault, Market, SimulatedExchange, Trade, parse_fault
 
 PATIENCE_SECONDS = 50
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
@@ -53,12 +58,14 @@ class Siege:
     Attributes:
         exchange: The exchange.
         file: The capture.
+        journal: Where trades wait for gaps to be filled.
         summary: The recorder's account, as JSON.
     """
 
     def __init__(self, exchange: SimulatedExchange, folder: Path) -> None:
         self.exchange = exchange
         self.file = folder / "trades.jsonl"
+        self.journal = folder / ".trades.jsonl.pending"
         self.summary = folder / "summary.json"
         self.errors = b""
         self._folder = folder
@@ -90,10 +97,15 @@ class Siege:
 
     async def kill(self) -> None:
         """Kill the recorder with SIGKILL."""
+        self.assert_running()
         assert self._process is not None
-        assert self._process.returncode is None, self.errors.decode()
         self._process.kill()
         await self._ended()
+
+    def assert_running(self) -> None:
+        """Assert that the recorder has not ended by itself."""
+        assert self._process is not None
+        assert self._process.returncode is None, self.errors.decode()
 
     async def stop(self) -> int:
         """End the recorder politely, and give its status."""
@@ -108,12 +120,21 @@ class Siege:
         newest = NewestIds(self.file)
         async with asyncio.timeout(PATIENCE_SECONDS):
             while any(newest[symbol] < awaited[symbol] for symbol in SYMBOLS):
-                assert self._process is not None
-                assert self._process.returncode is None, self.errors.decode()
+                self.assert_running()
                 await self.exchange.publish([self._trade(symbol) for symbol in SYMBOLS])
                 # The file has no event that could be waited for.
                 await asyncio.sleep(0.1)
                 newest.read()
+
+    def on_disk(self) -> set[tuple[str, int]]:
+        """Return symbol and id of all that is on disk: in the capture and waiting."""
+        return {
+            (record["symbol"], record["source_sequence"])
+            for file in (self.file, self.journal)
+            if file.exists()
+            # A line that is being written is left out.
+            for record in map(json.loads, file.read_bytes().split(b"\n")[:-1])
+        }
 
     def assert_whole(self) -> None:
         """Assert what the fault suite is about.
@@ -163,9 +184,64 @@ class Siege:
             return await self._process.wait()
 
 
+class SessionSiege(Siege):
+    """The same with the recorder in this process: nothing can kill it, but it is quick.
+
+    Attributes:
+        ledger: The recorder's account, once it has been stopped.
+    """
+
+    ledger: Ledger
+    _session: Session
+    _run: asyncio.Task[Ledger] | None = None
+
+    async def start(self, *options: str) -> None:
+        """Start a recorder."""
+        assert not options
+        config = BinanceConfig(
+            websocket_url=self.exchange.url,
+            api_url=self.exchange.api_url,
+            reconnect_delay=0.05,
+            ping_interval=0.25,
+            open_timeout=2,
+            max_reconnect_attempts=0,
+        )
+        venue = BinanceVenue.from_config(
+            config, SymbolSelection(symbols=SYMBOLS), proxy=False
+        )
+        self._session = Session(venue=venue, sinks=[CaptureSink(self.file)])
+        self._run = asyncio.create_task(self._record(self._session))
+
+    async def stop(self) -> int:
+        """End the recorder politely, and give the status that k2 would end with."""
+        assert self._run is not None
+        self._session.stop(hurry=True)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            self.ledger = await self._run
+        return 6 if self.ledger.missing else 0
+
+    def assert_running(self) -> None:
+        """Assert that the recorder has not ended by itself."""
+        assert self._run is not None
+        assert not self._run.done()
+
+    async def clean_up(self) -> None:
+        """End what a failed test has left."""
+        if self._run is not None:
+            self._session.stop(hurry=True)
+            await asyncio.gather(self._run, return_exceptions=True)
+
+    async def _record(self, session: Session) -> Ledger:
+        async with session:
+            return await session.run()
+
+
 @pytest.fixture
-async def siege(tmp_path: Path) -> AsyncIterator[SiegeMaker]:
+async def siege(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SiegeMaker]:
     """Makes sieges."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     maker = SiegeMaker(tmp_path)
     yield maker
     await maker.clean_up()
@@ -187,6 +263,12 @@ class SiegeMaker:
         await exchange.start()
         self._made.append(Siege(exchange, self._folder))
         return self._made[-1]
+
+    async def in_process(self, faults: Sequence[str]) -> SessionSiege:
+        """The same with a recorder in this process."""
+        besieged = await self([parse_fault(fault) for fault in faults])
+        self._made[-1] = siege = SessionSiege(besieged.exchange, self._folder)
+        return siege
 
     async def clean_up(self) -> None:
         """End everything."""

@@ -53,7 +53,7 @@ def on_a_free_port(example: str) -> str:
 def test_every_command_has_two_examples_that_fit_a_terminal() -> None:
     assert set(HELP) == {
         *("k2", "stream", "record", "symbols", "verify", "simulate", "manual"),
-        "schema",
+        *("schema", "export", "publish"),
     }
     for command, text in HELP.items():
         assert len(examples(text)) >= 2, command
@@ -61,9 +61,22 @@ def test_every_command_has_two_examples_that_fit_a_terminal() -> None:
         assert all(len(line) <= 78 for line in lines if " k2 " in line)
 
 
+def _captures(names: list[str]) -> set[str]:
+    return {name for name in names if re.fullmatch(r"trades.*\.jsonl(\.zst)?", name)}
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for recordings that several examples begin with."""
+    return tmp_path_factory.mktemp("recordings")
+
+
 @pytest.mark.skipif(not shutil.which("jq"), reason="the examples use jq")
-@pytest.mark.parametrize("example", ALL)
-async def test_it_runs(terminal: MakeTerminal, tmp_path: Path, example: str) -> None:
+# Those with a log need its server: tests/publish has one.
+@pytest.mark.parametrize("example", [one for one in ALL if "://" not in one])
+async def test_it_runs(
+    terminal: MakeTerminal, tmp_path: Path, recordings: Path, example: str
+) -> None:
     async with SimulatedExchange(Market(seed=1, rate=4000)) as exchange:
         environment = {
             "K2_BINANCE_WEBSOCKET_URL": exchange.url,
@@ -72,15 +85,27 @@ async def test_it_runs(terminal: MakeTerminal, tmp_path: Path, example: str) -> 
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PAGER": "cat",
         }
+        if "export" in example:
+            pytest.importorskip("duckdb")
         if "trades.jsonl" in example and "record" not in example:
             # What comes before it: a recording, in several files if they are asked for.
-            rotation = ("--rotate", "1MB") if "*" in example else ()
-            screen = terminal(80, 24)
-            screen.run(
-                *("record", "-o", "trades.jsonl", "-n", "3000", *rotation),
-                **environment,
-            )
-            assert await screen.ended() == 0
+            name = "trades.jsonl.zst" if ".zst" in example else "trades.jsonl"
+            size = "100KB" if ".zst" in example else "1MB"
+            rotation = ("--rotate", size) if "*" in example else ()
+            kept = recordings / "-".join([name, *rotation])
+            if not kept.exists():
+                screen = terminal(80, 24)
+                screen.run(
+                    *("record", "-o", name, "-n", "3000", *rotation),
+                    **environment,
+                )
+                assert await screen.ended() == 0
+                shutil.copytree(
+                    tmp_path,
+                    kept,
+                    ignore=lambda _, names: set(names) - _captures(names),
+                )
+            shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
         screen = terminal(80, 24)
         shell = f"set -o pipefail; {on_a_free_port(example)}"
         screen.start(["bash", "-c", shell], **environment)

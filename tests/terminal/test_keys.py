@@ -105,12 +105,23 @@ async def test_pages_and_rows(screen: Terminal) -> None:
     await screen.until(lambda: not first("1"))
     screen.press("p")
     await screen.until(lambda: first("1"))
-    screen.press("\x1b[B\x1b[B\x1b[A")  # down, down, up
-    await screen.until(lambda: first("2"))
     screen.press("\x1b[6~")  # page down
-    await screen.until(lambda: not first("2"))
+    await screen.until(lambda: not first("1"))
     screen.press("\x1b[5~\x1b[5~")  # page up
     await screen.until(lambda: first("1"))
+
+
+async def test_a_symbol_is_chosen_opened_and_left_by_keys(screen: Terminal) -> None:
+    screen.press("\x1b[B\x1b[B\x1b[A\x1b[B")  # down, down, up, down
+    await screen.until(lambda: "▸" in screen.text)
+    (chosen,) = re.findall(r"▸(\w+)", screen.text)
+    screen.press("\r")
+    await screen.until(lambda: "── price, " in screen.text)
+    assert re.search(rf"^ {chosen}  [\d.,]+", screen.text, re.MULTILINE)
+    screen.press("\x1b")
+    await screen.until(lambda: f"▸{chosen}" in screen.text)
+    screen.press("m")
+    await screen.until(lambda: "latest trades, UTC, from 1,000 USD" in screen.text)
 
 
 async def test_sorting_by_keys(screen: Terminal) -> None:
@@ -130,7 +141,7 @@ async def test_the_tape_and_the_window_by_keys(screen: Terminal) -> None:
     screen.press("t")
     await screen.until(lambda: "latest trades" in screen.text)
     screen.press("w")
-    await screen.until(lambda: "15 min" in screen.text)
+    await screen.until(lambda: re.search(r" \d+s/15m ", screen.text) is not None)
 
 
 async def test_filtering_by_typing(screen: Terminal) -> None:

@@ -1,0 +1,222 @@
+"""Fetching what a capture lacks: from the history, and from daily archives."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from k2cli.completeness.backfill import PAGE_TRADES
+from k2cli.completeness.backoff import Backoff
+from k2cli.completeness.id_ranges import IdRanges
+from k2cli.errors import (
+    AddressBanned,
+    ApiError,
+    ConnectFailed,
+    ExchangeRefused,
+    K2Error,
+    MalformedMessage,
+    TooManyRequests,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from k2cli.completeness.id_ranges import IdRange
+    from k2cli.completeness.repair_plan import RepairPlan, SymbolDay
+    from k2cli.engine.protocols import TradeHistory
+    from k2cli.trade import Instrument, TradeBatch
+
+_RETRY_SECONDS = 1.0
+_MOST_RETRY_SECONDS = 15.0
+_MOST_FAILURES = 4
+# What the exchange asks for without saying how long, and what is too long to wait for.
+_USUAL_BAN_SECONDS = 120.0
+_MOST_BAN_SECONDS = 600.0
+
+log: FilteringBoundLogger = structlog.get_logger()
+
+
+class TradeArchives(Protocol):
+    """All trades of whole days."""
+
+    async def read(
+        self,
+        instrument: Instrument,
+        day: int,
+        wanted: IdRanges,
+        on_batch: Callable[[TradeBatch], object],
+    ) -> IdRange | None:
+        """Hand on the wanted trades of a day.
+
+        Returns:
+            First and last id of the archive; ``None`` if there is none.
+        """
+
+
+class RepairFetcher:
+    """Fetches missing trades, the archives first.
+
+    Args:
+        wanted: Ids by symbol; ``on_batch`` is to take those out that have come.
+        instruments: By symbol.
+        history: The exchange's.
+        archives: Likewise; ``None`` if it has none.
+        on_batch: Takes trades.
+        sleep: Waits a number of seconds.
+
+    Attributes:
+        absent: Ids that are proven not to be there, by symbol.
+        requests: How many were made.
+        activity: What it is doing.
+        error: Why the history was not asked for everything, if it was not.
+    """
+
+    def __init__(
+        self,
+        wanted: Mapping[str, IdRanges],
+        instruments: Mapping[str, Instrument],
+        history: TradeHistory,
+        archives: TradeArchives | None,
+        on_batch: Callable[[TradeBatch], object],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.absent: dict[str, IdRanges] = {}
+        self.requests = 0
+        self.activity = ""
+        self.error: K2Error | None = None
+        self._wanted = wanted
+        self._instruments = instruments
+        self._history = history
+        self._archives = archives
+        self._on_batch = on_batch
+        self._sleep = sleep
+        self._not_archived: dict[str, IdRanges] = {}
+        self._answered = False
+        self._backoff = Backoff(
+            _RETRY_SECONDS,
+            cap_seconds=_MOST_RETRY_SECONDS,
+            max_failures=_MOST_FAILURES,
+            random=random.random,
+        )
+
+    async def fetch(self, plan: RepairPlan) -> None:
+        """Fetch what can be had; ``error`` says why that was not all.
+
+        Raises:
+            OutputError: If it cannot be kept.
+        """
+        for day in plan.archives:
+            await self._from_archive(day)
+        try:
+            for symbol in sorted(self._wanted):
+                await self._from_history(symbol)
+        except (ConnectFailed, ExchangeRefused, MalformedMessage) as exc:
+            self.error = exc
+        finally:
+            await self._history.close()
+        if self.error is None:
+            return
+        # Archives take longer, but they are there.
+        for day in plan.past_days:
+            if day not in plan.archives:
+                await self._from_archive(day)
+        for symbol, ids in self._not_archived.items():
+            for part in ids:
+                self._note_absent(symbol, *part)
+        if not any(self._wanted.values()):
+            self.error = None
+
+    async def _from_archive(self, day: SymbolDay) -> None:
+        wanted, instrument = self._wanted[day.symbol], self._instruments[day.symbol]
+        if self._archives is None or not wanted:
+            return
+        self.activity = f"archive of {day.symbol}"
+        try:
+            ids = await self._archives.read(instrument, day.day, wanted, self._on_batch)
+        except (ConnectFailed, ExchangeRefused, MalformedMessage) as exc:
+            log.warning("Cannot use an archive", reason=exc.message, symbol=day.symbol)
+            return
+        if ids is not None:
+            for part in wanted.within(*ids):
+                self._not_archived.setdefault(day.symbol, IdRanges()).add(*part)
+
+    async def _from_history(self, symbol: str) -> None:
+        self.activity = f"history of {symbol}"
+        ranges = list(self._wanted[symbol])
+        seen_to = -1
+        for first_id, last_id in ranges:
+            start = max(first_id, seen_to + 1)
+            while start <= last_id:
+                most = min(ranges[-1].last_id - start + 1, PAGE_TRADES)
+                try:
+                    page = await self._page(symbol, start, most)
+                except ApiError as exc:
+                    log.warning(
+                        "The history refuses", reason=exc.message, symbol=symbol
+                    )
+                    if not self._answered:
+                        self.error = exc
+                    return
+                reached = -1 if page is None else int(page.trade_ids[-1])
+                if page is None or reached < start:
+                    # It does not reach so far: that proves nothing.
+                    return
+                self._on_batch(page)
+                self._note_absent(symbol, start, reached)
+                seen_to, start = reached, reached + 1
+
+    def _note_absent(self, symbol: str, first_id: int, last_id: int) -> None:
+        for part in self._wanted[symbol].within(first_id, last_id):
+            self.absent.setdefault(symbol, IdRanges()).add(*part)
+
+    async def _page(self, symbol: str, first_id: int, most: int) -> TradeBatch | None:
+        while True:
+            wait_seconds = self._history.reserve()
+            if wait_seconds:
+                await self._sleep(wait_seconds)
+                continue
+            self.requests += 1
+            try:
+                page = await self._history.page(symbol, first_id, most)
+            except (ConnectFailed, ExchangeRefused, MalformedMessage) as exc:
+                await self._wait_after(exc)
+                continue
+            self._backoff.proved()
+            self._answered = True
+            self.error = None
+            return page
+
+    async def _wait_after(
+        self, exc: ConnectFailed | ExchangeRefused | MalformedMessage
+    ) -> None:
+        """Wait before the same request is made again; raise if it is of no use."""
+        self._backoff.failed()
+        wait_seconds = self._backoff.next_delay_seconds()
+        if isinstance(exc, TooManyRequests | AddressBanned):
+            wait_seconds = exc.retry_after_seconds or _USUAL_BAN_SECONDS
+            if wait_seconds > _MOST_BAN_SECONDS:
+                raise exc
+        elif isinstance(exc, ApiError):
+            # It is about this question: others may be answered.
+            if 400 <= exc.status < 500:
+                raise exc
+        elif isinstance(exc, ExchangeRefused) or (
+            isinstance(exc, ConnectFailed) and exc.permanent
+        ):
+            raise exc
+        else:
+            await self._history.close()
+        if self._backoff.exhausted:
+            raise exc
+        log.warning(
+            "Cannot read the history",
+            reason=exc.message,
+            retry_in_seconds=round(wait_seconds, 1),
+        )
+        await self._sleep(wait_seconds)
