@@ -21,6 +21,11 @@ VALUES: dict[str, list[tuple[str, Any]]] = {
         ("wss://[::1]:9443", "wss://[::1]:9443"),
         ("wss://data-stream.binance.vision", "wss://data-stream.binance.vision"),
     ],
+    "fallback_urls": [
+        ("ws://h:1,ws://i:2", ["ws://h:1", "ws://i:2"]),
+        ("wss://h", ["wss://h"]),
+        ('["wss://i:2/x"]', ["wss://i:2/x"]),
+    ],
     "api_url": [
         ("ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1/ws-api/v3"),
         ("wss://h", "wss://h"),
@@ -44,6 +49,10 @@ VALUES: dict[str, list[tuple[str, Any]]] = {
 DEFAULTS: dict[str, Any] = {
     "enabled": False,
     "websocket_url": "wss://stream.binance.com:9443/stream",
+    "fallback_urls": [
+        "wss://stream.binance.com:443/stream",
+        "wss://data-stream.binance.vision/stream",
+    ],
     "api_url": "wss://ws-api.binance.com:443/ws-api/v3",
     "rest_url": "https://data-api.binance.vision",
     "symbols": ["BTCUSDT", "ETHUSDT"],

@@ -16,7 +16,7 @@ UNKNOWN = "UNKNOWN"
 # Quote assets of Binance.com since 2017 and of Binance.US. One-letter quotes ("U") are
 # left out: with them every symbol would match something.
 QUOTE_ASSETS = frozenset(
-    "USDT USDC BUSD TUSD FDUSD USDP USDS USD1 PAX UST DAI VAI USD "
+    "USDT USDC BUSD TUSD FDUSD RLUSD USDP USDS USD1 PAX UST DAI VAI USD "
     "BTC ETH BNB TRX XRP DOGE DOT SOL "
     "EUR AEUR EURI GBP AUD TRY BRL BIDR IDRT IDR BKRW BVND RUB UAH NGN ZAR GYEN "
     "JPY MXN ARS COP CZK PLN RON".split()
@@ -33,6 +33,7 @@ _CONTESTED = {
     "BIDR": "IDR",
     "BUSD": "USD",
     "FDUSD": "USD",
+    "RLUSD": "USD",
     "TUSD": "USD",
 }
 
@@ -77,7 +78,7 @@ def normalize_symbols(texts: list[str]) -> list[str]:
     Args:
         texts: E.g. ``["BTCUSDT,eth/usdt", "BNBBTC"]``.
     """
-    if any(not text.replace(",", "").strip() for text in texts):
+    if "" in texts:
         raise SettingsError("a symbol is empty", "Name one, like BTCUSDT")
     words = [word for text in texts for word in re.split(r"[,\s]+", text) if word]
     return list(dict.fromkeys(normalize_symbol(word) for word in words))
@@ -124,4 +125,4 @@ def _guess_quote(name: str) -> str | None:
         return shorter
     # AD/AEUR or ADA/EUR: both are real markets of one exchange, so an unknown base
     # leaves it open. USD is no quote asset of Binance.com; there the longer one holds.
-    return None if quote == "AEUR" and not longer_fits else quote
+    return None if quote in ("AEUR", "RLUSD") and not longer_fits else quote

@@ -14,7 +14,7 @@ import structlog
 from k2cli.binance.pacing import MAX_DELAY_SECONDS
 from k2cli.cli.exit_status import ExitStatus
 from k2cli.cli.log import LogOutput, configure, stderr_output
-from k2cli.cli.stdio import impatient_talk
+from k2cli.cli.stdio import talk
 from k2cli.cli.stop import Stop
 from k2cli.cli.venue import open_venue
 from k2cli.engine.session import Session
@@ -139,7 +139,9 @@ def run_session(
     """
     sinks = [sink for sink in (pipe, display_sink, capture) if sink is not None]
     run = _Run(options, log_output, pipe, capture, displays, max_delay_seconds)
-    return asyncio.run(run.run(sinks))
+    # Whoever does not read the log holds no recording up.
+    with talk(patient=False):
+        return asyncio.run(run.run(sinks))
 
 
 class _Run:
@@ -178,11 +180,12 @@ class _Run:
                     max_backfill=options.max_backfill if options.backfill else 0,
                 )
                 stop = Stop(lambda: session.stop(hurry=True))
-                with stop.on_signals(), impatient_talk():
+                with stop.on_signals():
                     await self._run(session, venue, stop)
         finally:
             waiting.cancel()
-            self._print_ledger()
+            with talk(patient=True):
+                self._print_ledger()
         is_complete = session.ledger.verdict == "complete"
         return ExitStatus.DONE if is_complete else ExitStatus.INCOMPLETE
 

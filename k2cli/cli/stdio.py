@@ -32,17 +32,17 @@ def install() -> None:
 
 
 @contextmanager
-def impatient_talk() -> Iterator[None]:
-    """Let no reader of stderr hold anything up as long as the context lasts."""
+def talk(*, patient: bool) -> Iterator[None]:
+    """Wait for a reader of stderr that does not read, or do not, in this context."""
     raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
     if not isinstance(raw, _Talk):
         yield
         return
-    raw.is_patient = False
+    before, raw.is_patient = raw.is_patient, patient
     try:
         yield
     finally:
-        raw.is_patient = True
+        raw.is_patient = before
 
 
 def stdout_error(exc: OSError) -> OutputError:

@@ -34,7 +34,7 @@ X = (*RECORD, "-o", "x.jsonl")
         ((*RECORD, "-o", "a" * 240), {}, 2, "longer than"),
         ((*RECORD, "-o", ""), {}, 5, "names no file"),
         ((*RECORD, "-o", "~/x"), {}, 2, "only a shell"),
-        ((*RECORD, "-o", "x.parquet"), {}, 2, ".jsonl.zst"),
+        ((*RECORD, "-o", "x.parquet"), {}, 2, "x.parquet"),
         ((*X, "--summary", ""), {}, 2, "is a folder"),
         ((*X, "--summary", "no/s.json"), {}, 2, "no folder"),
         ((*X, "--summary", "/usr"), {}, 2, "is a folder"),
