@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import orjson
-
 MAX_NAME_CHARACTERS = 40
 # Letters to Unicode, and yet invisible.
 _FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
@@ -78,6 +76,8 @@ def machine_json(value: Any, *, indent: bool = False) -> bytes:
 
     Numbers may be of any size, and texts may hold anything.
     """
+    import orjson  # not where only help is printed
+
     try:
         options = orjson.OPT_INDENT_2 if indent else 0
         text = orjson.dumps(value, option=options).decode()
