@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+import structlog
 from hypothesis import settings
 
 # Machines may be busy: no example is judged by its time.
@@ -20,3 +22,9 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, lambda *_: None)
     # Hundreds of processes would compile all of k2 anew, for a quarter of their time.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> None:
+    """What another test has configured filters nothing here."""
+    structlog.reset_defaults()

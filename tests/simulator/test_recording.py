@@ -307,7 +307,7 @@ async def test_a_recording_begins_with_the_first_listener(
     path = tmp_path / "trades.jsonl"
     path.write_bytes(lines(record(), record(source_sequence=8)))
     async with SimulatedExchange(Recording(path, 0)) as exchange:
-        other = await listen(exchange, path="/stream?streams=xrpusdt@trade")
+        other = await listen(exchange, "XRPUSDT")
         await (await other.ping())
         assert exchange.published_count == 0
         client = await listen(exchange, "BTCUSDT")
