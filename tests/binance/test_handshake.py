@@ -122,7 +122,7 @@ def test_another_status_is_a_failure_that_may_pass_or_not(
         (InvalidURI("nonsense", "no scheme"), "no WebSocket address", True),
         (InvalidProxy("ftp://proxy", "scheme"), "the proxy failed", True),
         (InvalidProxyStatus(refusal(407).response), "the proxy failed", True),
-        (ImportError("python-socks is required"), "the proxy failed", True),
+        (ImportError("python-socks is required"), "which needs a package", True),
         (TimeoutError(), "did not answer in time", False),
         (socket.gaierror(-2, "Name or service not known"), "cannot be resolved", True),
         (

@@ -73,7 +73,7 @@ async def test_symbols_are_chosen_by_their_assets(exchange: SimulatedExchange) -
 async def test_conditions_that_nothing_fits_are_an_error(
     exchange: SimulatedExchange,
 ) -> None:
-    with pytest.raises(UnknownSymbol, match="no trading symbol fits"):
+    with pytest.raises(UnknownSymbol, match="no symbol with the base asset"):
         await venue_of(exchange, SymbolSelection(base=["NOSUCH"])).look_up()
 
 

@@ -47,6 +47,9 @@ def test_its_verdict_says_whether_what_was_received_waits() -> None:
     assert account["symbols"]["ETHUSDT"]["pending"] == 1
     ledger.trackers["ETHUSDT"].observe(2, 1002)
     ledger.trackers["ETHUSDT"].observe(3, 1003)
+    # As when a count has been reached: nothing is missing, and yet they wait.
+    assert (ledger.missing, ledger.verdict) == (0, "pending")
+    ledger.trackers["ETHUSDT"].pending = 0
     assert ledger.verdict == "complete"
 
 
