@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +36,31 @@ class Cost:
     @property
     def text(self) -> str:
         return (self.out + self.err).decode("utf-8", "replace")
+
+
+class _Memory(threading.Thread):
+    """Looks at the peak memory of a process now and then, until it has ended.
+
+    What ``wait4`` tells begins with the memory of whoever started the process.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.most_mb = 0.0
+        self._status = Path(f"/proc/{pid}/status")
+
+    def run(self) -> None:
+        while (peak_mb := self._peak_mb()) is not None:
+            self.most_mb = max(self.most_mb, peak_mb)
+            time.sleep(0.01)
+
+    def _peak_mb(self) -> float | None:
+        try:
+            found = re.search(r"VmHWM:\s*(\d+) kB", self._status.read_text())
+        except OSError:
+            return None
+        # One that has ended has no memory any more.
+        return int(found[1]) / 1024 if found else None
 
 
 class Victim:
@@ -84,6 +110,8 @@ class Victim:
             stderr=subprocess.PIPE,
         )
         begun = time.monotonic()
+        memory = _Memory(process.pid)
+        memory.start()
         read: dict[str, bytes] = {}
         assert process.stdout is not None
         assert process.stderr is not None
@@ -102,6 +130,7 @@ class Victim:
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - begun
         killing.cancel()
+        memory.join()
         process.returncode = os.waitstatus_to_exitcode(status)
         for reader in readers:
             reader.join()
@@ -111,7 +140,7 @@ class Victim:
             process.returncode,
             seconds,
             usage.ru_utime + usage.ru_stime,
-            usage.ru_maxrss / (1024 if sys.platform != "darwin" else 2**20),
+            memory.most_mb or usage.ru_maxrss / 1024,
             read["out"],
             read["err"],
         )
