@@ -126,6 +126,8 @@ def k2(tmp_path: Path) -> Iterator[K2]:
 @pytest.fixture(scope="session")
 def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A broker that a test may end."""
+    if not LONG:
+        pytest.skip("tests with a broker are not stable yet: set K2_TEST_LONG")
     pytest.importorskip("confluent_kafka", reason="needs k2cli[kafka]")
     try:
         kafka = servers().Kafka(tmp_path_factory.mktemp("kafka"))

@@ -8,6 +8,7 @@ import pytest
 from .pictures import FOLDER, PICTURES, Picture, structure
 
 ROOT = Path(__file__).parents[2]
+LEDGER = {"gaps", "repaired", "missing", "duplicates", "reconnects"}
 PAGES = [ROOT / "README.md", *ROOT.glob("k2cli/manual/*.md")]
 
 
@@ -26,7 +27,11 @@ async def test_it_shows_what_k2_shows_today(picture: Picture, tmp_path: Path) ->
 
     today = await picture.draw(tmp_path, seconds=0.5)
 
-    assert structure(kept) == structure(today), (
+    (words, size), (words_today, size_today) = structure(kept), structure(today)
+    if picture.name == "stream":
+        # The zeros of its ledger are there where other figures leave them room.
+        words, words_today = words - LEDGER, words_today - LEDGER
+    assert (words, size) == (words_today, size_today), (
         "make them anew: python -m tests.terminal.pictures"
     )
 
