@@ -77,34 +77,6 @@ class LogOutput:
             self._divert = None
 
 
-class Sparing:
-    """Says whether one more line of a kind is worth a person's time.
-
-    After an outage of thousands of symbols, thousands of lines say the same.
-
-    Args:
-        most: Lines in one stretch.
-        seconds: Its length, from its first line on.
-    """
-
-    def __init__(self, most: int = 20, seconds: float = 60.0) -> None:
-        self._most = most
-        self._seconds = seconds
-        self._since_seconds = 0.0
-        self._lines = 0
-
-    def allows(self, now_seconds: float) -> bool:
-        """Count a line; say whether it is one of the first of its stretch.
-
-        Args:
-            now_seconds: A monotonic clock.
-        """
-        if not self._lines or now_seconds - self._since_seconds >= self._seconds:
-            self._since_seconds, self._lines = now_seconds, 0
-        self._lines += 1
-        return self._lines <= self._most
-
-
 def configure(level: str, log_format: LogFormat, stream: TextIO) -> LogOutput:
     """Set up structlog, and send what other libraries log the same way.
 

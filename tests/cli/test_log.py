@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from k2cli.cli.log import LogFormat, LogOutput, Sparing, configure, stderr_output
+from k2cli.cli.log import LogFormat, LogOutput, configure, stderr_output
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\n\u202e\x9b31m"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -266,9 +266,3 @@ def test_what_stderr_cannot_encode_is_escaped(monkeypatch: pytest.MonkeyPatch) -
     log().info("币安人生", text="\udcff")
     stream.flush()
     assert json.loads(raw.getvalue().decode("ascii"))["event"] == "币安人生"
-
-
-def test_of_many_lines_of_a_kind_the_first_of_each_minute_are_worth_it() -> None:
-    lines = Sparing(most=2, seconds=60.0)
-    times = (5.0, 5.5, 6.0, 64.9, 65.0, 66.0, 67.0)
-    assert [now for now in times if lines.allows(now)] == [5.0, 5.5, 65.0, 66.0]
