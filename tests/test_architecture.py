@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "text": set(),
     "errors": {"text"},
     "files": set(),
+    "extras": {"errors"},
     "config_file": {"errors", "files"},
     "trade": set(),
     "schema": {"trade"},
@@ -26,8 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     "capture": {"completeness", "errors", "files", "schema", "trade", "text"},
     "display": {"errors", "trade", "text"},
     "simulator": {"capture", "errors", "trade", "text"},
-    "publish": {"capture", "completeness", "errors", "schema", "trade"},
-    "export": {"capture", "errors", "schema", "trade"},
+    "publish": {"capture", "completeness", "errors", "extras", "schema", "trade"},
+    "export": {"capture", "errors", "extras", "schema", "trade"},
     # The venue behind its protocol is Binance unless another one is given.
     "engine": {"binance", "capture", "completeness", "config", "errors", "trade"},
 }
@@ -38,6 +39,8 @@ ALLOWED |= {
     "manual": set(),
     "__main__": {"cli", "errors"},
 }
+# What imports a module whose name is its first argument.
+IMPORTS = ("import_module", "__import__", "import_extra")
 LAZY_NODES = ast.FunctionDef | ast.AsyncFunctionDef | ast.If
 # What has effects, or depends on more than its arguments. A rule has neither.
 EFFECTS = {
@@ -81,7 +84,7 @@ def imported(tree: ast.AST, package: list[str], *, lazy: bool) -> Iterator[str]:
         elif lazy or not isinstance(node, LAZY_NODES):
             if (
                 isinstance(node, ast.Call)
-                and ast.unparse(node.func).endswith(("import_module", "__import__"))
+                and ast.unparse(node.func).endswith(IMPORTS)
                 and isinstance(node.args[0], ast.Constant)
             ):
                 yield str(node.args[0].value)
@@ -109,6 +112,7 @@ def function():
     class Inner:
         import k2cli.eight
     importlib.import_module("k2cli.nine")
+    import_extra("k2cli.eleven", what="Eleven")
 class Outer:
     async def method(self):
         __import__("k2cli.ten")
@@ -117,7 +121,10 @@ EAGER = {
     *("os", "k2cli.one", "k2cli.two", "k2cli.here.three"),
     *("k2cli.here.four.name", "k2cli.five.name"),
 }
-LAZY = {"k2cli.six.Name", "k2cli.seven", "k2cli.eight", "k2cli.nine", "k2cli.ten"}
+LAZY = {
+    *("k2cli.six.Name", "k2cli.seven", "k2cli.eight", "k2cli.nine", "k2cli.ten"),
+    "k2cli.eleven",
+}
 
 
 @pytest.mark.parametrize(("lazy", "names"), [(True, EAGER | LAZY), (False, EAGER)])

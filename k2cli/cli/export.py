@@ -180,10 +180,7 @@ def _writing(progress: Progress) -> Callable[[int, int], None]:
 
 
 def _summary(exported: Exported) -> str:
-    from k2cli.display.numbers import size_text
-
-    def counted(count: int, noun: str) -> str:
-        return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    from k2cli.display.numbers import counted, size_text
 
     missing = f"{exported.missing:,} missing" if exported.missing else "nothing missing"
     return (

@@ -304,10 +304,8 @@ class _ProgressReport:
 
 def _tell(publisher: Publisher, target: Target, refused: int) -> None:
     """Print the ledger: a line per symbol, and the verdict."""
+    from k2cli.display.numbers import counted
     from k2cli.errors import printable
-
-    def counted(count: int, noun: str) -> str:
-        return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
     ledger = publisher.ledger
     if not ledger.number:

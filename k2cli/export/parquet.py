@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,6 +14,7 @@ from urllib.parse import quote
 import orjson
 
 from k2cli.errors import OutputError, SettingsError, printable
+from k2cli.extras import import_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -145,7 +145,7 @@ def export_parquet(
         OutputError: If a file exists or cannot be written, or a line of the capture
             does not fit the columns. Nothing has been written then.
     """
-    duckdb = _duckdb()
+    duckdb = import_extra("duckdb", what="Parquet", package="duckdb", extra="parquet")
     is_file = target.suffix == ".parquet"
     if is_file and partition:
         raise SettingsError(
@@ -435,14 +435,3 @@ def _sync(path: Path) -> None:
 def _text(value: object) -> str:
     """Return a value as a text literal of SQL."""
     return "'" + str(value).replace("'", "''") + "'"
-
-
-def _duckdb() -> Any:
-    # Imported by name, as the type checker need not have it.
-    try:
-        return import_module("duckdb")
-    except ImportError:
-        raise SettingsError(
-            "Parquet needs the package duckdb",
-            "Install it: pip install 'k2cli[parquet]'",
-        ) from None

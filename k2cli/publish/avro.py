@@ -6,7 +6,6 @@ import base64
 import io
 import re
 from decimal import Decimal
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit
@@ -15,6 +14,7 @@ from urllib.request import Request, urlopen
 import orjson
 
 from k2cli.errors import LogRefused, LogUnreachable, SettingsError, printable
+from k2cli.extras import import_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,9 +174,4 @@ def _shortened(digits: str) -> Decimal:
 
 
 def _fastavro() -> Any:
-    try:
-        return import_module("fastavro")
-    except ImportError:
-        raise SettingsError(
-            "Avro needs the package fastavro", "Install it: pip install 'k2cli[kafka]'"
-        ) from None
+    return import_extra("fastavro", what="Avro", package="fastavro", extra="kafka")

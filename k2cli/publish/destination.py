@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from k2cli.errors import SettingsError, printable
+from k2cli.errors import LogRefused, LogUnreachable, SettingsError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +106,17 @@ class Target:
 
     def __str__(self) -> str:
         return printable(f"{self.scheme}://{self.hosts}/{self.name}")
+
+    def unreachable(self, shown: str) -> LogUnreachable:
+        """Return the error that it cannot be reached, for a reason fit for printing."""
+        return LogUnreachable(
+            f"{self} cannot be reached: {shown}",
+            "Nothing is lost: start k2 publish again, and it goes on from there",
+        )
+
+    def refusal(self, shown: str) -> LogRefused:
+        """Return the error that it refuses, for a reason fit for printing."""
+        return LogRefused(f"{self} refuses: {shown}", "See to it, and try again")
 
     def cleaned(self, text: object) -> str:
         """Return a client's message, fit for printing and without secrets."""

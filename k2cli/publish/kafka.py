@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from k2cli.errors import LogRefused, LogUnreachable, SettingsError
+from k2cli.extras import import_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from k2cli.publish.destination import (
-        Capture,
-        Record,
-        Target,
-    )
+    from k2cli.publish.destination import Capture, Record, Target
 
 _ANSWER_SECONDS = 10.0
 _FIND_SECONDS = 5.0
@@ -163,10 +160,7 @@ class KafkaDestination:
         try:
             error = ends.get(timeout=2 * _ANSWER_SECONDS)
         except Empty:
-            raise LogUnreachable(
-                f"{self._target} cannot be reached: a commit is not answered",
-                "Nothing is lost: start k2 publish again, and it goes on from there",
-            ) from None
+            raise self._target.unreachable("a commit is not answered") from None
         if error is not None:
             raise error
 
@@ -300,8 +294,13 @@ class _Errors:
         """Keep what the client says in the background: mostly the real reason."""
         self.latest = error
 
-    def explained(self) -> _Explained:
-        return _Explained(self._kafka.KafkaException, self._of)
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Raise our errors for the client's."""
+        try:
+            yield
+        except (self._kafka.KafkaException, BufferError) as exc:
+            raise self._of(exc) from None  # what is behind it may hold secrets
 
     def _of(self, exc: Exception) -> Exception:
         error = exc.args[0] if exc.args else exc
@@ -320,9 +319,7 @@ class _Errors:
         text = getattr(error, "str", lambda: str(error))()
         shown = self._target.cleaned(text).rstrip(".")
         if name in _REFUSALS:
-            return LogRefused(
-                f"{self._target} refuses: {shown}", "See to it, and try again"
-            )
+            return self._target.refusal(shown)
         if name in ("_INVALID_ARG", "_UNKNOWN_PROPERTY", "_CONFLICT"):
             return SettingsError(
                 f"the Kafka client does not take its settings: {shown}",
@@ -330,25 +327,7 @@ class _Errors:
             )
         if self.latest is not None and name != self.latest.name():
             shown += f" ({self._target.cleaned(self.latest.str())})"
-        return LogUnreachable(
-            f"{self._target} cannot be reached: {shown}",
-            "Nothing is lost: start k2 publish again, and it goes on from there",
-        )
-
-
-class _Explained:
-    def __init__(
-        self, kind: type[Exception], explain: Callable[[Exception], Exception]
-    ) -> None:
-        self._kind = kind
-        self._explain = explain
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
-        if isinstance(exc, (self._kind, BufferError)):
-            raise self._explain(exc) from None  # what is behind it may hold secrets
+        return self._target.unreachable(shown)
 
 
 def _settings(target: Target, errors: _Errors) -> dict[str, Any]:
@@ -372,11 +351,6 @@ def client() -> Any:
     Raises:
         SettingsError: If it is not installed.
     """
-    # Imported by name, as the type checker need not have it.
-    try:
-        return import_module("confluent_kafka")
-    except ImportError:
-        raise SettingsError(
-            "Kafka needs the package confluent-kafka",
-            "Install it: pip install 'k2cli[kafka]'",
-        ) from None
+    return import_extra(
+        "confluent_kafka", what="Kafka", package="confluent-kafka", extra="kafka"
+    )

@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
-from k2cli.errors import K2Error, LogRefused, LogUnreachable, SettingsError
-from k2cli.publish.destination import (
-    BATCH_RECORDS,
-    Capture,
-    Record,
-    Target,
-)
+from k2cli.errors import K2Error, LogRefused, SettingsError
+from k2cli.extras import import_extra
+from k2cli.publish.destination import BATCH_RECORDS, Capture, Record, Target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
@@ -256,9 +252,7 @@ class NatsDestination:
         shown = self._target.cleaned(error.get("description"))
         if error.get("code") == _UNAVAILABLE:
             return TimeoutError(shown)
-        return LogRefused(
-            f"{self._target} refuses: {shown}", "See to it, and try again"
-        )
+        return self._target.refusal(shown)
 
     async def _see_who_writes(self, refused: list[tuple[str, Record]]) -> None:
         """Tell a second publisher of these trades from one of others."""
@@ -440,13 +434,8 @@ def _explained(target: Target) -> Iterator[None]:
         if getattr(exc, "code", None) == 400 or any(
             word in shown.lower() for word in _REFUSALS
         ):
-            raise LogRefused(
-                f"{target} refuses: {shown}", "See to it, and try again"
-            ) from None  # what is behind it may hold secrets
-        raise LogUnreachable(
-            f"{target} cannot be reached: {shown}",
-            "Nothing is lost: start k2 publish again, and it goes on from there",
-        ) from None
+            raise target.refusal(shown) from None  # what is behind may hold secrets
+        raise target.unreachable(shown) from None
 
 
 def client() -> Any:
@@ -455,10 +444,4 @@ def client() -> Any:
     Raises:
         SettingsError: If it is not installed.
     """
-    # Imported by name, as the type checker need not have it.
-    try:
-        return import_module("nats")
-    except ImportError:
-        raise SettingsError(
-            "NATS needs the package nats-py", "Install it: pip install 'k2cli[nats]'"
-        ) from None
+    return import_extra("nats", what="NATS", package="nats-py", extra="nats")

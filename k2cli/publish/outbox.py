@@ -11,8 +11,8 @@ import orjson
 
 from k2cli.capture.compression import BrokenBlock, compression_of
 from k2cli.capture.reader import BrokenOff, CaptureSource, in_order
-from k2cli.capture.rotation import finished_sequence
-from k2cli.errors import SettingsError, printable
+from k2cli.capture.rotation import finished_files, finished_sequence
+from k2cli.errors import OutputError, SettingsError, printable
 from k2cli.publish.destination import BATCH_RECORDS, Capture, Record
 
 if TYPE_CHECKING:
@@ -233,15 +233,9 @@ def _growing_of(paths: list[Path]) -> Path:
 def _finished_beside(growing: Path, paths: list[Path]) -> list[Path]:
     """Return the files of a capture that grow no more, in their order."""
     try:
-        names = [path.name for path in growing.parent.iterdir()]
-    except OSError:
-        names = []
-    found = [
-        (sequence, growing.with_name(name))
-        for name in names
-        if (sequence := finished_sequence(name, growing.name)) is not None
-    ]
-    known = [path for _, path in sorted(found)]
+        known = finished_files(growing)
+    except OutputError:
+        known = []  # whoever opens the capture says what is wrong
     resolved = {path.resolve() for path in [*known, growing]}
     others = [path for path in paths if path.resolve() not in resolved]
     if not others:

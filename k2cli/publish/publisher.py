@@ -26,13 +26,11 @@ class SymbolLedger:
     """What was handed on of one symbol.
 
     Attributes:
-        first_id: The first acknowledged trade's id.
-        last_id: The last one's.
+        last_id: The last acknowledged trade's id.
         trades: Trades handed on that were not there before.
         missing: Ids that the capture lacks between them.
     """
 
-    first_id: int
     last_id: int
     trades: int = 0
     missing: int = 0
@@ -70,7 +68,7 @@ class Ledger:
             trade_id = record.trade_id
             account = self.symbols.get(record.symbol)
             if account is None:
-                account = SymbolLedger(trade_id, trade_id - 1)
+                account = SymbolLedger(trade_id - 1)
                 self.symbols[record.symbol] = account
             if trade_id > account.last_id:
                 account.missing += trade_id - account.last_id - 1
