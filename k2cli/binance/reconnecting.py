@@ -176,9 +176,8 @@ class ReconnectingConnection:
     async def _keep(self, connection: Connection) -> Connection | None:
         """Carry a connection to its end; return the one that follows it."""
         opened = self._clock()
-        ageing = asyncio.create_task(asyncio.sleep(self._max_age_seconds))
-        ageing.add_done_callback(
-            lambda _: connection.replace_because("it is getting old")
+        ageing = asyncio.get_running_loop().call_later(
+            self._max_age_seconds, connection.replace_because, "it is getting old"
         )
         try:
             await asyncio.wait(
@@ -213,7 +212,7 @@ class ReconnectingConnection:
         self._handed_on.clear()
         connection.has_successor = True
         try:
-            successor = await self._connect(waits=True)
+            successor = await self._successor(connection)
         except (ExchangeUnreachable, ExchangeRefused) as exc:
             if connection.silent or connection.ended.done():
                 raise
@@ -221,7 +220,16 @@ class ReconnectingConnection:
             self._backoff.proved()
             connection.keep()
             return connection
-        while successor is not None:
+        await connection.close()
+        self._open.remove(connection)
+        await connection.ended
+        if successor is not None:
+            successor.take_over(dict(self._handed_on))
+        return successor
+
+    async def _successor(self, connection: Connection) -> Connection | None:
+        """Open a connection that can take over; ``None`` if closed meanwhile."""
+        while (successor := await self._connect(waits=True)) is not None:
             delivered = asyncio.create_task(successor.delivered.wait())
             try:
                 await asyncio.wait(
@@ -239,12 +247,6 @@ class ReconnectingConnection:
             await self._wait_after(
                 ExchangeUnreachable(await successor.ended, TRY_AGAIN)
             )
-            successor = await self._connect(waits=True)
-        await connection.close()
-        self._open.remove(connection)
-        await connection.ended
-        if successor is not None:
-            successor.take_over(dict(self._handed_on))
         return successor
 
     async def _connect(self, *, waits: bool) -> Connection | None:

@@ -208,6 +208,31 @@ async def test_a_good_connection_is_kept_when_no_other_can_be_had(
     assert inbox.ids == [trade.id for trade in trades]
 
 
+async def test_a_good_connection_is_kept_when_every_other_is_lost_at_once(
+    exchange: SimulatedExchange,
+    inbox: Inbox,
+    make_trades: MakeTrades,
+    connected: Connected,
+) -> None:
+    client = client_of(exchange, inbox, max_reconnect_attempts=3)
+    trades = make_trades(20)
+    with capture_logs() as logs:
+        async with connected(client):
+            await exchange.wait_subscribed("BTCUSDT")
+            await exchange.publish(trades[:10])
+            await inbox.holds(10)
+            client.replace_connection("BTCUSDT", "a test wants it")
+            async with asyncio.timeout(20):
+                while not any(e["event"].startswith("Keeping") for e in logs):
+                    for successor in exchange.stream_connections[1:]:
+                        successor.reset()
+                    await exchange.publish([])
+            await exchange.publish(trades[10:])
+            await inbox.holds(20)
+
+    assert inbox.ids == [trade.id for trade in trades]
+
+
 async def test_closing_during_a_handover_hands_on_what_has_come(
     exchange: SimulatedExchange,
     inbox: Inbox,
