@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
@@ -115,9 +114,8 @@ class BinanceApiClient:
         """
         self._connection = await open_websocket(
             self._url,
-            partial(StreamConnection, max_frame_bytes=MAX_REPLY_BYTES),
             open_timeout_seconds=self._open_timeout_seconds,
-            max_size_bytes=MAX_REPLY_BYTES,
+            max_frame_bytes=MAX_REPLY_BYTES,
             proxy=self._proxy,
         )
         self.exchange = exchange_name(self._connection)

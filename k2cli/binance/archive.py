@@ -6,7 +6,6 @@ trades, so that only what has the right checksum counts, and of that only its id
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import http.client
 import tempfile
@@ -17,20 +16,15 @@ import zipfile
 import zlib
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from k2cli.binance.decoder import batch_from_history
-from k2cli.binance.handshake import REFUSALS, explain_status
+from k2cli.binance.handshake import explain_status, host_of
+from k2cli.binance.http_get import in_thread, opener, unreachable
 from k2cli.binance.transport import now_us
 from k2cli.completeness.id_ranges import IdRange
-from k2cli.errors import (
-    TRY_AGAIN,
-    ConnectFailed,
-    K2Error,
-    MalformedMessage,
-    OutputError,
-    printable,
-)
+from k2cli.errors import K2Error, MalformedMessage, OutputError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,6 +43,8 @@ _MOST_CHECKSUM_BYTES = 4096
 _MOST_ZIP_BYTES = 8 * 2**30
 _MOST_CSV_BYTES = 64 * 2**30
 _MOST_TRADES = 1000
+
+_opener = opener("Name that address with --data-url if it is to be trusted")
 
 
 class DailyArchives:
@@ -70,7 +66,7 @@ class DailyArchives:
         on_bytes: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._url = url.rstrip("/")
-        self._host = printable(urllib.parse.urlsplit(url).netloc)
+        self._host = host_of(url)
         self._folder = folder
         self._timeout_seconds = timeout_seconds
         self._on_bytes = on_bytes
@@ -104,8 +100,7 @@ class DailyArchives:
         steps = self._steps(instrument, day, wanted)
         spans: IdRange | None = None
         while True:
-            # Each step is short, so that this can be cancelled between two of them.
-            step = await asyncio.to_thread(next, steps, None)
+            step = await in_thread(partial(next, steps, None))
             if step is None:
                 return spans
             if isinstance(step, int):
@@ -136,7 +131,9 @@ class DailyArchives:
                 with exc:
                     if exc.code != http.HTTPStatus.NOT_FOUND:
                         body = exc.read(_MOST_CHECKSUM_BYTES)
-                        raise _refusal(exc, body, self._host) from exc
+                        raise explain_status(
+                            exc.code, exc.headers, body, self._host
+                        ) from exc
 
     def _download(
         self, address: str, file: BinaryIO, expected: str, name: str
@@ -197,7 +194,7 @@ class DailyArchives:
 
     def _get(self, address: str) -> Any:
         request = urllib.request.Request(address)  # noqa: S310 - the scheme is checked with the option
-        return urllib.request.urlopen(request, timeout=self._timeout_seconds)  # noqa: S310 - likewise
+        return _opener.open(request, timeout=self._timeout_seconds)
 
     @contextmanager
     def _errors_explained(self, name: str) -> Iterator[None]:
@@ -210,19 +207,7 @@ class DailyArchives:
         except (OSError, ValueError, http.client.HTTPException) as exc:
             if isinstance(exc, K2Error):
                 raise
-            raise ConnectFailed(
-                f"{self._host} cannot be reached ({printable(str(exc))})",
-                TRY_AGAIN,
-                permanent=False,
-            ) from exc
-
-
-def _refusal(exc: urllib.error.HTTPError, body: bytes, host: str) -> K2Error:
-    if exc.code in REFUSALS:
-        return explain_status(exc.code, dict(exc.headers.items()), body, host)
-    return ConnectFailed(
-        f"{host} answers with HTTP status {exc.code}", TRY_AGAIN, permanent=False
-    )
+            raise unreachable(self._host, exc) from exc
 
 
 def _blocks(table: IO[bytes], name: str) -> Iterator[list[bytes]]:

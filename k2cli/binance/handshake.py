@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import logging
 import math
 import re
 import socket
 import ssl
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urljoin, urlsplit
 
 import structlog
@@ -25,6 +25,7 @@ from websockets.exceptions import (
 from websockets.proxy import get_proxy
 from websockets.uri import parse_uri
 
+from k2cli.binance.transport import MAX_FRAME_BYTES, StreamConnection
 from k2cli.binance.wire import BINANCE, SIMULATED
 from k2cli.errors import (
     TRY_AGAIN,
@@ -39,10 +40,10 @@ from k2cli.errors import (
 from k2cli.text import without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from email.message import Message
 
     from structlog.typing import FilteringBoundLogger
-    from websockets.http11 import Response
 
 # Says on every handshake whether a market is made up. Only k2's own exchange sends it.
 EXCHANGE_HEADER = "X-K2-Exchange"
@@ -53,16 +54,8 @@ REFUSALS = frozenset({403, 418, 429, 451})
 MOST_WAIT_SECONDS = 3 * 86_400.0
 
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
-C = TypeVar("C")
 
-_logger = logging.getLogger("websockets.client")
 log: FilteringBoundLogger = structlog.get_logger()
-
-
-class HasResponse(Protocol):
-    """A connection, of whatever kind, after its handshake."""
-
-    response: Response | None
 
 
 class _Connect(connect):
@@ -95,7 +88,7 @@ class _Connect(connect):
                 log.info("The exchange redirects", to=shown)
             return followed
         return ConnectFailed(
-            f"{_host(self.uri)} redirects to {shown}, which k2 does not follow",
+            f"{host_of(self.uri)} redirects to {shown}, which k2 does not follow",
             "Name that address with --url or --api-url if it is to be trusted",
             permanent=True,
         )
@@ -103,12 +96,11 @@ class _Connect(connect):
 
 async def open_websocket(
     url: str,
-    create_connection: Callable[..., C],
     *,
     open_timeout_seconds: float,
-    max_size_bytes: int,
+    max_frame_bytes: int = MAX_FRAME_BYTES,
     proxy: str | bool = True,
-) -> C:
+) -> StreamConnection:
     """Open a WebSocket connection.
 
     TLS is verified against the system's certificates. Text arrives uncompressed: the
@@ -116,9 +108,8 @@ async def open_websocket(
 
     Args:
         url: ``wss://`` or ``ws://``.
-        create_connection: Class of the connection; gets a ``ClientProtocol``.
         open_timeout_seconds: Longest time for name, TCP, TLS and handshake together.
-        max_size_bytes: Longest message accepted.
+        max_frame_bytes: Longest frame, and longest message, accepted.
         proxy: ``True`` for the environment's proxy, ``False`` for none, or its address.
 
     Raises:
@@ -126,27 +117,25 @@ async def open_websocket(
         ExchangeRefused: If the exchange answers 403, 418, 429 or 451.
     """
     try:
-        # The package needs no subclass of its own class: "a wrapper" will do.
-        kind: Any = create_connection
-        connection: Any = await _Connect(
+        connection = await _Connect(
             url,
-            create_connection=kind,
+            # The package needs no subclass of its own class: "a wrapper" will do.
+            create_connection=partial(  # type: ignore[arg-type]  # see above
+                StreamConnection, max_frame_bytes=max_frame_bytes
+            ),
             compression=None,
             open_timeout=open_timeout_seconds,
             close_timeout=2,
             ping_interval=None,
-            max_size=max_size_bytes,
-            max_queue=256,
+            max_size=max_frame_bytes,
             proxy=None if proxy is False else proxy,
-            logger=_logger,
         )
     except (OSError, WebSocketException, ValueError, ImportError) as exc:
         raise explain(exc, url, proxy=_proxy_of(url, proxy)) from exc
-    opened: C = connection
-    return opened
+    return cast("StreamConnection", connection)
 
 
-def exchange_name(connection: HasResponse) -> str:
+def exchange_name(connection: StreamConnection) -> str:
     """Return what records name as their exchange: ``"SIM"`` if the server says so."""
     response = connection.response
     named = response.headers.get_all(EXCHANGE_HEADER) if response is not None else []
@@ -157,7 +146,7 @@ def _proxy_of(url: str, proxy: str | bool) -> str | None:
     """Return host and port of the proxy in use, fit for printing."""
     try:
         named = get_proxy(parse_uri(url)) if proxy is True else proxy or None
-        return None if named is None else _host(named)
+        return None if named is None else host_of(named)
     except (WebSocketException, ValueError):
         return None
 
@@ -170,7 +159,7 @@ def explain(exc: Exception, url: str, *, proxy: str | None = None) -> K2Error:
         url: Where it was to connect to.
         proxy: The proxy that was to help, fit for printing.
     """
-    host = _host(url)
+    host = host_of(url)
     if isinstance(exc, ImportError):
         return ConnectFailed(
             f"a SOCKS proxy is set, {proxy}, which needs a package",
@@ -237,7 +226,8 @@ def explain(exc: Exception, url: str, *, proxy: str | None = None) -> K2Error:
     )
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """Return host and port of an address, fit for printing and without secrets."""
     try:
         host = urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:
@@ -273,7 +263,7 @@ def _explain_os_error(exc: OSError, host: str) -> ConnectFailed:
 
 
 def explain_status(
-    status: int, headers: Mapping[str, str], body: bytes, host: str
+    status: int, headers: Mapping[str, str] | Message, body: bytes, host: str
 ) -> K2Error:
     """Return what an HTTP answer other than the one asked for means.
 
@@ -284,8 +274,8 @@ def explain_status(
         host: Who answered, fit for printing.
     """
     retry_after: float | None = None
-    # LookupError: no such header, or several.
-    with suppress(LookupError, ValueError):
+    # LookupError or None: no such header, or several.
+    with suppress(LookupError, TypeError, ValueError):
         asked = float(headers["Retry-After"])
         if not math.isnan(asked):
             retry_after = min(max(asked, 0.0), MOST_WAIT_SECONDS)

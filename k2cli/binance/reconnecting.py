@@ -10,7 +10,6 @@ import structlog
 from k2cli.binance.connection import Connection
 from k2cli.binance.handshake import exchange_name, open_websocket
 from k2cli.binance.status import ConnectionState, ConnectionStatus
-from k2cli.binance.transport import MAX_FRAME_BYTES, StreamConnection
 from k2cli.binance.wire import SIMULATED
 from k2cli.errors import (
     TRY_AGAIN,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from k2cli.binance.connection import OnBatch
     from k2cli.binance.decoder import MessageDecoder
     from k2cli.binance.pacing import ReadPacer
+    from k2cli.binance.transport import StreamConnection
     from k2cli.completeness.backoff import AttemptWindow, Backoff, HostRotation
     from k2cli.trade import TradeBatch
 
@@ -316,9 +316,7 @@ class ReconnectingConnection:
         self._opening = opening = asyncio.ensure_future(
             open_websocket(
                 self._hosts.url,
-                StreamConnection,
                 open_timeout_seconds=self._open_timeout_seconds,
-                max_size_bytes=MAX_FRAME_BYTES,
                 proxy=self._proxy,
             )
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import threading
 import time
 import urllib.error
 import urllib.parse
@@ -18,30 +17,25 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import structlog
 
 from k2cli.binance.api import MAX_REPLY_BYTES
-from k2cli.binance.handshake import REFUSALS, explain_status
+from k2cli.binance.handshake import REFUSALS, explain_status, host_of
+from k2cli.binance.http_get import in_thread, opener, unreachable
 from k2cli.binance.wire import loads_bounded
 from k2cli.errors import (
-    TRY_AGAIN,
     ApiError,
-    ConnectFailed,
     K2Error,
     MalformedMessage,
     printable,
 )
-from k2cli.text import without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from email.message import Message
-
-    from structlog.typing import FilteringBoundLogger
 
 _PART_BYTES = 2**16
 
-log: FilteringBoundLogger = structlog.get_logger()
+_opener = opener("Set K2_BINANCE_REST_URL to that address if it is to be trusted")
 
 
 async def get_exchange_info(
@@ -67,77 +61,21 @@ async def get_exchange_info(
     )
     try:
         async with asyncio.timeout(timeout_seconds):
-            body = await _in_thread(partial(_get, address, timeout_seconds))
+            body = await in_thread(partial(_get, address, timeout_seconds))
     except TimeoutError as exc:
-        raise _unreachable(_host(address), "no answer in time") from exc
+        raise unreachable(host_of(address), "no answer in time") from exc
     result = loads_bounded(body)
     if not isinstance(result, dict):
         raise MalformedMessage("the exchange's catalog is no object")
     return result
 
 
-async def _in_thread(get: Callable[[], bytes]) -> bytes:
-    """Run it in a thread that nobody waits for when nobody wants its result."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[bytes] = loop.create_future()
-
-    def settle(result: bytes | Exception) -> None:
-        if done.cancelled():
-            return
-        if isinstance(result, Exception):
-            done.set_exception(result)
-        else:
-            done.set_result(result)
-
-    def run() -> None:
-        result: bytes | Exception
-        try:
-            result = get()
-        except Exception as exc:
-            result = exc
-        # The loop may have been closed since.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, result)
-
-    threading.Thread(target=run, daemon=True, name="k2-rest").start()
-    return await done
-
-
-class _SameHost(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to the same host only, and never away from TLS."""
-
-    def redirect_request(
-        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        """Return the request to send instead."""
-        old, new = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
-        allowed = (
-            new.hostname == old.hostname
-            and new.scheme in ("http", "https")
-            and not (old.scheme == "https" and new.scheme == "http")
-        )
-        shown = printable(without_secrets(newurl))
-        if not allowed:
-            raise ConnectFailed(
-                f"{_host(req.full_url)} redirects to {shown}, which k2 does not follow",
-                "Set K2_BINANCE_REST_URL to that address if it is to be trusted",
-                permanent=True,
-            )
-        log.info("The exchange redirects", to=shown)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _host(address: str) -> str:
-    return printable(urllib.parse.urlsplit(address).netloc.rpartition("@")[2])
-
-
 def _get(address: str, timeout_seconds: float) -> bytes:
-    host = _host(address)
+    host = host_of(address)
     request = urllib.request.Request(address)  # noqa: S310 - the scheme is checked with the settings
-    opener = urllib.request.build_opener(_SameHost)
     until_seconds = time.monotonic() + timeout_seconds
     try:
-        with opener.open(request, timeout=timeout_seconds) as reply:
+        with _opener.open(request, timeout=timeout_seconds) as reply:
             content = bytearray()
             while part := reply.read1(_PART_BYTES):
                 content += part
@@ -146,7 +84,7 @@ def _get(address: str, timeout_seconds: float) -> bytes:
                         f"{host} answers more than {MAX_REPLY_BYTES:,} bytes"
                     )
                 if time.monotonic() > until_seconds:
-                    raise _unreachable(host, "no whole answer in time")
+                    raise unreachable(host, "no whole answer in time")
             return bytes(content)
     except urllib.error.HTTPError as exc:
         body = b""
@@ -155,13 +93,7 @@ def _get(address: str, timeout_seconds: float) -> bytes:
             body = exc.read(4096)
         raise _refusal(exc.code, exc.headers, body, host) from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
-        raise _unreachable(host, printable(without_secrets(str(exc)))) from exc
-
-
-def _unreachable(host: str, why: str) -> ConnectFailed:
-    return ConnectFailed(
-        f"{host} cannot be reached ({why})", TRY_AGAIN, permanent=False
-    )
+        raise unreachable(host, exc) from exc
 
 
 def _refusal(status: int, headers: Message, body: bytes, host: str) -> K2Error:
@@ -174,4 +106,4 @@ def _refusal(status: int, headers: Message, body: bytes, host: str) -> K2Error:
                 status=status,
                 code=int(error["code"]),
             )
-    return explain_status(status, dict(headers.items()), body, host)
+    return explain_status(status, headers, body, host)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import os
+import socket
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -39,6 +41,8 @@ class Host:
             def do_GET(self) -> None:
                 status, body = host.replies.get(self.path, (404, b""))
                 self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", body.decode())
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -58,7 +62,9 @@ class Host:
 @pytest.fixture
 def host() -> Iterator[Host]:
     host = Host()
-    thread = threading.Thread(target=host.server.serve_forever, daemon=True)
+    thread = threading.Thread(
+        target=host.server.serve_forever, args=(0.02,), daemon=True
+    )
     thread.start()
     yield host
     host.server.shutdown()
@@ -149,3 +155,37 @@ async def test_a_refusal_is_told(
 async def test_a_host_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConnectFailed, match=r"127\.0\.0\.1:1"):
         await read("http://127.0.0.1:1", tmp_path, (1, 99))
+
+
+async def test_a_redirect_to_another_host_is_refused(
+    host: Host, tmp_path: Path
+) -> None:
+    host.replies[f"{PATH}.CHECKSUM"] = 302, b"http://localhost:1/elsewhere"
+    with pytest.raises(ConnectFailed, match="localhost:1/elsewhere") as caught:
+        await read(host.url, tmp_path, (1, 99))
+    assert "--data-url" in (caught.value.hint or "")
+
+
+async def test_an_address_that_is_none_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(ConnectFailed, match="cannot be reached"):
+        await read("http://[", tmp_path, (1, 99))
+
+
+def test_a_silent_host_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        async def cancelled() -> socket.socket:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            reading = asyncio.create_task(read(url, tmp_path, (1, 99)))
+            peer, _ = await asyncio.to_thread(listener.accept)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            return peer
+
+        with asyncio.run(cancelled()) as peer:
+            peer.settimeout(0.0)
+            assert peer.recv(4096).startswith(b"GET ")
+            # Not closed yet: nobody waited for the thread that reads.
+            with pytest.raises(BlockingIOError):
+                peer.recv(4096)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.exceptions import (
@@ -236,9 +235,9 @@ def test_any_answer_is_explained_in_one_printable_line(
 
 
 async def failure_to_open(url: str, **options: float | str | bool) -> K2Error:
-    chosen = {"open_timeout_seconds": 5.0, "max_size_bytes": 1000, "proxy": False}
+    chosen = {"open_timeout_seconds": 5.0, "max_frame_bytes": 1000, "proxy": False}
     with pytest.raises(K2Error) as caught:
-        await open_websocket(url, ClientConnection, **{**chosen, **options})  # type: ignore[arg-type]
+        await open_websocket(url, **{**chosen, **options})  # type: ignore[arg-type]
     assert str(caught.value).isprintable()
     assert caught.value.__cause__ is not None
     return caught.value
@@ -309,12 +308,11 @@ async def test_compression_is_not_asked_for(start_server: StartServer) -> None:
     url = await start_server(note)
     connection = await open_websocket(
         url,
-        ClientConnection,
         open_timeout_seconds=5,
-        max_size_bytes=1000,
+        max_frame_bytes=1000,
         proxy=False,
     )
-    await connection.wait_closed()
+    await connection.close()
     assert "Sec-WebSocket-Extensions" not in asked[0]
     assert exchange_name(connection) == "BINANCE"
 
@@ -324,9 +322,8 @@ async def test_a_made_up_market_says_so_on_the_handshake(
 ) -> None:
     connection = await open_websocket(
         exchange.url,
-        ClientConnection,
         open_timeout_seconds=5,
-        max_size_bytes=1000,
+        max_frame_bytes=1000,
         proxy=False,
     )
     assert exchange_name(connection) == "SIM"
@@ -357,9 +354,8 @@ async def test_the_proxy_of_the_environment_is_used_unless_told_otherwise(
     assert "proxy" in exc.message
     connection = await open_websocket(
         exchange.url,
-        ClientConnection,
         open_timeout_seconds=5,
-        max_size_bytes=1000,
+        max_frame_bytes=1000,
         proxy=False,
     )
     await connection.close()

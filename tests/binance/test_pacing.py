@@ -19,7 +19,7 @@ from websockets.asyncio.server import ServerConnection
 from k2cli import BinanceWebSocketClient
 from k2cli.binance.handshake import open_websocket
 from k2cli.binance.pacing import PauseRule, ReadPacer
-from k2cli.binance.transport import MAX_FRAME_BYTES, StreamConnection
+from k2cli.binance.transport import StreamConnection
 from k2cli.simulator import SimulatedExchange
 from k2cli.trade import TradeBatch
 
@@ -248,9 +248,7 @@ async def test_a_held_connection_leaves_what_comes_to_the_system(
         url = url.replace("ws://127.0.0.1", "wss://localhost")
     connection = await open_websocket(
         url,
-        StreamConnection,
         open_timeout_seconds=5,
-        max_size_bytes=MAX_FRAME_BYTES,
         proxy=False,
     )
     messages = Messages()

@@ -134,7 +134,9 @@ class Archive:
 
     @contextmanager
     def serving(self) -> Iterator[Archive]:
-        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        )
         thread.start()
         try:
             yield self

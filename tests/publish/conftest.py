@@ -21,6 +21,9 @@ PATIENCE_SECONDS = 100
 # Many kills and restarts take minutes; without this, few of them show the same.
 LONG = bool(os.environ.get("K2_TEST_LONG"))
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+# An hour ago: a broker deletes by these times, what is older than a week half a minute
+# after its start.
+_FIRST_US = time.time_ns() // 1_000 - 3_600_000_000
 
 
 def servers() -> ModuleType:
@@ -35,7 +38,7 @@ def lines(count: int, first: int = 1) -> list[bytes]:
     """Lines of one capture of three symbols, without a gap; the same at every call."""
     made = []
     for number in range(first, first + count):
-        time_us = 1_767_312_000_000_000 + number * 1_000
+        time_us = _FIRST_US + number * 1_000
         trade = convert_binance_trade_to_v2(
             {
                 "e": "trade",
@@ -123,19 +126,22 @@ def k2(tmp_path: Path) -> Iterator[K2]:
     command.clean_up()
 
 
+def running(kind: str, folder: Path) -> Iterator[Any]:
+    """Start a server of the module beside this one; skip where it cannot be had."""
+    try:
+        server = getattr(servers(), kind)(folder)
+        server.start()
+    except servers().Unavailable as exc:
+        pytest.skip(f"no {kind}: {exc}")
+    yield server
+    server.end()
+
+
 @pytest.fixture(scope="session")
 def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A broker that a test may end."""
-    if not LONG:
-        pytest.skip("tests with a broker are not stable yet: set K2_TEST_LONG")
     pytest.importorskip("confluent_kafka", reason="needs k2cli[kafka]")
-    try:
-        kafka = servers().Kafka(tmp_path_factory.mktemp("kafka"))
-        kafka.start()
-    except servers().Unavailable as exc:
-        pytest.skip(f"no Kafka: {exc}")
-    yield kafka
-    kafka.end()
+    yield from running("Kafka", tmp_path_factory.mktemp("kafka"))
 
 
 @pytest.fixture
@@ -151,10 +157,4 @@ def kafka_address(request: pytest.FixtureRequest) -> str:
 def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A nats-server that a test may end."""
     pytest.importorskip("nats", reason="needs k2cli[nats]")
-    try:
-        nats = servers().Nats(tmp_path_factory.mktemp("nats"))
-        nats.start()
-    except servers().Unavailable as exc:
-        pytest.skip(f"no NATS: {exc}")
-    yield nats
-    nats.end()
+    yield from running("Nats", tmp_path_factory.mktemp("nats"))
