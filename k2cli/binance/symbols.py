@@ -117,6 +117,11 @@ def _guess_quote(name: str) -> str | None:
         (name[i:] for i in range(1, len(name)) if name[i:] in QUOTE_ASSETS), None
     )
     shorter = _CONTESTED.get(quote or "")
+    if quote == "USD":
+        # New dollars of many names end so: BTCXUSD need not be BTCX/USD.
+        base = name.removesuffix(quote)
+        begins = {base[:-1], base[:-2], base[:-3]} & WELL_KNOWN_BASES
+        return None if begins and base not in WELL_KNOWN_BASES else quote
     if quote is None or shorter is None:
         return quote
     longer_fits = name.removesuffix(quote) in WELL_KNOWN_BASES

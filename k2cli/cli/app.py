@@ -24,7 +24,7 @@ from k2cli.cli.publish import publish
 from k2cli.cli.record import record
 from k2cli.cli.repair import repair
 from k2cli.cli.schema import schema
-from k2cli.cli.simulate import simulate
+from k2cli.cli.simulate import SimulateCommand, simulate
 from k2cli.cli.stream import stream
 from k2cli.cli.symbols import symbols
 from k2cli.cli.verify import verify
@@ -104,7 +104,10 @@ for command in (
     doctor,
     help,
 ):
-    app.command(help=_dressed(command.__doc__ or ""))(command)
+    app.command(
+        help=_dressed(command.__doc__ or ""),
+        cls=SimulateCommand if command is simulate else None,
+    )(command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from k2cli.cli import options as shared
 from k2cli.cli.completion import complete_fault
 
 if TYPE_CHECKING:
     from k2cli.simulator import SimulatedExchange
+
+
+class SimulateCommand(TyperCommand):
+    """Lists the faults below the options, where its help is asked for."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """See ``TyperCommand``."""
+        from rich.console import Console
+        from rich.panel import Panel
+        from rich.table import Table
+        from rich.text import Text
+
+        from k2cli.simulator import fault_help
+
+        super().format_help(ctx, formatter)
+        faults = Table.grid(padding=(0, 2))
+        for syntax, effect in fault_help():
+            faults.add_row(Text(syntax, style="bold cyan", overflow="fold"), effect)
+        Console().print(
+            Panel(faults, title="Faults", title_align="left", border_style="dim")
+        )
 
 
 def _list_faults(wanted: bool) -> None:
@@ -154,10 +177,14 @@ def simulate(
         tls=(str(tls[0]), str(tls[1])) if tls is not None else None,
     )
     configure("warning", "auto", stderr_output())
-    return asyncio.run(_serve(exchange, duration))
+    # What k2 trusts is up to OpenSSL.
+    trust = f"SSL_CERT_FILE={shlex.quote(str(tls[0]))} " if tls is not None else ""
+    return asyncio.run(_serve(exchange, duration, trust))
 
 
-async def _serve(exchange: SimulatedExchange, duration_seconds: float | None) -> int:
+async def _serve(
+    exchange: SimulatedExchange, duration_seconds: float | None, trust: str
+) -> int:
     import asyncio
 
     from k2cli.cli.stop import Stop
@@ -168,7 +195,7 @@ async def _serve(exchange: SimulatedExchange, duration_seconds: float | None) ->
             typer.echo(
                 f"SIMULATED exchange, not Binance. Streams: {exchange.url}   "
                 f"API: {exchange.api_url}   Ctrl-C ends it.\n"
-                f"  k2:             k2 stream --url {exchange.url} BTCUSDT\n"
+                f"  k2:             {trust}k2 stream --url {exchange.url} BTCUSDT\n"
                 f"  Other clients:  streams {exchange.url.removesuffix('/stream')}, "
                 f"REST {exchange.rest_url}",
                 err=True,

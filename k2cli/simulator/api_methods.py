@@ -6,13 +6,14 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Context, Decimal
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from k2cli.simulator.events import aggregate, fills
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from k2cli.simulator.api import Api
     from k2cli.simulator.trades import SymbolInfo, Trade
@@ -216,30 +217,9 @@ def _aggregate(api: Api, parameters: Parameters, unit: int) -> list[dict[str, An
             trades = [trade for trade in trades if trade.trade_time_us <= last_us]
     else:
         trades = api.page(symbol, from_id, reach)
-    aggregates = list(_aggregates(trades, unit))
+    aggregates = [aggregate(group, unit) for group in fills(trades)]
     newest = from_id is None and start is None
     return aggregates[-limit:] if newest else aggregates[:limit]
-
-
-def _aggregates(trades: list[Trade], unit: int) -> Iterator[dict[str, Any]]:
-    by_order = groupby(trades, lambda t: (t.trade_time_us, t.price, t.buyer_is_maker))
-    for (time_us, price, buyer_is_maker), group in by_order:
-        fills = list(group)
-        quantity = Decimal(0)
-        for fill in fills:
-            quantity = _exact.add(quantity, Decimal(fill.quantity))
-        yield {
-            # The id of the first fill serves as the aggregate's id: it is unique and
-            # ascends, though it is not consecutive as Binance's is.
-            "a": fills[0].id,
-            "p": price,
-            "q": format(quantity, "f"),
-            "f": fills[0].id,
-            "l": fills[-1].id,
-            "T": time_us // unit,
-            "m": buyer_is_maker,
-            "M": True,
-        }
 
 
 def _microseconds(time: int) -> int:

@@ -106,7 +106,7 @@ class SimulatedExchange:
             if source is not None
             else {each.symbol: each.info() for each in LISTINGS}
         )
-        self._broadcast = Broadcast()
+        self._broadcast = Broadcast(self.symbols)
         self.log = TradeLog(self._rules.history_limit)
         self._api = Api(self.log, self.symbols, self._rules, wall_clock_us)
         self._router = Router(self._broadcast, self._api, self._rules)

@@ -1,94 +1,22 @@
-"""Messages of the market streams: events, replies to control messages, and junk."""
+"""Control messages of the stream connections, their answers, and junk."""
 
 from __future__ import annotations
 
 import re
-from enum import IntFlag
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 if TYPE_CHECKING:
     from k2cli.simulator.streams import StreamSession
-    from k2cli.simulator.trades import Trade
-
-_TEXT_FIN = 0x81
-
-
-class Form(IntFlag):
-    """How a connection wants its events; every combination is a form of its own."""
-
-    COMBINED = 1
-    """Wrapped as ``{"stream":…,"data":…}``."""
-    MICROSECONDS = 2
-    """Times in microseconds instead of milliseconds."""
-    UNFRAMED = 4
-    """Without the WebSocket header: the connection compresses and frames by itself."""
-
-
-FORMS = 8
-"""How many forms there are."""
-
-
-def trade_stream(symbol: str) -> str:
-    """Return the stream of a symbol's trades, e.g. ``btcusdt@trade``."""
-    # A to Z in lower case and nothing else: other alphabets stay as they are.
-    lower = symbol.encode("utf-8", "surrogatepass").lower().decode("utf-8", "replace")
-    return f"{lower}@trade"
-
-
-def trade_message(trade: Trade, stream: str, form: int) -> bytes:
-    """Encode a trade's event in a ``Form``, keys in Binance's order.
-
-    It is a whole text frame, or the bare text with ``Form.UNFRAMED``.
-    """
-    event_time, trade_time = trade.event_time_us, trade.trade_time_us
-    # Plain numbers here: an enum's operators cost more than the encoding.
-    if not form & 2:
-        event_time //= 1_000
-        trade_time //= 1_000
-    event: dict[str, Any] = {
-        "e": "trade",
-        "E": event_time,
-        "s": trade.symbol,
-        "t": trade.id,
-        "p": trade.price,
-        "q": trade.quantity,
-        "T": trade_time,
-        "m": trade.buyer_is_maker,
-    }
-    if trade.best_match is not None:
-        event["M"] = trade.best_match
-    text = orjson.dumps({"stream": stream, "data": event} if form & 1 else event)
-    return text if form & 4 else text_frame(text)
-
-
-def shutdown_message(event_time_us: int, form: int) -> bytes:
-    """Encode the notice that a stream connection is about to be ended."""
-    unit = 1 if form & Form.MICROSECONDS else 1_000
-    event = {"e": "serverShutdown", "E": event_time_us // unit}
-    if form & Form.COMBINED:
-        return orjson.dumps({"stream": "!serverShutdown", "data": event})
-    return orjson.dumps(event)
-
-
-def text_frame(text: bytes) -> bytes:
-    """Put the header of an unmasked, unfragmented text frame before a text."""
-    size = len(text)
-    if size < 126:
-        return bytes((_TEXT_FIN, size)) + text
-    if size < 65_536:
-        return bytes((_TEXT_FIN, 126, size >> 8, size & 0xFF)) + text
-    return bytes((_TEXT_FIN, 127)) + size.to_bytes(8, "big") + text
-
 
 # Control messages
 
 _stream_syntax = re.compile(r"![^\s@]+(@[^\s@]+)*|[^\s@!]+@\S+")
-# What Binance documents beside trades, and is not made up here.
+# What Binance documents and is not made up here.
 _unserved = re.compile(
-    r".*@(aggTrade|bookTicker|miniTicker|ticker|ticker_\w+|kline_\S+|depth\S*|avgPrice"
-    r"|blockTrade|referencePrice)(@\S+)?|!(ticker|miniTicker|bookTicker)\S*"
+    r".*@(miniTicker|ticker|ticker_\w+|kline_\S+|depth\S*|avgPrice|blockTrade"
+    r"|referencePrice)(@\S+)?|!(ticker|miniTicker|bookTicker)\S*"
 )
 
 _METHODS = (
@@ -117,7 +45,10 @@ def is_unserved(stream: str) -> bool:
 
 def unserved_text(stream: str) -> str:
     """Return what a client is told that asks for such a stream."""
-    return f"{stream[:80]} is not served here: the simulated exchange has @trade only"
+    return (
+        f"{stream[:80]} is not served here: the simulated exchange has @trade, "
+        "@aggTrade and @bookTicker"
+    )
 
 
 def answer_control(text: bytes, session: StreamSession, *, flat: bool) -> bytes:

@@ -16,7 +16,9 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from k2cli.simulator.api import Api, ApiSession
-from k2cli.simulator.messages import Form, is_unserved, unserved_text
+from k2cli.simulator.api_methods import rate_limit
+from k2cli.simulator.events import Form
+from k2cli.simulator.messages import is_unserved, unserved_text
 from k2cli.simulator.streams import Broadcast, StreamSession
 
 if TYPE_CHECKING:
@@ -194,12 +196,8 @@ class Router:
             return _http_error(answer.status, error["code"], error["msg"], extra)
         result = answer.body["result"]
         if method == "exchangeInfo":
-            # Connections are counted by the WebSocket API only.
-            result["rateLimits"] = [
-                limit
-                for limit in result["rateLimits"]
-                if limit["rateLimitType"] != "CONNECTIONS"
-            ]
+            # Connections are counted by the WebSocket API only, plain requests here.
+            result["rateLimits"][-1] = rate_limit("RAW_REQUESTS", 61_000, number=5)
         return _http(200, orjson.dumps(result), extra)
 
 

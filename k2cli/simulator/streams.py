@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from k2cli.simulator.messages import (
+from k2cli.simulator.events import (
     FORMS,
+    GROUP_EVENTS,
     Form,
-    answer_control,
-    junk_message,
+    encode,
+    fills,
     shutdown_message,
-    trade_message,
-    trade_stream,
+    stream_name,
+    trade_event,
+    unit_of,
 )
+from k2cli.simulator.messages import answer_control, junk_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
 
     from k2cli.simulator.connection import Connection
     from k2cli.simulator.limits import Rules
-    from k2cli.simulator.trades import Trade
+    from k2cli.simulator.trades import SymbolInfo, Trade
 
 MAX_REPEATED_TRADES = 10_000
 """How far back ``duplicate`` can reach."""
@@ -98,19 +103,24 @@ class StreamSession:
 class Broadcast:
     """The way of trades to the subscribers, and the faults on it.
 
+    Args:
+        catalog: The symbols, for their tick sizes.
+
     Attributes:
         accepted: Stream connections accepted so far.
         silent: Symbols of which nothing is sent any more.
         skew_us: How far the times of events are wrong.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, catalog: Mapping[str, SymbolInfo]) -> None:
         self.sessions: dict[StreamSession, None] = {}
         self.accepted = 0
+        self._catalog = catalog
         self.silent: set[str] = set()
         self.skew_us = 0
         self._subscribers: dict[str, dict[StreamSession, None]] = {}
-        self._stream_names: dict[str, str] = {}
+        self._group_streams: set[str] = set()
+        self._stream_names: dict[tuple[str, str], str] = {}
         self._changed = asyncio.Event()
         self._recent: deque[Trade] = deque(maxlen=MAX_REPEATED_TRADES)
         self._skips: list[tuple[int, str | None]] = []
@@ -123,6 +133,8 @@ class Broadcast:
     def subscribe(self, stream: str, session: StreamSession) -> None:
         """Send a stream to a session from now on."""
         self._subscribers.setdefault(stream, {})[session] = None
+        if stream.rpartition("@")[2] in GROUP_EVENTS:
+            self._group_streams.add(stream)
         self.notify()
 
     def unsubscribe(self, stream: str, session: StreamSession) -> None:
@@ -131,6 +143,7 @@ class Broadcast:
         del subscribers[session]
         if not subscribers:
             del self._subscribers[stream]
+            self._group_streams.discard(stream)
         self.notify()
 
     def join(self, session: StreamSession) -> None:
@@ -158,8 +171,11 @@ class Broadcast:
             await self._changed.wait()
 
     def _listeners(self, symbol: str) -> int:
-        subscribers = self._subscribers.get(self._stream(symbol), {})
-        return sum(not session.connection.is_stalled for session in subscribers)
+        return sum(
+            not session.connection.is_stalled
+            for kind in ("trade", *GROUP_EVENTS)
+            for session in self._subscribers.get(self._stream(symbol, kind), ())
+        )
 
     async def readable(self) -> None:
         """Wait until every reader has room for more."""
@@ -198,25 +214,40 @@ class Broadcast:
     def _send(self, trades: Sequence[Trade]) -> None:
         for trade in trades:
             stream = self._stream(trade.symbol)
-            subscribers = self._subscribers.get(stream)
-            if subscribers is None:
-                continue
-            messages: list[bytes | None] = [None] * FORMS
-            for session in subscribers:
-                form = session.form
-                message = messages[form]
-                if message is None:
-                    message = messages[form] = trade_message(trade, stream, form)
-                session.outbox.append(message)
+            if stream in self._subscribers:
+                self._post(stream, partial(trade_event, trade))
+        if self._group_streams:
+            self._send_groups(trades)
         for session in list(self.sessions):
             if session.outbox:
                 session.connection.send_many(session.outbox)
                 session.outbox.clear()
 
-    def _stream(self, symbol: str) -> str:
-        name = self._stream_names.get(symbol)
+    def _send_groups(self, trades: Sequence[Trade]) -> None:
+        for group in fills(trades):
+            symbol = group[0].symbol
+            for kind, event in GROUP_EVENTS.items():
+                stream = self._stream(symbol, kind)
+                if stream in self._group_streams:
+                    info = self._catalog.get(symbol)
+                    tick = info.tick_size if info else "0.00000001"
+                    self._post(stream, partial(event, group, tick))
+
+    def _post(self, stream: str, event: Callable[[int], dict[str, Any]]) -> None:
+        """Put an event into its subscribers' outboxes, made once for each form."""
+        messages: list[bytes | None] = [None] * FORMS
+        for session in self._subscribers[stream]:
+            form = session.form
+            message = messages[form]
+            if message is None:
+                message = encode(event(unit_of(form)), stream, form)
+                messages[form] = message
+            session.outbox.append(message)
+
+    def _stream(self, symbol: str, kind: str = "trade") -> str:
+        name = self._stream_names.get((symbol, kind))
         if name is None:
-            name = self._stream_names[symbol] = trade_stream(symbol)
+            name = self._stream_names[symbol, kind] = stream_name(symbol, kind)
         return name
 
     # Faults

@@ -75,6 +75,7 @@ def exchange_info() -> dict[str, Any]:
         ("BTCAEUR", "BTC", "AEUR"),
         ("ADABUSD", "ADA", "BUSD"),
         ("BNBBUSD", "BNB", "BUSD"),
+        ("XRPRLUSD", "XRP", "RLUSD"),
     ],
 )
 def test_the_ending_tells_base_and_quote(symbol: str, base: str, quote: str) -> None:
@@ -97,6 +98,10 @@ def test_the_ending_tells_the_dollar_pairs_of_binance_us(base: str) -> None:
         "",
         "这是测试币456",
         "BTCU",
+        # Dollars that are not known here, and no BTCX/USD or FOORL/USD.
+        "BTCXUSD",
+        "ETHBFUSD",
+        "FOORLUSD",
         # AD/AEUR or ADA/EUR, with a base that nobody knows.
         "XYZAEUR",
     ],

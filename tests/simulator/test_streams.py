@@ -54,6 +54,29 @@ async def test_the_address_decides_the_form(
         assert client.response.headers[EXCHANGE_HEADER] == "SIM"
 
 
+async def test_fills_of_one_order_are_one_aggregate(make: Any, listen: Any) -> None:
+    one, other = make(2)
+    order = [replace(one, id=number, quantity="0.00100000") for number in (5, 6, 7)]
+    async with SimulatedExchange() as exchange:
+        client = await listen(exchange, path="/ws/btcusdt@aggTrade/btcusdt@bookTicker")
+        await exchange.publish([*order, replace(other, id=8)])
+        received = [orjson.loads(await client.recv()) for _ in range(4)]
+    aggregates = [event for event in received if "a" in event and "f" in event]
+    books = [event for event in received if "u" in event]
+    assert [(each["f"], each["l"], each["q"]) for each in aggregates] == [
+        (5, 7, "0.00300000"),
+        (8, 8, "0.00200000"),
+    ]
+    assert list(aggregates[0]) == ["e", "E", "s", *"apqflTmM"]
+    assert aggregates[0]["E"] == 1_723_161_601_439
+    assert list(books[0]) == ["u", "s", *"bBaA"]
+    # A buyer takes the ask, a seller the bid; a tick of BTCUSDT is a cent.
+    assert [(each["u"], each["b"], each["a"]) for each in books] == [
+        (7, "101.49000000", "101.50000000"),
+        (8, "102.50000000", "102.51000000"),
+    ]
+
+
 async def test_a_symbol_beyond_ascii_streams(make: Any) -> None:
     async with (
         SimulatedExchange() as exchange,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from k2cli.simulator.messages import (
+from k2cli.simulator.events import (
     Form,
+    encode,
     shutdown_message,
+    stream_name,
     text_frame,
-    trade_message,
-    trade_stream,
+    trade_event,
+    unit_of,
 )
 from k2cli.simulator.trades import Trade
 
@@ -29,19 +31,23 @@ REAL = (
 )
 
 
+def trade_message(form: int) -> bytes:
+    return encode(trade_event(TRADE, unit_of(form)), "btcusdt@trade", form)
+
+
 def test_a_combined_event_is_byte_for_byte_a_real_one() -> None:
-    assert trade_message(TRADE, "btcusdt@trade", Form.COMBINED | Form.UNFRAMED) == REAL
+    assert trade_message(Form.COMBINED | Form.UNFRAMED) == REAL
 
 
 def test_a_raw_event_in_microseconds() -> None:
-    text = trade_message(TRADE, "btcusdt@trade", Form.MICROSECONDS | Form.UNFRAMED)
+    text = trade_message(Form.MICROSECONDS | Form.UNFRAMED)
     assert text.startswith(b'{"e":"trade","E":1723161601438456,"s":"BTCUSDT",')
     assert b'"T":1723161601437123' in text
 
 
 def test_a_name_that_is_not_ascii_goes_out_as_it_is() -> None:
-    assert trade_stream("币安人生USDT") == "币安人生usdt@trade"
-    assert trade_stream("İIÄ") == "İiÄ@trade"
+    assert stream_name("币安人生USDT") == "币安人生usdt@trade"
+    assert stream_name("İIÄ") == "İiÄ@trade"
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
