@@ -178,6 +178,7 @@ def test_the_engine_needs_no_venue_of_its_own_to_be_imported(part: str) -> None:
         ("duckdb", {"export"}),
         ("confluent_kafka", {"publish"}),
         ("nats", {"publish"}),
+        ("prometheus_client", {"cli"}),
     ],
 )
 def test_a_library_is_imported_by_few(library: str, parts: set[str]) -> None:

@@ -54,6 +54,8 @@ class CaptureSink:
         journal: Where trades wait for a gap before them, beside the capture; ``None``
             for a pipe or a device.
         in_order: Trades of a symbol come by ascending id.
+        checked_seconds: When the disk last answered, by the monotonic clock; ``None``
+            before ``open``.
         on_failure: Called when the file turns out not to be writable between calls;
             the next ``write`` raises the same.
 
@@ -99,6 +101,7 @@ class CaptureSink:
         except BaseException:
             self._file.close()
             raise
+        self.checked_seconds: float | None = None
         self._synced_moves = 0
         self._journal_synced_seconds = 0.0
         self._is_safe = True
@@ -157,6 +160,7 @@ class CaptureSink:
         if self._overwrites and self.journal is not None:
             self.journal.discard()
         await self._begin_with_journal(ledger)
+        self.checked_seconds = time.monotonic()
         self._checking = asyncio.create_task(self._check_now_and_then())
 
     def write(self, batch: TradeBatch) -> None:
@@ -302,5 +306,6 @@ class CaptureSink:
                 await asyncio.sleep(CHECK_SECONDS)
                 self._file.check()
                 await self._sync(time.monotonic())
+                self.checked_seconds = time.monotonic()
         except OutputError as exc:
             self.on_failure(exc)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from k2cli.cli.options import TailOptions, duration_seconds, takes
 from k2cli.text import printable
 
+if TYPE_CHECKING:
+    from k2cli.cli.run import Display
+
 _WHERE_TO = "Where to"
+_SERVICE = "As a service"
 
 
 def size_bytes(text: str) -> int:
@@ -32,6 +38,24 @@ def fsync_seconds(text: str) -> float:
     if word in ("never", "0"):
         return math.inf if word == "never" else 0.0
     return duration_seconds(text)
+
+
+class ListenAddress(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+
+def listen_address(text: str) -> ListenAddress:
+    """Read an address to listen on, such as ``127.0.0.1:9464`` or ``[::1]:9464``."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (host and port.isdecimal() and port.isascii() and int(port[:6]) < 2**16):
+        raise typer.BadParameter(
+            f"'{printable(text, 60)}' is no address to listen on; write 127.0.0.1:9464"
+        )
+    return ListenAddress(host, int(port))
 
 
 @takes(TailOptions)
@@ -94,6 +118,24 @@ def record(
             rich_help_panel=_WHERE_TO,
         ),
     ] = False,
+    metrics: Annotated[
+        ListenAddress | None,
+        typer.Option(
+            "--metrics",
+            metavar="HOST:PORT",
+            parser=listen_address,
+            help="Serve /metrics for Prometheus, and /healthz, at 127.0.0.1:9464.",
+            rich_help_panel=_SERVICE,
+        ),
+    ] = None,
+    metrics_per_symbol: Annotated[
+        bool,
+        typer.Option(
+            "--metrics-per-symbol",
+            help="Serve figures of every symbol, too.",
+            rich_help_panel=_SERVICE,
+        ),
+    ] = False,
 ) -> int:
     """Record live trades to a file, one JSON object a line, and account for each.
 
@@ -127,17 +169,41 @@ def record(
     progress = RecordingProgress(
         Console(stderr=True), log_output, per_symbol=per_symbol
     )
-    if str(output) == "-":
-        if rotation is not None:
-            raise SettingsError("stdout cannot be rotated", "Leave --rotate out")
-        return run_session(
-            options, log_output, pipe=PipeSink(in_order=True), displays=(progress,)
+    if str(output) == "-" and rotation is not None:
+        raise SettingsError("stdout cannot be rotated", "Leave --rotate out")
+    if metrics_per_symbol and metrics is None:
+        raise SettingsError(
+            "--metrics-per-symbol goes with --metrics", "Add it, or leave both"
         )
-    capture = CaptureSink(
-        output,
-        overwrite=overwrite,
-        rotation=rotation,
-        fsync_seconds=None if fsync == math.inf else fsync,
-        max_pending_bytes=max_pending,
-    )
-    return run_session(options, log_output, capture=capture, displays=(progress,))
+    with ExitStack() as serving:
+        displays = [progress, *_service(serving, metrics, metrics_per_symbol)]
+        if str(output) == "-":
+            pipe = PipeSink(in_order=True)
+            return run_session(options, log_output, pipe=pipe, displays=tuple(displays))
+        capture = CaptureSink(
+            output,
+            overwrite=overwrite,
+            rotation=rotation,
+            fsync_seconds=None if fsync == math.inf else fsync,
+            max_pending_bytes=max_pending,
+        )
+        return run_session(
+            options, log_output, capture=capture, displays=tuple(displays)
+        )
+
+
+def _service(
+    serving: ExitStack, address: ListenAddress | None, per_symbol: bool
+) -> list[Display]:
+    """Return what tells a service manager, and a monitoring, how the run is."""
+    found: list[Display] = []
+    if address is not None:
+        from k2cli.cli.metrics_server import MetricsServer
+
+        found.append(serving.enter_context(MetricsServer(address, per_symbol)))
+    if "NOTIFY_SOCKET" in os.environ:
+        from k2cli.cli.notify import ServiceNotifier
+
+        if (notifier := ServiceNotifier.from_environment(os.environ)) is not None:
+            found.append(notifier)
+    return found

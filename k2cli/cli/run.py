@@ -59,6 +59,7 @@ class RunView:
         capture: The file that is written, if one is.
         snapshot: Returns how the run is doing.
         symbol_figures: Returns the ledger's figures by symbol.
+        is_ending: Returns whether the run has begun to end.
         stop: Asks for the end.
         fail: Asks for the end because of a failure.
         before_exit: Registers what is to be done even if a second signal ends the
@@ -70,6 +71,7 @@ class RunView:
     capture: CaptureSink | None
     snapshot: Callable[[], SessionSnapshot]
     symbol_figures: Callable[[], dict[str, dict[str, Any]]]
+    is_ending: Callable[[], bool]
     stop: Callable[[], None]
     fail: Callable[[Exception], None]
     before_exit: Callable[[Callable[[], None]], None]
@@ -197,6 +199,7 @@ class _Run:
             capture=self._capture,
             snapshot=session.snapshot,
             symbol_figures=lambda: session.ledger.to_dict()["symbols"],
+            is_ending=session.ending.is_set,
             stop=lambda: session.stop(hurry=True),
             fail=session.fail,
             before_exit=stop.before_exit,

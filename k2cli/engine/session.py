@@ -50,10 +50,12 @@ class SessionSnapshot:
     Attributes:
         uptime_seconds: How long it has been running.
         trades: Trades that passed the filters and went out.
+        received: Trades accepted, whatever the filters say.
         gaps: Jumps in trade ids seen so far.
         repaired: Trades that came from the history.
         repairing: Trades missing that may still come.
         lost: Trades missing for good.
+        pending: Of those received, trades that wait for missing ones.
         duplicates: Trades left out because they had come before.
         reconnects: Connections made after the first ones.
         health: How the connections are; ``None`` before the first.
@@ -62,10 +64,12 @@ class SessionSnapshot:
 
     uptime_seconds: float
     trades: int
+    received: int
     gaps: int
     repaired: int
     repairing: int
     lost: int
+    pending: int
     duplicates: int
     reconnects: int
     health: StreamHealth | None
@@ -209,10 +213,12 @@ class Session:
         return SessionSnapshot(
             uptime_seconds=time.monotonic() - self._started_seconds,
             trades=self._pipeline.passed,
+            received=ledger.trades,
             gaps=ledger.gaps,
             repaired=ledger.repaired,
             repairing=repairing,
             lost=ledger.missing - repairing,
+            pending=ledger.pending,
             duplicates=ledger.duplicates,
             reconnects=stream.reconnects if stream is not None else 0,
             health=stream.health() if stream is not None else None,
