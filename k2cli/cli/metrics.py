@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from k2cli.engine.session import SessionSnapshot
 
+_EXTRA = {"what": "--metrics", "package": "prometheus-client", "extra": "metrics"}
 # Of a symbol, by the ledger's keys.
 _COUNTERS = {
     "trades": ("k2_symbol_trades", "Trades received, each once."),
@@ -50,8 +51,8 @@ class Exposition:
     """
 
     def __init__(self) -> None:
-        self._families = _library("prometheus_client.core")
-        self._formats = _library("prometheus_client.exposition")
+        self._families = import_extra("prometheus_client.core", **_EXTRA)
+        self._formats = import_extra("prometheus_client.exposition", **_EXTRA)
 
     def text(self, figures: Figures, accept: str) -> tuple[bytes, str]:
         """Return the text and its content type.
@@ -150,12 +151,6 @@ class Exposition:
             for symbol, account in symbols.items():
                 family.add_metric([symbol], account[key])
             yield family
-
-
-def _library(module: str) -> Any:
-    return import_extra(
-        module, what="--metrics", package="prometheus-client", extra="metrics"
-    )
 
 
 class _Collected:
