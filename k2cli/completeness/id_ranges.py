@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,20 +32,21 @@ class IdRanges:
         ids: How many ids are in the set.
     """
 
-    __slots__ = ("_ranges", "ids")
+    # Two numbers a range: after an outage there may be very many.
+    __slots__ = ("_firsts", "_lasts", "ids")
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         self.ids = 0
-        self._ranges: list[IdRange] = []
+        self._firsts, self._lasts = array("q"), array("q")
         for first_id, last_id in ranges:
             self.add(first_id, last_id)
 
     def __len__(self) -> int:
         """How many ranges there are."""
-        return len(self._ranges)
+        return len(self._firsts)
 
     def __iter__(self) -> Iterator[IdRange]:
-        return iter(self._ranges)
+        return map(IdRange, self._firsts, self._lasts)
 
     def __contains__(self, trade_id: object) -> bool:
         return isinstance(trade_id, int) and self.find(trade_id) is not None
@@ -52,26 +54,27 @@ class IdRanges:
     @property
     def first_id(self) -> int | None:
         """The lowest id; ``None`` if the set is empty."""
-        return self._ranges[0].first_id if self._ranges else None
+        return self._firsts[0] if self._firsts else None
 
     @property
     def last_id(self) -> int | None:
         """The highest id; ``None`` if the set is empty."""
-        return self._ranges[-1].last_id if self._ranges else None
+        return self._lasts[-1] if self._lasts else None
 
     def find(self, trade_id: int) -> IdRange | None:
         """Return the range that has this id, if one does."""
-        touched = self._ranges[self._touching(trade_id, trade_id)]
-        return touched[0] if touched else None
+        index = bisect_left(self._lasts, trade_id)
+        if index < len(self._lasts) and self._firsts[index] <= trade_id:
+            return IdRange(self._firsts[index], self._lasts[index])
+        return None
 
     def add(self, first_id: int, last_id: int) -> None:
         """Add the ids from ``first_id`` to ``last_id``."""
         # Neighbours become one range.
         touched = self._touching(first_id - 1, last_id + 1)
-        joined = self._ranges[touched]
-        if joined:
-            first_id = min(first_id, joined[0].first_id)
-            last_id = max(last_id, joined[-1].last_id)
+        if touched.start < touched.stop:
+            first_id = min(first_id, self._firsts[touched.start])
+            last_id = max(last_id, self._lasts[touched.stop - 1])
         self._replace(touched, [IdRange(first_id, last_id)])
 
     def remove(self, first_id: int, last_id: int) -> list[IdRange]:
@@ -80,7 +83,7 @@ class IdRanges:
         touched = self._touching(first_id, last_id)
         left = [
             part
-            for one in self._ranges[touched]
+            for one in self._of(touched)
             for part in (
                 IdRange(one.first_id, min(one.last_id, first_id - 1)),
                 IdRange(max(one.first_id, last_id + 1), one.last_id),
@@ -94,17 +97,20 @@ class IdRanges:
         """Return the part of the set from ``first_id`` to ``last_id``."""
         return [
             IdRange(max(one.first_id, first_id), min(one.last_id, last_id))
-            for one in self._ranges[self._touching(first_id, last_id)]
+            for one in self._of(self._touching(first_id, last_id))
         ]
+
+    def _of(self, touched: slice) -> Iterator[IdRange]:
+        return map(IdRange, self._firsts[touched], self._lasts[touched])
 
     def _replace(self, touched: slice, ranges: list[IdRange]) -> None:
         self.ids += sum(one.ids for one in ranges)
-        self.ids -= sum(one.ids for one in self._ranges[touched])
-        self._ranges[touched] = ranges
+        self.ids -= sum(one.ids for one in self._of(touched))
+        self._firsts[touched] = array("q", [one.first_id for one in ranges])
+        self._lasts[touched] = array("q", [one.last_id for one in ranges])
 
     def _touching(self, first_id: int, last_id: int) -> slice:
         """Find the ranges that have any of the ids."""
         return slice(
-            bisect_left(self._ranges, first_id, key=lambda one: one.last_id),
-            bisect_right(self._ranges, last_id, key=lambda one: one.first_id),
+            bisect_left(self._lasts, first_id), bisect_right(self._firsts, last_id)
         )

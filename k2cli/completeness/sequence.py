@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 MOST_LOST_RANGES = 10_000
 """Ranges of lost ids that a tracker keeps; ids of older ranges are only counted."""
 
+# Trades that are looked at together where nothing is open.
+_AT_ONCE = 256
+
 
 class Verdict(Enum):
     """How a trade fits the sequence of its symbol."""
@@ -247,7 +250,6 @@ def accept_behind_gaps(
     trackers: Mapping[str, SequenceTracker],
     batch: TradeBatch,
     start: int,
-    stop: int,
     waiting: Container[str],
 ) -> int:
     """Record trades up to the first that is not simply the next behind an open gap.
@@ -258,13 +260,13 @@ def accept_behind_gaps(
         trackers: By symbol; has all of the batch's.
         batch: A plain one.
         start: Index of the first trade.
-        stop: Index after the last one.
         waiting: The symbols with trades that wait for a gap already.
 
     Returns:
-        The index of the first trade that was not recorded, or ``stop``.
+        The index of the first trade that was not recorded, or the batch's length.
     """
-    for index in range(start, stop):
+    end = len(batch.symbols)
+    for index in range(start, end):
         symbol, trade_time = batch.symbols[index], batch.trade_times[index]
         tracker = trackers[symbol]
         trade_id = int(batch.trade_ids[index])
@@ -280,11 +282,14 @@ def accept_behind_gaps(
         tracker.pending += 1
         if trade_time > tracker._latest_plain_time:  # noqa: SLF001 - as below
             tracker._latest_plain_time = trade_time  # noqa: SLF001 - likewise
-    return stop
+    return end
 
 
 def accept_contiguous(
-    trackers: Mapping[str, SequenceTracker], batch: TradeBatch, start: int, stop: int
+    trackers: Mapping[str, SequenceTracker],
+    batch: TradeBatch,
+    start: int,
+    waiting: Container[str] = (),
 ) -> int:
     """Record trades up to the first that is not simply the next of its symbol.
 
@@ -294,29 +299,38 @@ def accept_contiguous(
         trackers: By symbol; all symbols of the batch are there.
         batch: A plain batch.
         start: Index of the first trade.
-        stop: Index after the last one.
+        waiting: The symbols with trades that must go on before.
 
     Returns:
-        The index of the first trade that was not recorded, or ``stop``.
+        The index of the first trade that was not recorded, or the batch's length.
     """
+    end = len(batch.symbols)
     index = start
-    for symbol, trade_id, trade_time in zip(
-        batch.symbols[start:stop],
-        map(int, batch.trade_ids[start:stop]),
-        batch.trade_times[start:stop],
-        strict=True,
-    ):
-        tracker = trackers[symbol]
-        if (
-            trade_id - 1 != tracker.last_id
-            or tracker.open.ids
-            or tracker.first_id is None
+    # In steps: where every other trade opens a gap, each call would copy all the rest.
+    for first in range(start, end, _AT_ONCE):
+        last = min(first + _AT_ONCE, end)
+        if waiting:
+            some = range(first, last)
+            last = next((i for i in some if batch.symbols[i] in waiting), last)
+        for symbol, trade_id, trade_time in zip(
+            batch.symbols[first:last],
+            map(int, batch.trade_ids[first:last]),
+            batch.trade_times[first:last],
+            strict=True,
         ):
-            return index
-        tracker.last_id = trade_id
-        tracker.trades += 1
-        # Microseconds of 16 digits compare as texts.
-        if trade_time > tracker._latest_plain_time:  # noqa: SLF001 - the hot path of this very class
-            tracker._latest_plain_time = trade_time  # noqa: SLF001 - likewise
-        index += 1
-    return stop
+            tracker = trackers[symbol]
+            if (
+                trade_id - 1 != tracker.last_id
+                or tracker.open.ids
+                or tracker.first_id is None
+            ):
+                return index
+            tracker.last_id = trade_id
+            tracker.trades += 1
+            # Microseconds of 16 digits compare as texts.
+            if trade_time > tracker._latest_plain_time:  # noqa: SLF001 - the hot path of this very class
+                tracker._latest_plain_time = trade_time  # noqa: SLF001 - likewise
+            index += 1
+        if index < first + _AT_ONCE:
+            break
+    return index

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     Deliver = Callable[[TradeBatch], Awaitable[None] | None]
 
-# More of a symbol at once are not followed: the first one is given up.
-MOST_OPEN_GAPS = 10_000
 # Trades that are handed on in one turn of the event loop when a gap closes.
 _DRAINED_AT_ONCE = 256
 
@@ -81,40 +79,39 @@ class Sequencer:
             batch: Trades of symbols that are in the ledger.
         """
         start, end = 0, len(batch.symbols)
+        is_plain = batch.is_plain and not (
+            self._doubts is not None and self._doubts.is_beyond(batch)
+        )
         while start < end:
-            start, held_back = self._receive_from(batch, start)
+            start, held_back = self._receive_from(batch, start, is_plain=is_plain)
             if held_back is not None:
-                return self._receive_rest(batch, start, held_back)
+                return self._receive_rest(batch, start, is_plain, held_back)
         return None
 
     async def _receive_rest(
         self,
         batch: TradeBatch,
         start: int,
+        is_plain: bool,
         held_back: Awaitable[None],
     ) -> None:
         await held_back
         while start < len(batch):
-            start, held_back_again = self._receive_from(batch, start)
+            start, held_back_again = self._receive_from(batch, start, is_plain=is_plain)
             if held_back_again is not None:
                 await held_back_again
 
     def _receive_from(
-        self, batch: TradeBatch, start: int
+        self, batch: TradeBatch, start: int, *, is_plain: bool
     ) -> tuple[int, Awaitable[None] | None]:
         """Take as many trades as go the same way; return the index of the next one."""
-        if batch.is_plain and not (self._doubts and self._doubts.is_beyond(batch)):
-            stop = end = len(batch.symbols)
-            if self._waiting.trades:
-                rest = range(start, stop)
-                stop = next((i for i in rest if batch.symbols[i] in self._waiting), end)
-            end = accept_contiguous(self._trackers, batch, start, stop)
+        if is_plain:
+            waiting = self._waiting if self._waiting.trades else ()
+            end = accept_contiguous(self._trackers, batch, start, waiting)
             if end > start:
                 return end, self._hand_on(batch.part(start, end))
-            if stop == start and self._in_order is not None:
-                end = accept_behind_gaps(
-                    self._trackers, batch, start, len(batch), self._waiting
-                )
+            if waiting and self._in_order is not None:
+                end = accept_behind_gaps(self._trackers, batch, start, waiting)
                 if end > start:
                     return end, self._let_wait(batch.part(start, end))
         return start + 1, self._receive_one(batch, start)
@@ -237,9 +234,6 @@ class Sequencer:
         self._with_gaps[symbol] = None
         if not self._on_gap(symbol, ids):
             self._lose(symbol, ids)
-        if len(open_gaps) > MOST_OPEN_GAPS:
-            # If the receiver is slow, whoever brings the next trade waits for it.
-            self.give_up(symbol, next(iter(open_gaps)))
 
     def _lose(self, symbol: str, ids: IdRange) -> None:
         for lost in self._trackers[symbol].give_up(*ids):

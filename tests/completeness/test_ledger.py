@@ -74,7 +74,7 @@ def test_contiguous_trades_count_for_the_span_of_time() -> None:
     first_us = 1_723_161_255_342_000
     ledger.trackers[BTC].observe(1, first_us)
     rest = trade_batch([2, 3], times_us=[first_us + 2, first_us + 3])
-    assert accept_contiguous(ledger.trackers, rest, 0, 2) == 2
+    assert accept_contiguous(ledger.trackers, rest, 0) == 2
     account = ledger.to_dict()
     assert account["first_trade_us"] == first_us
     assert account["last_trade_us"] == first_us + 3

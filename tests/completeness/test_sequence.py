@@ -466,7 +466,7 @@ def test_contiguous_trades_are_accounted_for_as_one_by_one(
     batch = trade_batch(ids, symbols, times_us=times_us)
     start = 0
     while start < len(batch):
-        stop = accept_contiguous(together, batch, start, len(batch))
+        stop = accept_contiguous(together, batch, start)
         assert set(verdicts[start:stop]) <= {NEXT}
         if stop < len(batch):
             verdict = together[symbols[stop]].observe(ids[stop], times_us[stop])
@@ -476,11 +476,10 @@ def test_contiguous_trades_are_accounted_for_as_one_by_one(
         assert account(together[symbol]) == account(singly[symbol])
 
 
-def test_trades_behind_the_stop_are_not_accepted() -> None:
-    trackers = {BTC: SequenceTracker()}
-    observed(trackers[BTC], 1)
-    batch = trade_batch(range(2, 9))
-    assert accept_contiguous(trackers, batch, 0, 3) == 3
-    assert trackers[BTC].last_id == 4
-    assert accept_contiguous(trackers, batch, 3, 7) == 7
-    assert trackers[BTC].last_id == 8
+def test_a_symbol_of_which_trades_wait_is_not_accepted() -> None:
+    trackers = {BTC: SequenceTracker(), ETH: SequenceTracker()}
+    for tracker in trackers.values():
+        observed(tracker, 1)
+    batch = trade_batch([2, 3, 2, 4], [BTC, BTC, ETH, BTC])
+    assert accept_contiguous(trackers, batch, 0, waiting={ETH}) == 2
+    assert (trackers[BTC].last_id, trackers[ETH].last_id) == (3, 1)

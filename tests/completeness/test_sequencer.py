@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from k2cli.capture.pending import PendingJournal
 from k2cli.completeness.backfill import PAGE_TRADES, BackfillPlan, BackfillRequest
+from k2cli.completeness.doubts import Doubts
 from k2cli.completeness.id_ranges import IdRange
 from k2cli.completeness.ledger import Ledger
 from k2cli.completeness.reorder import ReorderBuffer
@@ -199,15 +201,46 @@ def test_a_gap_known_from_elsewhere_is_filled_in_order(sequenced: Sequenced) -> 
     assert sequenced.gaps == [(BTC, (2, 4))]
 
 
-def test_no_more_gaps_are_open_than_can_be_followed(
-    sequenced: Sequenced, monkeypatch: pytest.MonkeyPatch
+class ReadList(list[Any]):
+    """A list that counts how many of its items are read."""
+
+    read = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.read += len(self)
+        return super().__iter__()
+
+    def __getitem__(self, where: Any) -> Any:
+        found = super().__getitem__(where)
+        self.read += len(found) if isinstance(where, slice) else 1
+        return found
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_any_number_of_gaps_is_followed_and_costs_no_more_for_each(
+    *, ordered: bool
 ) -> None:
-    monkeypatch.setattr("k2cli.completeness.sequencer.MOST_OPEN_GAPS", 2)
-    sequenced.arrive(1, 3, 5)
-    assert sequenced.lost == []
-    sequenced.arrive(7)
-    assert sequenced.lost == [(BTC, (2, 2))]
-    assert sequenced.in_order.ids[BTC] == [1, 3]
+    trades = 10_500
+    given, journal = Sequenced(), PendingJournal(None)
+    sequencer = Sequencer(
+        given.ledger,
+        journal,
+        at_once=None if ordered else given.at_once.take,
+        in_order=given.in_order.take if ordered else None,
+        on_gap=lambda *_: True,
+        on_lost=lambda *lost: given.lost.append(lost),
+        room=lambda: sys.maxsize,
+        doubts=Doubts(lambda _: False),
+    )
+    batch = arriving([*range(1, 2 * trades, 2)])
+    columns = ReadList(batch.symbols), ReadList(batch.trade_times)
+    batch.symbols, batch.trade_times = columns
+    assert sequencer.receive(batch) is None
+    assert len(given.ledger.trackers[BTC].open) == trades - 1
+    assert given.lost == []
+    # Quadratic would be 55,000,000.
+    assert sum(column.read for column in columns) < 600 * trades
+    journal.close()
 
 
 def test_when_no_more_trades_may_wait_the_oldest_gap_is_given_up() -> None:
