@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from k2cli.binance.catalog import Catalog, SymbolInfo
     from k2cli.binance.client import BinanceWebSocketClient
     from k2cli.binance.decoder import convert_binance_trade_to_v2
+    from k2cli.binance.pacing import PacedEventLoop
     from k2cli.binance.status import ConnectionState, ConnectionStatus
     from k2cli.binance.symbols import parse_binance_symbol
     from k2cli.binance.venue import BinanceVenue, SymbolSelection
@@ -76,6 +77,7 @@ _HOMES = {
     "LogUnreachable": "errors",
     "MalformedMessage": "errors",
     "OutputError": "errors",
+    "PacedEventLoop": "binance.pacing",
     "Report": "capture.report",
     "RestrictedLocation": "errors",
     "Session": "engine.session",
@@ -120,6 +122,7 @@ __all__ = [
     "LogUnreachable",
     "MalformedMessage",
     "OutputError",
+    "PacedEventLoop",
     "Report",
     "RestrictedLocation",
     "Session",

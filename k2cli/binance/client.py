@@ -85,8 +85,9 @@ class BinanceWebSocketClient:
             for those after it.
         max_reconnect_attempts: Consecutive failures before giving up; 0 for never.
         max_delay_seconds: How much later a trade may come so that reading costs less:
-            where trades come fast, reading pauses for so long, and one turn of the
-            event loop takes what has come on all connections. 0 for no pauses.
+            where trades come fast, a ``PacedEventLoop`` sleeps for so long, and one
+            turn takes what has come on all connections. 0 for no pauses; other event
+            loops make none.
         max_first_seconds: How long to try for the very first connection at most.
         max_connection_age_seconds: Age at which a connection is replaced, up to three
             percent sooner; the exchange ends it after 24 hours.
@@ -209,6 +210,7 @@ class BinanceWebSocketClient:
         window = AttemptWindow()
         groups = spread(self.symbols, self.url, self._activity)
         pacer = ReadPacer(self.max_delay_seconds)
+        pacer.begin()
         self._connections = [self._connection(group, window, pacer) for group in groups]
         return self._receive()
 

@@ -83,7 +83,6 @@ class Connection:
         self._end: asyncio.Future[str] = loop.create_future()
         self.ended = asyncio.create_task(self._run())
         transport.begin(self)
-        pacer.add(transport)
 
     # What the transport calls.
 
@@ -192,7 +191,6 @@ class Connection:
             return await self._end
         finally:
             keeping_alive.cancel()
-            self._pacer.remove(self._transport)
             await self._transport.close()
 
     async def _keep_alive(self) -> None:

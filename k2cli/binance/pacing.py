@@ -1,35 +1,62 @@
-"""Reading in steps: where trades come fast, connections pause and resume together.
+"""Reading in steps: where trades come fast, the event loop sleeps before it reads.
 
 What costs is not the trade but the turn of the event loop around each read. A short
-pause lets one turn take what has come on all connections meanwhile.
+sleep lets one turn take what has come on all connections meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+import selectors
+import time
 
 MAX_DELAY_SECONDS = 0.002
 """How much later a trade may come out so that reading costs less, by default."""
 
 # How far back the rate of trades is looked at.
 _LOOK_BACK_SECONDS = 0.02
-# A pause has a cost of its own: fewer trades are not worth it. A core that hardly
-# sleeps between trades wakes for each of some at less than what a short pause costs.
+# A pause has a cost of its own: fewer trades are not worth it.
 _LEAST_TRADES = 1.5
-_SHORT_SECONDS, _LEAST_IN_SHORT = 0.002, 6.0
 # With so many at once the turn hardly counts; the sender may be faster than we are.
 _MOST_TRADES = 200
 
 
-class PausableReader(Protocol):
-    """A connection that can stop to read for a moment."""
+class _SleepySelector(selectors.DefaultSelector):
+    """Sleeps until a given time before it looks for what is ready."""
 
-    def hold(self) -> None:
-        """Pause reading, whoever else has paused it."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.until_seconds = 0.0
 
-    def release(self) -> None:
-        """Resume, unless somebody else has paused it."""
+    def select(
+        self, timeout: float | None = None
+    ) -> list[tuple[selectors.SelectorKey, int]]:
+        """Return what is ready; nothing if a timer of the loop is due first."""
+        if self.until_seconds:
+            left_seconds = self.until_seconds - time.monotonic()
+            if timeout is not None and timeout < left_seconds:
+                if timeout > 0:
+                    time.sleep(timeout)
+                return []
+            self.until_seconds = 0.0
+            if left_seconds > 0:
+                time.sleep(left_seconds)
+                if timeout is not None:
+                    timeout -= left_seconds
+        return super().select(timeout)
+
+
+class PacedEventLoop(asyncio.SelectorEventLoop):
+    """An event loop that can read in steps."""
+
+    def __init__(self) -> None:
+        self._sleepy = _SleepySelector()
+        super().__init__(self._sleepy)
+
+    def read_after(self, seconds: float) -> None:
+        """Read nothing until then, by the clock of ``time()``; timers go on."""
+        if not self._sleepy.until_seconds:
+            self._sleepy.until_seconds = seconds
 
 
 class PauseRule:
@@ -41,8 +68,6 @@ class PauseRule:
 
     def __init__(self, pause_seconds: float) -> None:
         self._pause_seconds = pause_seconds
-        is_short = pause_seconds < _SHORT_SECONDS
-        self._least_trades = _LEAST_IN_SHORT if is_short else _LEAST_TRADES
         self._rate = 0.0
         self._last_seconds = 0.0
 
@@ -61,73 +86,37 @@ class PauseRule:
         # After a while without trades, the first one is no flow yet.
         return (
             since_seconds <= 2 * self._pause_seconds
-            and self._rate * self._pause_seconds >= self._least_trades
+            and self._rate * self._pause_seconds >= _LEAST_TRADES
         )
 
 
 class ReadPacer:
-    """Has the connections of a client pause and resume together while it pays.
+    """Has a paced event loop read in steps while that pays.
 
-    A pause begins when a turn's trades are handed on, and ends the longest delay after
+    A pause begins when a read's trades are handed on, and ends the longest delay after
     the turn began: nothing waits longer, and the first trade after a while not at all.
+    On any other event loop each read is taken as it comes.
 
     Args:
-        max_delay_seconds: How much later a trade may come out; only whole milliseconds
-            count, as event loops wait no less. 0 for no pauses.
+        max_delay_seconds: How much later a trade may come out. 0 for no pauses.
     """
 
     def __init__(self, max_delay_seconds: float = MAX_DELAY_SECONDS) -> None:
-        self._pause_seconds = int(max_delay_seconds * 1000 + 1e-6) / 1000
-        self._rule = PauseRule(self._pause_seconds)
+        self._pause_seconds = max_delay_seconds
+        self._rule = PauseRule(max_delay_seconds)
         # Asking for the running loop is a system call each time.
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._readers: dict[PausableReader, None] = {}
-        self._trades = 0
-        self._changing: asyncio.Handle | None = None
-        self._is_holding = False
+        self._loop: PacedEventLoop | None = None
 
-    def add(self, reader: PausableReader) -> None:
-        """Let a connection take part."""
-        self._loop = asyncio.get_running_loop()
-        self._readers[reader] = None
-        if self._is_holding:
-            reader.hold()
-
-    def remove(self, reader: PausableReader) -> None:
-        """Let it read on by itself."""
-        if self._readers.pop(reader, self) is None and self._is_holding:
-            reader.release()
+    def begin(self) -> None:
+        """Begin on the running event loop."""
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, PacedEventLoop) and self._pause_seconds:
+            self._loop = loop
 
     def received(self, trades: int) -> None:
         """Note that a read has brought trades."""
-        loop = self._loop
-        if loop is None or not self._pause_seconds:
+        if self._loop is None:
             return
-        self._trades += trades
-        if self._changing is not None:
-            return
-        now_seconds = loop.time()
-        pays, self._trades = self._rule.pays(self._trades, now_seconds), 0
-        if not pays or trades >= _MOST_TRADES:
-            return
-        until_seconds = now_seconds + self._pause_seconds
-        if len(self._readers) == 1:
-            self._pause(loop, until_seconds)
-        else:
-            # What else is ready in this turn is read first.
-            self._changing = loop.call_soon(self._pause, loop, until_seconds)
-
-    def _pause(self, loop: asyncio.AbstractEventLoop, until_seconds: float) -> None:
-        if loop.time() >= until_seconds:
-            self._changing = None
-            return
-        self._is_holding = True
-        self._changing = loop.call_at(until_seconds, self._resume)
-        for reader in self._readers:
-            reader.hold()
-
-    def _resume(self) -> None:
-        self._is_holding = False
-        self._changing = None
-        for reader in list(self._readers):
-            reader.release()
+        now_seconds = self._loop.time()
+        if self._rule.pays(trades, now_seconds) and trades < _MOST_TRADES:
+            self._loop.read_after(now_seconds + self._pause_seconds)

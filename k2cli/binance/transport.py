@@ -10,8 +10,6 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from websockets.client import ClientProtocol
     from websockets.http11 import Response
 
@@ -82,7 +80,6 @@ class StreamConnection(asyncio.Protocol):
     """
 
     transport: asyncio.Transport
-    _limit_tls: Callable[..., None] | None
 
     def __init__(
         self,
@@ -103,7 +100,6 @@ class StreamConnection(asyncio.Protocol):
         self._aborting: asyncio.TimerHandle | None = None
         self._receiver: Receiver | None = None
         self._is_paused = True
-        self._is_held = False
         self._is_closing = False
         self._is_lost = False
         self._has_ended = False
@@ -170,29 +166,6 @@ class StreamConnection(asyncio.Protocol):
         self.activity += 1
         self._loop.call_soon(self._deliver)
 
-    def hold(self) -> None:
-        """Pause reading alone: see ``pacing.PausableReader``."""
-        if self._is_held or self._is_closing or self.transport.is_closing():
-            return
-        self._is_held = True
-        if self._limit_tls is None:
-            self.transport.pause_reading()
-        else:
-            # Paused, TLS would still read, to have it ready; full, it does not.
-            self._limit_tls(0)
-
-    def release(self) -> None:
-        """Undo ``hold``."""
-        if not self._is_held:
-            return
-        self._is_held = False
-        if self._limit_tls is not None:
-            if not self.transport.is_closing():
-                self._limit_tls()
-        elif not self._is_paused:
-            # What was read is handed on first; then reading goes on.
-            self._deliver()
-
     def send_text(self, text: bytes) -> bool:
         """Send a message; return whether the connection was still open."""
         if self.protocol.state is not State.OPEN:
@@ -213,7 +186,6 @@ class StreamConnection(asyncio.Protocol):
         What arrives until then is kept, paused or not, and handed on in its turn.
         """
         self._is_closing = True
-        self.release()
         if self.protocol.state is State.OPEN:
             self.protocol.send_close(1000)
             self._send()
@@ -226,8 +198,6 @@ class StreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport of the new connection."""
         self.transport = cast("asyncio.Transport", transport)
-        # Only TLS transports have it.
-        self._limit_tls = getattr(transport, "set_read_buffer_limits", None)
 
     def data_received(self, data: bytes) -> None:
         """Take what was read."""
@@ -310,7 +280,7 @@ class StreamConnection(asyncio.Protocol):
             self._has_ended = True
             self.protocol.receive_eof()
             receiver.connection_ended()
-        elif not self._is_held or self._limit_tls is not None:
+        else:
             self.transport.resume_reading()
 
     def _has_more(self) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from k2cli.binance.pacing import MAX_DELAY_SECONDS
+from k2cli.binance.pacing import MAX_DELAY_SECONDS, PacedEventLoop
 from k2cli.cli.exit_status import ExitStatus
 from k2cli.cli.log import LogOutput, configure, stderr_output
 from k2cli.cli.stdio import talk
@@ -142,8 +142,8 @@ def run_session(
     sinks = [sink for sink in (pipe, display_sink, capture) if sink is not None]
     run = _Run(options, log_output, pipe, capture, displays, max_delay_seconds)
     # Whoever does not read the log holds no recording up.
-    with talk(patient=False):
-        return asyncio.run(run.run(sinks))
+    with talk(patient=False), asyncio.Runner(loop_factory=PacedEventLoop) as runner:
+        return runner.run(run.run(sinks))
 
 
 class _Run:
