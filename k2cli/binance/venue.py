@@ -19,6 +19,7 @@ from k2cli.errors import UnknownSymbol, printable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from k2cli.binance.shards import Shard
     from k2cli.config import BinanceConfig
     from k2cli.trade import TradeBatch
 
@@ -34,12 +35,14 @@ class SymbolSelection:
         quote: Quote assets: all trading symbols with one of them.
         base: Base assets, likewise; with both, symbols that fit both.
         all: Whether to follow all trading symbols.
+        shard: Which share of these to follow; ``None`` for all of them.
     """
 
     symbols: Sequence[str] = ()
     quote: Sequence[str] = ()
     base: Sequence[str] = ()
     all: bool = False
+    shard: Shard | None = None
 
 
 class BinanceVenue:
@@ -178,7 +181,7 @@ class BinanceVenue:
         named = normalize_symbols(list(selection.symbols))
         if not (selection.all or selection.quote or selection.base):
             return await self.catalog.check(
-                named or normalize_symbols(list(self.config.symbols))
+                self._share(named or normalize_symbols(list(self.config.symbols)))
             )
         whole = await self.catalog.whole()
         base = [ascii_upper(asset.strip()) for asset in selection.base]
@@ -190,13 +193,28 @@ class BinanceVenue:
                 "no trading symbol fits --base and --quote",
                 "'k2 symbols --quote USDT' lists what there is",
             )
-        wanted = list(dict.fromkeys([*named, *(info.symbol for info in chosen)]))
+        named = self._share(named, may_be_empty=True)
+        wanted = [*named, *self._share([info.symbol for info in chosen])]
+        wanted = list(dict.fromkeys(wanted))
         checked = await self.catalog.check(wanted) if named else None
         return Lookup(
             checked.catalog if checked else whole.catalog,
             wanted,
             (*whole.warnings, *(checked.warnings if checked else ())),
         )
+
+    def _share(self, symbols: list[str], *, may_be_empty: bool = False) -> list[str]:
+        """Return those of the symbols that are in the share to follow."""
+        shard = self.selection.shard
+        if shard is None:
+            return symbols
+        found = [symbol for symbol in symbols if shard.has(symbol)]
+        if not found and not may_be_empty:
+            raise UnknownSymbol(
+                f"none of the {len(symbols):,} symbols is in the share {shard}",
+                "Choose more symbols, or share them among fewer",
+            )
+        return found
 
 
 def _lookup_of(symbols: object) -> Lookup:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from k2cli.binance.shards import MOST_SHARDS, Shard
 from k2cli.cli.completion import complete_base, complete_quote, complete_symbol
 from k2cli.text import printable
 
@@ -75,6 +76,16 @@ def delay_seconds(text: str) -> float:
     if not 0 <= seconds <= 1:
         raise typer.BadParameter(f"'{text}' is not from 0 to 1s; write 0, 2ms or 0.1s")
     return seconds
+
+
+def shard(text: str) -> Shard:
+    """Read a share such as ``2/5``."""
+    found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text.strip())
+    if not (found and 1 <= int(found[1]) <= int(found[2]) <= MOST_SHARDS):
+        raise typer.BadParameter(
+            f"'{printable(text, 40)}' is no share; write 2/5 for the second of five"
+        )
+    return Shard(int(found[1]), int(found[2]))
 
 
 def amount(text: str) -> Decimal:
@@ -191,6 +202,16 @@ class TailOptions:
         bool,
         typer.Option("--all", help="All trading symbols.", rich_help_panel=_WHAT),
     ] = False
+    shard: Annotated[
+        Shard | None,
+        typer.Option(
+            "--shard",
+            metavar="N/TOTAL",
+            parser=shard,
+            help="Only this share of them, like 2/5: so that five machines follow all.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None
     count: Annotated[
         int | None,
         typer.Option(

@@ -91,6 +91,7 @@ async def open_venue(
         quote=tuple(options.quote or ()),
         base=tuple(options.base or ()),
         all=options.all_symbols,
+        shard=options.shard,
     )
     if not (options.demo or options.replay):
         yield OpenVenue(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from k2cli.binance.lookup import CatalogSource
+from k2cli.binance.shards import Shard
 from k2cli.binance.venue import BinanceVenue, SymbolSelection
 from k2cli.config import BinanceConfig
 from k2cli.errors import UnknownSymbol
@@ -143,3 +144,23 @@ def test_a_stream_needs_what_was_looked_up() -> None:
     venue = BinanceVenue(config, CatalogSource(config.api_url))
     with pytest.raises(TypeError, match="look_up"):
         venue.stream(["BTCUSDT"], lambda batch: None, lambda: None)
+
+
+async def test_shares_are_a_market_together(exchange: SimulatedExchange) -> None:
+    whole = (
+        await venue_of(exchange, SymbolSelection(quote=["USDT"])).look_up()
+    ).symbols
+    shares = []
+    for number in (1, 2):
+        selection = SymbolSelection(
+            symbols=["BNBBTC"], quote=["USDT"], shard=Shard(number, 2)
+        )
+        shares += list((await venue_of(exchange, selection).look_up()).symbols)
+    assert sorted(shares) == sorted([*whole, "BNBBTC"])
+
+
+async def test_a_share_without_symbols_is_an_error(exchange: SimulatedExchange) -> None:
+    number = next(n for n in range(1, 10) if not Shard(n, 9).has("BTCUSDT"))
+    selection = SymbolSelection(symbols=["BTCUSDT"], shard=Shard(number, 9))
+    with pytest.raises(UnknownSymbol, match=f"none of the 1 symbols .* {number}/9"):
+        await venue_of(exchange, selection).look_up()
