@@ -306,11 +306,13 @@ class FileFigures:
         name: Fit for printing.
         lines: Whole lines in it.
         size_bytes: What was read of it, unpacked.
+        deleted: Of a log's partition: offsets before the first one that are gone.
     """
 
     name: str
     lines: int = 0
     size_bytes: int = 0
+    deleted: int = 0
 
 
 @dataclass(slots=True)
@@ -380,7 +382,12 @@ class Report:
             "resets": self.resets,
             "counts": {kind.value: count for kind, count in self.counts.items()},
             "files": [
-                {"file": one.name, "lines": one.lines, "bytes": one.size_bytes}
+                {
+                    "file": one.name,
+                    "lines": one.lines,
+                    "bytes": one.size_bytes,
+                    **({"deleted": one.deleted} if one.deleted else {}),
+                }
                 for one in self.files
             ],
             "symbols": [

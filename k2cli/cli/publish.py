@@ -216,13 +216,20 @@ def _encoder(
 def _destination(
     target: Target, encoder: AvroEncoder | None, partitions: int | None
 ) -> Destination:
+    import structlog
+
     if target.scheme == "nats":
         from k2cli.publish.nats import NatsDestination
 
         return NatsDestination(target, create=partitions is not None)
     from k2cli.publish.kafka import KafkaDestination, json_value
 
-    return KafkaDestination(target, encode=encoder or json_value, partitions=partitions)
+    return KafkaDestination(
+        target,
+        encode=encoder or json_value,
+        partitions=partitions,
+        on_warning=structlog.get_logger().warning,
+    )
 
 
 class _ProgressReport:

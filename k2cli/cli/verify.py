@@ -97,10 +97,10 @@ def _read_log(url: str, registry: str | None, to_config: Path | None) -> Report:
     else:
         from k2cli.publish.kafka import messages
     if registry is None:
-        return prove(target, messages(target))
+        return prove(target, messages)
     from k2cli.publish.avro import AvroDecoder, Registry
 
-    return prove(target, messages(target), AvroDecoder(Registry(registry)))
+    return prove(target, messages, AvroDecoder(Registry(registry)))
 
 
 def _sources(files: list[Path]) -> list[CaptureSource]:

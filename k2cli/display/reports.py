@@ -298,6 +298,15 @@ def verdict_lines(
             hint = "; --all names them" if len(found) > len(shown) else ""
             left = total - len(shown)
             lines.append(Text(f"and {left:,} more: {several}{hint}", "dim"))
+    lines += [
+        Text(
+            f"{printable(one['file'])}: the log has deleted its beginning, "
+            f"{one['deleted']:,} offsets; this proves what is left",
+            "yellow",
+        )
+        for one in report["files"]
+        if one.get("deleted")
+    ]
     lines.append(_verdict(report))
     return lines
 

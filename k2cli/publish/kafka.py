@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 _ANSWER_SECONDS = 10.0
 _FIND_SECONDS = 5.0
-_CONSUME_SECONDS = 0.5
+_CONSUME_SECONDS = 0.1
 # By then every transaction that was open has ended, or has been ended by the broker.
 _SETTLING_SECONDS = 65.0
 # A transaction that was left open blocks readers until then.
@@ -57,6 +59,7 @@ class KafkaDestination:
         target: The topic.
         encode: Makes a record's value; ``None`` for one that is not to be sent.
         partitions: Partitions of a topic that does not exist; ``None`` not to make it.
+        on_warning: Called with what the user should know, in a line.
 
     Raises:
         SettingsError: If the client is not installed, or its settings are wrong.
@@ -68,11 +71,16 @@ class KafkaDestination:
         *,
         encode: Callable[[Record], bytes | None] = json_value,
         partitions: int | None = None,
+        on_warning: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._kafka = client()
         self._target = target
         self._encode = encode
         self._partitions = partitions
+        self._on_warning = on_warning
+        # How old a trade may be before the log deletes it; None for any age.
+        self._retention_seconds: float | None = None
+        self._is_warned = False
         self._errors = _Errors(target, self._kafka)
         self._producer: Any = None
         self._group: Any = None
@@ -102,6 +110,7 @@ class KafkaDestination:
             )
             self._errors.poll = self._producer.poll
             self._find_topic(settings)
+            self._retention_seconds = self._retention(settings)
             self._producer.init_transactions(_ANSWER_SECONDS)
             position = self._committed(settings, name)
         if position < self._next_number:
@@ -117,6 +126,8 @@ class KafkaDestination:
         """Hand records on in one transaction."""
         producer, topic = self._producer, self._target.name
         sent = []
+        self._warn_of_retention(records[0])
+        self._errors.transaction_seconds = time.time()
         with self._errors.explained():
             producer.begin_transaction()
             for index, record in enumerate(records):
@@ -191,6 +202,40 @@ class KafkaDestination:
         administrator = admin.AdminClient(settings, logger=_LOGGER)
         administrator.create_topics([wanted])[name].result(_ANSWER_SECONDS)
 
+    def _retention(self, settings: dict[str, Any]) -> float | None:
+        """Return after how many seconds the topic deletes a message, by its time."""
+        admin = import_module("confluent_kafka.admin")
+        topic = admin.ConfigResource(admin.ResourceType.TOPIC, self._target.name)
+        administrator = admin.AdminClient(settings, logger=_LOGGER)
+        try:
+            asked = administrator.describe_configs([topic])[topic]
+            found = {
+                name: one.value for name, one in asked.result(_FIND_SECONDS).items()
+            }
+        except self._kafka.KafkaException:
+            return None  # not everybody may ask
+        by_its_time = found.get("message.timestamp.type") != "LogAppendTime"
+        deletes = "delete" in found.get("cleanup.policy", "")
+        milliseconds = int(found.get("retention.ms", -1))
+        if not (by_its_time and deletes and milliseconds >= 0):
+            return None
+        return milliseconds / 1000
+
+    def _warn_of_retention(self, record: Record) -> None:
+        """Say once that what comes next is deleted as soon as it has come."""
+        retention_seconds = self._retention_seconds
+        if retention_seconds is None or self._is_warned:
+            return
+        # Those behind it are hardly older.
+        self._is_warned = True
+        age_seconds = time.time() - record.time_us / 1e6
+        if age_seconds > retention_seconds:
+            self._on_warning(
+                f"{self._target} deletes what is older than "
+                f"{_span(retention_seconds)}, and the next trade is "
+                f"{_span(age_seconds)} old: raise its retention.ms first"
+            )
+
     def _committed(self, settings: dict[str, Any], name: str) -> int:
         consumer = self._kafka.Consumer(
             settings | {"group.id": name, "enable.auto.commit": False}, logger=_LOGGER
@@ -206,8 +251,15 @@ class KafkaDestination:
         return max(int(found.offset), 1)
 
 
-def messages(target: Target, batch: int = 10_000) -> Iterator[tuple[int, int, bytes]]:
+def messages(
+    target: Target, on_deleted: Callable[[int, int], None], batch: int = 10_000
+) -> Iterator[tuple[int, int, bytes]]:
     """Read what a topic holds now, without what was not committed.
+
+    Args:
+        target: The topic.
+        on_deleted: Called with a partition whose beginning is gone, and its size.
+        batch: Messages to fetch at once.
 
     Yields:
         Partition, offset and value of each message.
@@ -222,16 +274,26 @@ def messages(target: Target, batch: int = 10_000) -> Iterator[tuple[int, int, by
         "group.id": "k2-verify",
         "enable.auto.commit": False,
         "enable.partition.eof": True,
+        # What is deleted while it is read is missing then, and not the end.
+        "auto.offset.reset": "earliest",
         "isolation.level": "read_committed",
         "queued.max.messages.kbytes": 16_384,
+        # At the end of a partition, a broker waits for so long for more.
+        "fetch.wait.max.ms": 50,
     }
     with errors.explained():
         consumer = kafka.Consumer(settings, logger=_LOGGER)
         try:
-            rest = _ends(kafka, settings, target)
-            begin = kafka.OFFSET_BEGINNING
+            bounds = _bounds(kafka, settings, target)
+            rest = {partition: high for partition, (_, high) in bounds.items()}
+            for partition, (low, _) in bounds.items():
+                if low:
+                    on_deleted(partition, low)
             consumer.assign(
-                [kafka.TopicPartition(target.name, one, begin) for one in rest]
+                [
+                    kafka.TopicPartition(target.name, partition, low)
+                    for partition, (low, _) in bounds.items()
+                ]
             )
             silent_seconds = 0.0
             while rest and silent_seconds < _SETTLING_SECONDS:
@@ -256,8 +318,14 @@ def messages(target: Target, batch: int = 10_000) -> Iterator[tuple[int, int, by
             consumer.close()
 
 
-def _ends(kafka: Any, settings: dict[str, Any], target: Target) -> dict[int, int]:
-    """Return how far each partition goes, with what is not committed yet.
+def _span(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))).removesuffix(", 0:00:00")
+
+
+def _bounds(
+    kafka: Any, settings: dict[str, Any], target: Target
+) -> dict[int, tuple[int, int]]:
+    """Return where each partition begins and ends, with what is not committed yet.
 
     A transaction that was committed this moment shows a moment later.
     """
@@ -273,7 +341,7 @@ def _ends(kafka: Any, settings: dict[str, Any], target: Target) -> dict[int, int
         return {
             number: consumer.get_watermark_offsets(
                 kafka.TopicPartition(target.name, number), _ANSWER_SECONDS
-            )[1]
+            )
             for number in topics[target.name].partitions
         }
     finally:
@@ -287,6 +355,8 @@ class _Errors:
         self._target = target
         self._kafka = kafka
         self.latest: Any = None
+        # When the last transaction began, Unix time.
+        self.transaction_seconds = float("inf")
         # Brings what the client says in the background.
         self.poll: Callable[[float], object] = lambda seconds: None
 
@@ -309,6 +379,14 @@ class _Errors:
         with suppress(self._kafka.KafkaException, RuntimeError):
             self.poll(0)
         if name in _FENCED:
+            stood_seconds = time.time() - self.transaction_seconds
+            if stood_seconds > _TRANSACTION_MS / 1000:
+                # The broker ends a transaction that stands still in the same way.
+                return LogRefused(
+                    f"this publisher stood still for {stood_seconds:.0f} s, and "
+                    f"{self._target} has shut it out; another one may have taken over",
+                    "If none has, start it again: it goes on from there",
+                )
             return LogRefused(
                 f"another publisher of this capture has taken over {self._target}",
                 "One is enough: this one has stopped",

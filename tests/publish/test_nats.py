@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
-import threading
 import uuid
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 
-from .conftest import K2, LONG, SYMBOLS, until
+from .conftest import K2, LONG, SYMBOLS, publish_through_kills, until
 
 pytestmark = [
     pytest.mark.timeout(600 if LONG else 120),
@@ -96,38 +93,11 @@ def test_every_trade_once_on_its_subject(k2: K2, nats_server: Any, stream: str) 
 def test_killed_publishers_and_a_killed_server_lose_and_double_nothing(
     k2: K2, nats_server: Any, stream: str
 ) -> None:
-    kills, restarts, count = (20, 3, 100_000) if LONG else (3, 1, 8_000)
-    chance = random.Random(1)  # noqa: S311 - no secret
     url = f"nats://{nats_server.address}/{stream}"
-    piece = count // (kills + restarts + 1)
-    k2.append(piece)
-    process = k2.publish(url, "--follow", "--create")
-
-    def grown(before: int) -> bool:
-        return size(nats_server, stream) > before
-
-    until(partial(grown, 0), while_alive=process)
-    deeds = ["publisher"] * kills + ["server"] * restarts
-    for deed in chance.sample(deeds, len(deeds)):
-        grower = threading.Thread(target=k2.append, args=(piece,))
-        before = size(nats_server, stream)
-        grower.start()
-        until(partial(grown, before), while_alive=process)
-        if deed == "publisher":
-            process.kill()
-            process.communicate()
-            process = k2.publish(url, "--follow")
-        else:
-            nats_server.end(signal.SIGKILL)
-            nats_server.start()
-        grower.join()
-    process.send_signal(signal.SIGTERM)
-    k2.end(process)
-    status, _, err = k2.end(k2.publish(url))
-    assert status == 0, err
-    report = k2.proven(url)
-    total = piece * (len(deeds) + 1)
-    assert (report["verdict"], report["trades"]) == ("whole", total)
+    total = publish_through_kills(
+        *(k2, url, nats_server, lambda: size(nats_server, stream)),
+        100_000 if LONG else 8_000,
+    )
     assert size(nats_server, stream) == total
 
 
@@ -195,12 +165,10 @@ def test_a_stream_that_is_full_refuses(k2: K2, nats_server: Any, stream: str) ->
     report = k2.proven(url)
     assert (report["verdict"], report["trades"]) == ("whole", 100)
 
+    async def delete(jetstream: Any) -> None:
+        await jetstream.purge_stream(stream, seq=41)
 
-def test_a_server_that_is_not_there_is_tried_within_the_bound(k2: K2) -> None:
-    pytest.importorskip("nats", reason="needs k2cli[nats]")
-    k2.append(1)
-    url = "nats://me:hidden@127.0.0.1:1/t"
-    status, _, err = k2.end(k2.publish(url, "--retry-for", "1s"))
-    assert status == 3
-    assert "nats://127.0.0.1:1/t cannot be reached" in err
-    assert "hidden" not in err
+    ask(nats_server, delete)
+    status, out, _ = k2.run("verify", url)
+    assert status == 0
+    assert f"{url}: the log has deleted its beginning, 40 offsets" in out
