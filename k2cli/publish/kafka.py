@@ -188,7 +188,7 @@ class KafkaDestination:
         name = self._target.name
         if name in topics:
             return
-        if self._partitions is None:
+        if self._partitions is None or self._next_number:
             raise LogRefused(
                 f"there is no topic {self._target.cleaned(name)}",
                 "Make it: add --create, or kafka-topics.sh --create "

@@ -134,6 +134,8 @@ class NatsDestination:
         self._lost = asyncio.Event()
         self._capture = Capture("", "")
         self._last: dict[str, _Last] = {}
+        # The highest one acknowledged: a stream that counts anew is another one.
+        self._sequence = 0
         # With other writers on other subjects, messages cannot follow each other.
         self._is_alone = True
 
@@ -164,6 +166,12 @@ class NatsDestination:
         self._replies = await _Replies.subscribed(self._connection)
         subjects = f"trades.{_token(self._capture.exchange)}.>"
         found = await self._find_stream(subjects)
+        if found.state.last_seq < self._sequence:
+            raise LogRefused(
+                f"{self._target} has forgotten how far it was: at "
+                f"{found.state.last_seq:,} now, after {self._sequence:,}",
+                "Was the stream deleted? Start k2 publish again, if it may begin anew",
+            )
         self._last = {}
         number = 0
         names = list(found.state.subjects or {})
@@ -180,7 +188,7 @@ class NatsDestination:
         try:
             return await self._stream.stream_info(name, subjects_filter=subjects)
         except errors.NotFoundError:
-            if not self._create:
+            if not self._create or self._sequence:
                 raise LogRefused(
                     f"there is no stream {self._target.cleaned(name)}",
                     "Make it: add --create, or nats stream add "
@@ -246,6 +254,7 @@ class NatsDestination:
             error = answer.get("error")
             if error is None:
                 self._last[subject] = _Last(answer["seq"], record.trade_id)
+                self._sequence = max(self._sequence, answer["seq"])
             elif error.get("err_code") in _NOT_NEXT:
                 again.append((subject, record))
             else:

@@ -145,6 +145,28 @@ def test_two_captures_share_a_stream(k2: K2, nats_server: Any, stream: str) -> N
     assert (report["verdict"], report["trades"]) == ("whole", 5_000)
 
 
+@pytest.mark.parametrize("is_back", [False, True])
+def test_a_stream_that_vanishes_ends_it(
+    k2: K2, nats_server: Any, stream: str, is_back: bool
+) -> None:
+    """Also one that is there again: what was in it is not."""
+    url = f"nats://{nats_server.address}/{stream}"
+    k2.append(50)
+    process = k2.publish(url, "--follow", "--create")
+    until(lambda: size(nats_server, stream) == 50, while_alive=process)
+
+    async def delete(jetstream: Any) -> None:
+        await jetstream.delete_stream(stream)
+        if is_back:
+            await jetstream.add_stream(name=stream, subjects=["trades.>"])
+
+    ask(nats_server, delete)
+    k2.append(50)
+    status, _, err = k2.end(process)
+    assert status == 4, err
+    assert ("Was the stream deleted?" if is_back else "there is no stream") in err
+
+
 def test_a_stream_that_is_full_refuses(k2: K2, nats_server: Any, stream: str) -> None:
     async def make(jetstream: Any) -> None:
         from nats.js.api import DiscardPolicy
