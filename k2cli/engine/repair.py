@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from k2cli.completeness.backfill import PAGE_TRADES
-from k2cli.completeness.backoff import Backoff
 from k2cli.completeness.id_ranges import IdRanges
+from k2cli.engine.patient_history import PatientHistory
 from k2cli.errors import (
-    AddressBanned,
     ApiError,
     ConnectFailed,
     ExchangeRefused,
     K2Error,
     MalformedMessage,
-    TooManyRequests,
 )
 
 if TYPE_CHECKING:
@@ -30,13 +27,6 @@ if TYPE_CHECKING:
     from k2cli.completeness.repair_plan import RepairPlan, SymbolDay
     from k2cli.engine.protocols import TradeHistory
     from k2cli.trade import Instrument, TradeBatch
-
-_RETRY_SECONDS = 1.0
-_MOST_RETRY_SECONDS = 15.0
-_MOST_FAILURES = 4
-# What the exchange asks for without saying how long, and what is too long to wait for.
-_USUAL_BAN_SECONDS = 120.0
-_MOST_BAN_SECONDS = 600.0
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -71,7 +61,6 @@ class RepairFetcher:
 
     Attributes:
         absent: Ids that are proven not to be there, by symbol.
-        requests: How many were made.
         activity: What it is doing.
         error: Why the history was not asked for everything, if it was not.
     """
@@ -87,23 +76,19 @@ class RepairFetcher:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.absent: dict[str, IdRanges] = {}
-        self.requests = 0
         self.activity = ""
         self.error: K2Error | None = None
         self._wanted = wanted
         self._instruments = instruments
-        self._history = history
+        self._history = PatientHistory(history, sleep=sleep)
         self._archives = archives
         self._on_batch = on_batch
-        self._sleep = sleep
         self._not_archived: dict[str, IdRanges] = {}
-        self._answered = False
-        self._backoff = Backoff(
-            _RETRY_SECONDS,
-            cap_seconds=_MOST_RETRY_SECONDS,
-            max_failures=_MOST_FAILURES,
-            random=random.random,
-        )
+
+    @property
+    def requests(self) -> int:
+        """How many requests were made of the history."""
+        return self._history.requests
 
     async def fetch(self, plan: RepairPlan) -> None:
         """Fetch what can be had; ``error`` says why that was not all.
@@ -155,14 +140,15 @@ class RepairFetcher:
             while start <= last_id:
                 most = min(ranges[-1].last_id - start + 1, PAGE_TRADES)
                 try:
-                    page = await self._page(symbol, start, most)
+                    page = await self._history.page(symbol, start, most)
                 except ApiError as exc:
                     log.warning(
                         "The history refuses", reason=exc.message, symbol=symbol
                     )
-                    if not self._answered:
+                    if not self._history.has_answered:
                         self.error = exc
                     return
+                self.error = None
                 reached = -1 if page is None else int(page.trade_ids[-1])
                 if page is None or reached < start:
                     # It does not reach so far: that proves nothing.
@@ -174,49 +160,3 @@ class RepairFetcher:
     def _note_absent(self, symbol: str, first_id: int, last_id: int) -> None:
         for part in self._wanted[symbol].within(first_id, last_id):
             self.absent.setdefault(symbol, IdRanges()).add(*part)
-
-    async def _page(self, symbol: str, first_id: int, most: int) -> TradeBatch | None:
-        while True:
-            wait_seconds = self._history.reserve()
-            if wait_seconds:
-                await self._sleep(wait_seconds)
-                continue
-            self.requests += 1
-            try:
-                page = await self._history.page(symbol, first_id, most)
-            except (ConnectFailed, ExchangeRefused, MalformedMessage) as exc:
-                await self._wait_after(exc)
-                continue
-            self._backoff.proved()
-            self._answered = True
-            self.error = None
-            return page
-
-    async def _wait_after(
-        self, exc: ConnectFailed | ExchangeRefused | MalformedMessage
-    ) -> None:
-        """Wait before the same request is made again; raise if it is of no use."""
-        self._backoff.failed()
-        wait_seconds = self._backoff.next_delay_seconds()
-        if isinstance(exc, TooManyRequests | AddressBanned):
-            wait_seconds = exc.retry_after_seconds or _USUAL_BAN_SECONDS
-            if wait_seconds > _MOST_BAN_SECONDS:
-                raise exc
-        elif isinstance(exc, ApiError):
-            # It is about this question: others may be answered.
-            if 400 <= exc.status < 500:
-                raise exc
-        elif isinstance(exc, ExchangeRefused) or (
-            isinstance(exc, ConnectFailed) and exc.permanent
-        ):
-            raise exc
-        else:
-            await self._history.close()
-        if self._backoff.exhausted:
-            raise exc
-        log.warning(
-            "Cannot read the history",
-            reason=exc.message,
-            retry_in_seconds=round(wait_seconds, 1),
-        )
-        await self._sleep(wait_seconds)
