@@ -11,6 +11,10 @@ from typer.core import TyperCommand
 
 from k2cli.cli import options as shared
 from k2cli.cli.completion import complete_fault
+from k2cli.text import printable
+
+# Made-up trades of before the start are made at the start.
+_MOST_HISTORY_SECONDS = 3600.0
 
 if TYPE_CHECKING:
     from k2cli.simulator import SimulatedExchange
@@ -44,6 +48,14 @@ def _list_faults(wanted: bool) -> None:
         for syntax, effect in fault_help():
             typer.echo(f"{syntax:<50} {effect}")
         raise typer.Exit
+
+
+def history_seconds(text: str) -> float:
+    """Read a length of time that a history may have: up to a day."""
+    seconds = shared.duration_seconds(text)
+    if seconds > _MOST_HISTORY_SECONDS:
+        raise typer.BadParameter(f"'{printable(text, 40)}' is more than 1h")
+    return seconds
 
 
 def simulate(
@@ -94,6 +106,17 @@ def simulate(
             metavar="X",
             min=0,
             help="Replay X times as fast as recorded; 0 for as fast as can be.",
+        ),
+    ] = None,
+    history: Annotated[
+        float | None,
+        typer.Option(
+            "--history",
+            metavar="TIME",
+            parser=history_seconds,
+            help="How far back the history of the made-up market goes: 15m, 1h … "
+            "Without it, to the start.",
+            show_default=False,
         ),
     ] = None,
     fault: Annotated[
@@ -164,6 +187,11 @@ def simulate(
             "--market-size and --burst make up a market; --replay plays a recording",
             "Leave one out",
         )
+    if replay is not None and history is not None:
+        raise SettingsError(
+            "--history is made up, too; the history of --replay begins with its file",
+            "Leave one out",
+        )
     source: Market | Recording
     if replay is not None:
         source = Recording(replay, speed=1.0 if speed is None else speed)
@@ -174,6 +202,7 @@ def simulate(
         port=port,
         faults=fault or [],
         rules=Rules(flat_errors=not nested_errors),
+        history_seconds=history or 0.0,
         tls=(str(tls[0]), str(tls[1])) if tls is not None else None,
     )
     configure("warning", "auto", stderr_output())

@@ -7,6 +7,7 @@ import ssl
 import time
 from bisect import insort
 from contextlib import suppress
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Self
 
@@ -25,7 +26,7 @@ from k2cli.simulator.streams import Broadcast
 from k2cli.simulator.trades import TradeLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -61,6 +62,8 @@ class SimulatedExchange:
         start_when_subscribed: Whether the source waits for the first subscriber; by
             default a recording does and a market does not.
         rules: The limits.
+        history_seconds: How far back the history goes: as long as the source is played
+            into it before the start.
         wall_clock_us: Unix microseconds UTC.
         tls: Files of a certificate and its key, to speak TLS.
 
@@ -87,6 +90,7 @@ class SimulatedExchange:
         faults: Sequence[Fault | str] = (),
         start_when_subscribed: bool | None = None,
         rules: Rules | None = None,
+        history_seconds: float = 0.0,
         wall_clock_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
         tls: tuple[str, str] | None = None,
     ) -> None:
@@ -99,6 +103,7 @@ class SimulatedExchange:
         self.port = port
         self._start_when_subscribed = start_when_subscribed
         self._rules = rules or Rules()
+        self._history_us = int(history_seconds * 1e6)
         self._wall_clock_us = wall_clock_us
         self._tls = None if tls is None else _tls_context(*tls)
         self.symbols: Mapping[str, SymbolInfo] = (
@@ -118,6 +123,8 @@ class SimulatedExchange:
         self._published = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._playing: asyncio.Task[None] | None = None
+        # The source behind what it has put into the history, and when it began.
+        self._begun: tuple[Iterator[tuple[int, Trade]], float] | None = None
         self.finished = asyncio.Event()
 
     # Start and stop
@@ -148,6 +155,7 @@ class SimulatedExchange:
         self.port = self._server.sockets[0].getsockname()[1]
         self._strike()
         if self._source is not None:
+            await self._play_past(self._source)
             self._playing = loop.create_task(self._play(self._source))
 
     async def stop(self) -> None:
@@ -302,16 +310,36 @@ class SimulatedExchange:
             )
         self.finished.set()
 
+    async def _play_past(self, source: TradeSource) -> None:
+        """Put into the history what was traded before the start."""
+        if not self._history_us:
+            return
+        began = asyncio.get_running_loop().time() - self._history_us / 1e6
+        timeline = source.timeline(self._wall_clock_us() - self._history_us)
+        past: list[Trade] = []
+        for due_us, trade in timeline:
+            if due_us > self._history_us:
+                timeline = chain(((due_us, trade),), timeline)
+                break
+            past.append(trade)
+            if len(past) >= _BATCH_TRADES:
+                self.log.extend(past, time.monotonic())
+                past.clear()
+                await asyncio.sleep(0)
+        self.log.extend(past, time.monotonic())
+        self._begun = timeline, began
+
     async def _play_trades(self, source: TradeSource) -> None:
         """Publish each trade when it is due, at the readers' pace if need be."""
         wait = self._start_when_subscribed
         if source.waits_for_subscriber if wait is None else wait:
             await self._broadcast.subscribed(source.symbols, any_of=True)
         clock = asyncio.get_running_loop().time
-        start = clock()
+        begun = self._begun or (source.timeline(self._wall_clock_us()), clock())
+        timeline, start = begun
         elapsed_us = 0.0
         batch: list[Trade] = []
-        for due_us, trade in source.timeline(self._wall_clock_us()):
+        for due_us, trade in timeline:
             if due_us > elapsed_us or len(batch) >= _BATCH_TRADES:
                 elapsed_us = (clock() - start) * 1e6
             while due_us > elapsed_us:

@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from k2cli.simulator import Rules, SimulatedExchange, Trade
+from k2cli.simulator import Market, Rules, SimulatedExchange, Trade
 
 NOW_US = 1_723_161_630_123_456
 
@@ -315,3 +315,17 @@ async def test_a_stream_address_without_an_upgrade_is_refused(
 ) -> None:
     head, _ = await get(exchange, "/stream")
     assert head.startswith("HTTP/1.1 426 ")
+
+
+async def test_the_history_may_begin_before_the_start() -> None:
+    market = Market(seed=1, rate=500, symbols=["BTCUSDT"])
+    async with SimulatedExchange(
+        market, history_seconds=10, wall_clock_us=lambda: NOW_US
+    ) as exchange:
+        past = exchange.log.trades("BTCUSDT")
+        assert exchange.published_count == 0
+        await exchange.wait_published(100)
+        ids = exchange.log.ids("BTCUSDT")
+    assert NOW_US - 10_000_000 <= past[0].trade_time_us < NOW_US - 9_000_000
+    assert NOW_US - 1_000_000 < past[-1].trade_time_us <= NOW_US
+    assert ids == list(range(past[0].id, past[0].id + len(ids)))
