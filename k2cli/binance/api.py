@@ -21,6 +21,7 @@ from k2cli.binance.streams import api_url
 from k2cli.binance.transport import StreamConnection, now_us
 from k2cli.binance.wire import (
     BINANCE,
+    AggregateTrade,
     ApiReply,
     ErrorDetails,
     Lenient,
@@ -28,6 +29,7 @@ from k2cli.binance.wire import (
     excerpt,
     loads_bounded,
 )
+from k2cli.completeness.id_ranges import IdRange
 from k2cli.errors import (
     TRY_AGAIN,
     AddressBanned,
@@ -57,6 +59,11 @@ INVALID_SYMBOL = -1121
 # How many messages that are no replies are named in the log before it gets terse.
 _MOST_NAMED = 20
 
+_AGGREGATES = 10
+
+_AGGREGATE_LIST: TypeAdapter[list[AggregateTrade | None]] = TypeAdapter(
+    list[Lenient[AggregateTrade]]
+)
 _TICKERS: TypeAdapter[list[Ticker | None]] = TypeAdapter(list[Lenient[Ticker]])
 
 log: FilteringBoundLogger = structlog.get_logger()
@@ -182,6 +189,38 @@ class BinanceApiClient:
         entries = result[:limit] if isinstance(result, list) else []
         instrument = Instrument(symbol, self.exchange, *pair)
         return batch_from_history(entries, instrument, now_us())
+
+    async def trade_ids(
+        self, symbol: str, since_ms: int | None = None
+    ) -> IdRange | None:
+        """Ask for the ids of the first fills since a time, or of the newest ones.
+
+        Args:
+            symbol: Upper case.
+            since_ms: Trade time, Unix milliseconds; ``None`` for the newest.
+
+        Returns:
+            The ids of the fills of one order; ``None`` if there are none.
+
+        Raises:
+            MalformedMessage: If the answer is no list of aggregate trades.
+        """
+        # Placeholders of trades that were taken back have ids of -1: more than one
+        # entry costs no more.
+        params: dict[str, Any] = {"symbol": symbol, "limit": _AGGREGATES}
+        if since_ms is not None:
+            params["startTime"] = since_ms
+        result = await self.request("trades.aggregate", params)
+        try:
+            found = [one for one in _AGGREGATE_LIST.validate_python(result) if one]
+        except ValidationError:
+            raise MalformedMessage(
+                f"the aggregate trades are no list: {excerpt(result)}"
+            ) from None
+        if not found:
+            return None
+        one = found[0 if since_ms is not None else -1]
+        return IdRange(one.first_id, one.last_id)
 
     async def trade_counts(self) -> dict[str, int]:
         """Ask how many trades each symbol has had in the last 24 hours.

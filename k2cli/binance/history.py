@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from k2cli.binance.api import HISTORY_WEIGHT, BinanceApiClient
 from k2cli.binance.limits import SHARE, WeightBudget
+from k2cli.completeness.id_ranges import IdRange
 from k2cli.errors import ConnectFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from k2cli.trade import TradeBatch
 
@@ -85,6 +87,22 @@ class BinanceHistory:
         newest = await self._ask(symbol, None, 1)
         return None if newest is None else int(newest.trade_ids[-1])
 
+    async def ids_since(self, symbol: str, time_us: int) -> IdRange | None:
+        """Return the ids of the trades made since a time; ``None`` if none were.
+
+        Two requests, which together cost less than a page.
+
+        Args:
+            symbol: One of those given.
+            time_us: Trade time, Unix microseconds.
+        """
+        async with self._api_client() as api:
+            first = await api.trade_ids(symbol, time_us // 1000)
+            newest = await api.trade_ids(symbol) if first is not None else None
+        if first is None or newest is None or newest.last_id < first.first_id:
+            return None
+        return IdRange(first.first_id, newest.last_id)
+
     async def close(self) -> None:
         """Close the connection; the next call opens another one."""
         api, self._api = self._api, None
@@ -94,11 +112,17 @@ class BinanceHistory:
     async def _ask(
         self, symbol: str, from_id: int | None, limit: int
     ) -> TradeBatch | None:
-        api = await self._connected()
-        try:
+        async with self._api_client() as api:
             return await api.historical_trades(
                 symbol, from_id, limit, self._assets[symbol]
             )
+
+    @asynccontextmanager
+    async def _api_client(self) -> AsyncIterator[BinanceApiClient]:
+        """Lend the connection; one that fails meanwhile is closed."""
+        api = await self._connected()
+        try:
+            yield api
         except ConnectFailed:
             if self._api is api:
                 self._api = None

@@ -101,6 +101,13 @@ class HistoricalTrade(WireModel):
     best_match: Lenient[bool] = Field(default=None, alias="isBestMatch")
 
 
+class AggregateTrade(WireModel):
+    """An entry of ``trades.aggregate``: which trades it stands for."""
+
+    first_id: TradeId = Field(alias="f")
+    last_id: TradeId = Field(alias="l")
+
+
 class RetryAfter(WireModel):
     """What a refusal adds; Unix milliseconds, unlike the header of the same name."""
 

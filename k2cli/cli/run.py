@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import sys
 from contextlib import suppress
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from k2cli.cli.options import TailOptions
     from k2cli.cli.pipe import PipeSink
     from k2cli.cli.venue import OpenVenue
+    from k2cli.engine.history_first import PastProgress
     from k2cli.engine.protocols import Sink
     from k2cli.engine.session import SessionSnapshot
 
@@ -81,6 +83,8 @@ class RunView:
         health = snapshot.health
         if health is None:
             return "connecting"
+        if snapshot.past is not None and health.live:
+            return past_text(snapshot.past)
         if health.connections and health.live == health.connections:
             return "live"
         # With thousands of symbols there are many connections.
@@ -118,6 +122,7 @@ def run_session(
     display_sink: Sink | None = None,
     capture: CaptureSink | None = None,
     displays: tuple[Display, ...] = (),
+    since_seconds: float | None = None,
     max_delay_seconds: float = MAX_DELAY_SECONDS,
 ) -> int:
     """Run a session and print its ledger, however it ends.
@@ -131,6 +136,7 @@ def run_session(
         display_sink: Takes the trades for the screen.
         capture: Takes the trades for a file.
         displays: Show the run.
+        since_seconds: How far back to begin, with the history.
         max_delay_seconds: How much later a trade may come out, unless the options say.
 
     Returns:
@@ -140,7 +146,9 @@ def run_session(
         K2Error: If something went wrong.
     """
     sinks = [sink for sink in (pipe, display_sink, capture) if sink is not None]
-    run = _Run(options, log_output, pipe, capture, displays, max_delay_seconds)
+    run = _Run(
+        options, log_output, pipe, capture, displays, since_seconds, max_delay_seconds
+    )
     # Whoever does not read the log holds no recording up.
     with talk(patient=False), asyncio.Runner(loop_factory=PacedEventLoop) as runner:
         return runner.run(run.run(sinks))
@@ -156,6 +164,7 @@ class _Run:
         pipe: PipeSink | None,
         capture: CaptureSink | None,
         displays: tuple[Display, ...],
+        since_seconds: float | None,
         max_delay_seconds: float,
     ) -> None:
         self._options = options
@@ -163,6 +172,7 @@ class _Run:
         self._pipe = pipe
         self._capture = capture
         self._displays = displays
+        self._since_seconds = since_seconds
         self._max_delay_seconds = max_delay_seconds
         self._session: Session | None = None
         self._venue: OpenVenue | None = None
@@ -172,7 +182,9 @@ class _Run:
         waiting = asyncio.create_task(self._say_what_is_waited_for())
         self._print_ledger_on_signal()
         try:
-            async with open_venue(options, self._max_delay_seconds) as venue:
+            async with open_venue(
+                options, self._max_delay_seconds, self._since_seconds or 0.0
+            ) as venue:
                 self._venue = venue
                 session = self._session = Session(
                     venue=venue.venue,
@@ -180,6 +192,7 @@ class _Run:
                     side=options.side.name if options.side else None,
                     min_notional=options.min_notional,
                     max_backfill=options.max_backfill if options.backfill else 0,
+                    since_seconds=self._since_seconds,
                 )
                 stop = Stop(lambda: session.stop(hurry=True))
                 with stop.on_signals():
@@ -324,6 +337,16 @@ class _Run:
         account["uptime_seconds"] = round(snapshot.uptime_seconds, 3)
         account["reconnects"] = snapshot.reconnects
         return account
+
+
+def past_text(past: PastProgress) -> str:
+    """Say in a few words how far the history has come."""
+    if not past.wanted:
+        return "looking the history up"
+    done = f"history {min(past.trades / past.wanted, 1.0):.0%}"
+    if past.left_seconds is None:
+        return done
+    return f"{done}, {math.ceil(past.left_seconds)} s left"
 
 
 async def _stop_when(finished: asyncio.Event, session: Session) -> None:

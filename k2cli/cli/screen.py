@@ -19,6 +19,7 @@ from k2cli.display.detail import EVENT_KINDS
 from k2cli.display.market import WINDOWS_SECONDS, MarketState, trade_facts
 from k2cli.display.meters import LagMeter
 from k2cli.display.numbers import Precision
+from k2cli.display.past import observe_past
 from k2cli.display.screen import ScreenView
 from k2cli.display.status import Notice, Status
 from k2cli.display.terminal import LiveTable, save_svg
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 # Log lines held while the table has the screen, shown when it gives it back.
 _LOG_LINES_HELD = 100
+# Live trades that came so long ago have waited for those of before the start.
+_PAST_SECONDS = 1.0
 # Of a picture where there is no terminal.
 _PICTURE_SIZE = (120, 34)
 
@@ -89,6 +92,15 @@ class ScreenSink(Redrawn):
         # Gaps, repaired and missing trades of a symbol when last looked at.
         self._counts: dict[str, tuple[int, int, int]] = {}
         self._sums = (0, 0, 0)
+        self._past_seconds: float | None = None
+
+    def begin_in_past(self, since_seconds: float) -> None:
+        """Expect trades from before the start first, from so long ago."""
+        self._past_seconds = time.monotonic() - since_seconds
+
+    def _now_seconds(self) -> float:
+        """Return the clock of the market: it stands in the past at first, if asked."""
+        return time.monotonic() if self._past_seconds is None else self._past_seconds
 
     async def open(self, symbols: SymbolSet, ledger: Ledger) -> None:
         """Make ready to take trades."""
@@ -97,7 +109,7 @@ class ScreenSink(Redrawn):
         )
         self._market = MarketState(
             list(symbols.symbols),
-            started_seconds=time.monotonic(),
+            started_seconds=self._now_seconds(),
             windows_seconds=self._controls.windows_seconds,
         )
         self._trackers = ledger.trackers
@@ -118,6 +130,14 @@ class ScreenSink(Redrawn):
 
     def write(self, batch: TradeBatch) -> None:
         """Note trades; they are on the screen with the next redraw."""
+        if self._past_seconds is not None:
+            offset_seconds = time.monotonic() - time.time()
+            came_seconds = batch.received_us / 1e6 + offset_seconds
+            if batch.is_backfill or time.monotonic() - came_seconds > _PAST_SECONDS:
+                reached_seconds = observe_past(self._market, batch, offset_seconds)
+                self._past_seconds = max(self._past_seconds, reached_seconds)
+                return
+            self._past_seconds = None
         self._market.observe(trade_facts(batch), time.monotonic(), batch.instruments)
 
     def lost(self, symbol: str, ids: IdRange) -> None:
@@ -190,7 +210,7 @@ class ScreenSink(Redrawn):
             if not controls.is_paused:
                 self._paused = None
             elif self._paused is None:
-                self._paused = (self._market.copied(), time.monotonic())
+                self._paused = (self._market.copied(), self._now_seconds())
             self._market.follow(controls.shows)
             self._open_chosen()
         except Exception as exc:
@@ -201,7 +221,7 @@ class ScreenSink(Redrawn):
         opened = self._controls.opened
         if opened is None:
             return
-        now_seconds = time.monotonic()
+        now_seconds = self._now_seconds()
         for market in (self._market, self._paused[0] if self._paused else None):
             if market is not None and opened in market:
                 market.open(opened, now_seconds)
@@ -224,7 +244,7 @@ class ScreenSink(Redrawn):
                     self._market.note_event(symbol, kind, now - then, now_seconds)
 
     def _frame(self, width: int, height: int) -> Frame:
-        now_seconds = time.monotonic()
+        now_seconds = self._now_seconds()
         market, market_seconds = self._paused or (self._market, now_seconds)
         return self._view.frame(
             market,
@@ -247,7 +267,7 @@ class ScreenSink(Redrawn):
         # A replay's trades are from another day: their age says nothing.
         lag_us = None
         if not run.venue.is_replay:
-            lag_us = self._lag.sample(last, now_seconds)
+            lag_us = self._lag.sample(last, time.monotonic())
         return Status(
             host=run.venue.venue.name,
             exchange=last.exchange if last is not None else exchange,
@@ -265,7 +285,7 @@ class ScreenSink(Redrawn):
             is_paused=self._controls.is_paused,
             log_message=self._notice.text(
                 self._log_output.latest_warning,
-                now_seconds=now_seconds,
+                now_seconds=time.monotonic(),
                 time_us=time.time_ns() // 1000,
             ),
             recording=capture.name if capture is not None else None,

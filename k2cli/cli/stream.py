@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k2cli.cli.options import TailOptions, duration_seconds, takes
+from k2cli.text import printable
 
 if TYPE_CHECKING:
     from k2cli.cli.log import LogOutput
@@ -56,6 +57,14 @@ def window_seconds(text: str) -> float:
     seconds = duration_seconds(text)
     if not 10 <= seconds <= 86_400:
         raise typer.BadParameter(f"'{text}' is not from 10s to 24h")
+    return seconds
+
+
+def since_seconds(text: str) -> float:
+    """Read how far back to begin, up to a day."""
+    seconds = duration_seconds(text)
+    if seconds > 86_400:
+        raise typer.BadParameter(f"'{printable(text, 40)}' is more than 24h")
     return seconds
 
 
@@ -113,6 +122,17 @@ def stream(
             rich_help_panel=_WHAT,
         ),
     ] = None,
+    since: Annotated[
+        float | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            parser=since_seconds,
+            help="Begin so long ago, with the exchange's history: 15m, 1h …",
+            rich_help_panel=_WHAT,
+            show_default=False,
+        ),
+    ] = None,
     bell: Annotated[
         bool,
         typer.Option(
@@ -158,6 +178,7 @@ def stream(
       k2 stream --symbols BTCUSDT ETHUSDT           # the live table
       k2 stream BTCUSDT --json -n 10 | jq -r .price
       k2 stream --quote USDT --format lines --min-notional 100000 --bell
+      k2 stream BTCUSDT --since 15m                 # the last minutes first
       k2 stream BTCUSDT -o btc.jsonl                # watch and record
     """
     from k2cli.cli.checks import check_options
@@ -172,6 +193,8 @@ def stream(
         json or output_format not in (OutputFormat.AUTO, OutputFormat.TABLE)
     ):
         raise SettingsError("--sort is for the live table", "Leave it or --format out")
+    if since is not None:
+        _check_since(options, output)
     check_options(options, output=output, svg=picture)
     log_output = configure_log(options)
     chosen = OutputFormat.JSON if json else output_format
@@ -179,7 +202,15 @@ def stream(
     pipe, screen = _output(
         chosen, options, log_output, picture, sort.value if sort else None, window
     )
-    displays: list[Display] = [screen] if screen is not None else []
+    displays: list[Display] = []
+    if screen is not None:
+        displays.append(screen)
+        if since is not None:
+            screen.begin_in_past(since)
+    elif since is not None and not options.quiet:
+        from k2cli.cli.past_progress import PastProgressLine
+
+        displays.append(PastProgressLine(log_output))
     if bell:
         from k2cli.cli.redrawn import Bell
 
@@ -196,10 +227,27 @@ def stream(
         display_sink=screen,
         capture=capture,
         displays=tuple(displays),
+        since_seconds=since,
         max_delay_seconds=_MAX_DELAY_SECONDS
         if screen is None
         else _MAX_TABLE_DELAY_SECONDS,
     )
+
+
+def _check_since(options: TailOptions, output: Path | None) -> None:
+    from k2cli.errors import SettingsError
+
+    if options.replay is not None:
+        raise SettingsError(
+            "--since is for live trades: a replay begins with its first one",
+            "Leave --since or --replay out",
+        )
+    if output is not None:
+        raise SettingsError(
+            "--since and --output do not go together: a capture begins with what is "
+            "received live",
+            "Leave one out",
+        )
 
 
 def _output(

@@ -65,13 +65,16 @@ def settings(
 
 @asynccontextmanager
 async def open_venue(
-    options: TailOptions, max_delay_seconds: float = MAX_DELAY_SECONDS
+    options: TailOptions,
+    max_delay_seconds: float = MAX_DELAY_SECONDS,
+    history_seconds: float = 0.0,
 ) -> AsyncIterator[OpenVenue]:
     """Open the exchange that the options ask for; an embedded one runs until the end.
 
     Args:
         options: What the user asked for.
         max_delay_seconds: As for the stream client, unless the options say it.
+        history_seconds: How far back the history of an embedded exchange goes.
 
     Raises:
         SettingsError: If the options or settings are wrong, or the file to replay is.
@@ -120,7 +123,7 @@ async def open_venue(
     else:
         trades = Market()
         name, symbols = "embedded exchange", normalize_symbols(config.symbols)
-    async with SimulatedExchange(trades) as exchange:
+    async with SimulatedExchange(trades, history_seconds=history_seconds) as exchange:
         embedded = config.model_copy(
             update={
                 "websocket_url": exchange.url,

@@ -166,6 +166,30 @@ class Sequencer:
             self._opened(symbol, IdRange(before + 1, trade_id - 1))
         return self._deliver(trade, tracker)
 
+    def begin_with(self, batch: TradeBatch) -> Awaitable[None] | None:
+        """Take trades of the history that come before all that is live.
+
+        Args:
+            batch: Trades of one symbol by ascending id. Until the last such batch,
+                nothing else of the symbol is received.
+        """
+        symbol, held_back = batch.symbols[0], None
+        tracker = self._trackers[symbol]
+        start = 0
+        for index, trade_id in enumerate(map(int, batch.trade_ids)):
+            before = tracker.last_id
+            verdict = tracker.observe(trade_id, batch.timestamp_us(index))
+            if verdict is Verdict.NEXT or verdict is Verdict.FIRST:
+                continue
+            if start < index:
+                held_back = both(held_back, self._hand_on(batch.part(start, index)))
+            start = index + (verdict is Verdict.DUPLICATE)
+            if verdict is Verdict.GAP and before is not None:
+                self._opened(symbol, IdRange(before + 1, trade_id - 1))
+        if start < len(batch):
+            held_back = both(held_back, self._hand_on(batch.part(start, len(batch))))
+        return held_back
+
     def settle(self, symbol: str, newest_id: int | None) -> Awaitable[None] | None:
         """Take the exchange's answer to a doubt; see ``Doubts.settle``."""
         if self._doubts is None:

@@ -337,6 +337,8 @@ class MarketState:
         trades: Iterable[TradeFacts],
         now_seconds: float,
         instruments: Mapping[str, Instrument] = _NO_INSTRUMENTS,
+        *,
+        is_past: bool = False,
     ) -> None:
         """Take note of trades that arrived together.
 
@@ -349,6 +351,8 @@ class MarketState:
             trades: In the order of arrival. Price and quantity must be decimal digits.
             now_seconds: A monotonic clock.
             instruments: Base and quote asset, by symbol, as far as known.
+            is_past: Whether these are trades of before the start, and ``now_seconds``
+                is when they were made: back-filled ones count as any others then.
         """
         states, tapes = self._states, self._tapes
         begin_print = tapes.begin
@@ -414,7 +418,7 @@ class MarketState:
                 state.high, state.high_price = price, price_digits
             if price < state.low:
                 state.low, state.low_price = price, price_digits
-            if late or (
+            if (late and not is_past) or (
                 # An exchange that restarts its ids has lower ids at later times.
                 trade_id < state.last_trade_id and time_us <= state.last_trade_us
             ):
@@ -453,7 +457,8 @@ class MarketState:
             state.last_trade_id, state.last_trade_us = trade_id, time_us
             state.last_seconds = now_seconds
         self.trades += seen
-        self.turnover_usd += turnover_usd
+        if not is_past:
+            self.turnover_usd += turnover_usd
         if live:
             self._rate.add(now_seconds, live)
 

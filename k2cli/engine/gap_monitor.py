@@ -14,7 +14,7 @@ from k2cli.completeness.stalls import StallDetector
 from k2cli.engine.backfiller import Backfiller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from structlog.typing import FilteringBoundLogger
 
@@ -110,16 +110,28 @@ class GapMonitor:
         )
         # Takes trades from the stream and from the history.
         self.receive = self._sequencer.receive
+        # Takes trades of the history from before the start.
+        self.begin_with = self._sequencer.begin_with
         self._backfiller = Backfiller(
             history, ledger, self.receive, self._sequencer.give_up
         )
 
-    def start(self) -> list[asyncio.Task[None]]:
-        """Start to watch and to fill; whoever calls cancels the tasks in the end."""
+    def start(self, when: asyncio.Event | None = None) -> list[asyncio.Task[None]]:
+        """Start to watch and to fill; whoever calls cancels the tasks in the end.
+
+        Args:
+            when: What is waited for before that; ``None`` for nothing.
+        """
         if not self._max_backfill:
             return []
-        watching = (self._watch_stalls(), self._backfiller.run())
-        return [asyncio.create_task(work) for work in watching]
+
+        async def begin(work: Callable[[], Awaitable[None]]) -> None:
+            if when is not None:
+                await when.wait()
+            await work()
+
+        watching = (self._watch_stalls, self._backfiller.run)
+        return [asyncio.create_task(begin(work)) for work in watching]
 
     async def recover(self, trades: Iterable[TradeBatch]) -> None:
         """Take the trades that an earlier run has left waiting, each a batch of one."""

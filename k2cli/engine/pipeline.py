@@ -106,30 +106,51 @@ class Pipeline:
         if self._count is None:
             self.last = batch
             return self._sequence(batch)
-        return self._receive_counted(batch, 0)
+        return self._receive_counted(batch, 0, self._take_last)
 
-    def _receive_counted(self, batch: TradeBatch, start: int) -> Awaitable[None] | None:
+    def receive_past(
+        self, batch: TradeBatch, sequence: Deliver
+    ) -> Awaitable[None] | None:
+        """Take trades from before the start.
+
+        Args:
+            batch: The trades.
+            sequence: Takes them first, instead of what takes live ones.
+        """
+        return self._receive_counted(batch, 0, sequence)
+
+    def _take_last(self, batch: TradeBatch) -> Awaitable[None] | None:
+        self.last = batch
+        return self._sequence(batch)
+
+    def _receive_counted(
+        self, batch: TradeBatch, start: int, sequence: Deliver
+    ) -> Awaitable[None] | None:
         """Take no more trades than are needed: those behind are no part of the run."""
         while start < len(batch) and not self.is_full:
             stop = self._needed(batch, start)
-            self.last = batch.part(start, stop)
-            held_back = self._sequence(self.last)
+            held_back = sequence(batch.part(start, stop))
             if held_back is not None:
-                return self._receive_rest(batch, stop, held_back)
+                return self._receive_rest(batch, stop, held_back, sequence)
             start = stop
         return None
 
     async def _receive_rest(
-        self, batch: TradeBatch, start: int, held_back: Awaitable[None]
+        self,
+        batch: TradeBatch,
+        start: int,
+        held_back: Awaitable[None],
+        sequence: Deliver,
     ) -> None:
         await held_back
-        more = self._receive_counted(batch, start)
+        more = self._receive_counted(batch, start, sequence)
         if more is not None:
             await more
 
     def _needed(self, batch: TradeBatch, start: int) -> int:
         """Return the index after the last trade that the count has room for."""
-        assert self._count is not None  # noqa: S101 - for the type checker
+        if self._count is None:
+            return len(batch)
         left = self._count - self.passed
         if self._filter.takes_all:
             return min(start + left, len(batch))

@@ -79,6 +79,10 @@ class TradeStream(Protocol):
 class TradeHistory(Protocol):
     """Past trades of the same symbols. Methods raise as those of the API client do."""
 
+    @property
+    def requests_per_minute(self) -> float:
+        """How many pages the request budget allows."""
+
     def reserve(self) -> float:
         """Take the cost of one page from the request budget, if that has room.
 
@@ -91,6 +95,14 @@ class TradeHistory(Protocol):
 
     async def newest_id(self, symbol: str) -> int | None:
         """Return the id of the newest trade; ``None`` if there is none."""
+
+    async def ids_since(self, symbol: str, time_us: int) -> IdRange | None:
+        """Return the ids of the trades made since a time; ``None`` if none were.
+
+        Args:
+            symbol: One of the symbols.
+            time_us: Trade time, Unix microseconds.
+        """
 
     async def close(self) -> None:
         """Close the connection; the next call opens another one."""

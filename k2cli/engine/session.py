@@ -23,7 +23,7 @@ from k2cli.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Awaitable, Coroutine, Iterable, Sequence
     from types import TracebackType
     from typing import Any
 
@@ -32,8 +32,16 @@ if TYPE_CHECKING:
     from k2cli.completeness.id_ranges import IdRange
     from k2cli.completeness.reorder import ReorderBuffer
     from k2cli.config import BinanceConfig
-    from k2cli.engine.protocols import Sink, StreamHealth, SymbolSet, TradeStream, Venue
-    from k2cli.trade import TradeV2
+    from k2cli.engine.history_first import HistoryFirst, PastProgress
+    from k2cli.engine.protocols import (
+        Sink,
+        StreamHealth,
+        SymbolSet,
+        TradeHistory,
+        TradeStream,
+        Venue,
+    )
+    from k2cli.trade import TradeBatch, TradeV2
 
 MAX_BACKFILL_TRADES = 1_000_000
 # How long back-fill may hold up the end: when the run ends by itself, and in a hurry.
@@ -59,7 +67,8 @@ class SessionSnapshot:
         duplicates: Trades left out because they had come before.
         reconnects: Connections made after the first ones.
         health: How the connections are; ``None`` before the first.
-        last_trade: The newest trade received, if any.
+        last_trade: The newest live trade received, if any.
+        past: How far the history before the start has come; ``None`` once all is live.
     """
 
     uptime_seconds: float
@@ -74,6 +83,7 @@ class SessionSnapshot:
     reconnects: int
     health: StreamHealth | None
     last_trade: TradeV2 | None
+    past: PastProgress | None = None
 
 
 class Session:
@@ -94,6 +104,9 @@ class Session:
         min_notional: Only trades worth at least this, in their quote asset, do.
         max_backfill: Trades that a gap may have to be filled from the history; larger
             ones are reported. 0 for no back-fill.
+        since_seconds: Begin so long before the start, with trades of the history:
+            marked as such, by their times, and without a gap to the live ones. Only for
+            sinks that take trades at once.
 
     Attributes:
         symbols: The symbols and what is known of them; ``None`` before they are.
@@ -113,13 +126,20 @@ class Session:
         side: str | None = None,
         min_notional: Decimal | float | None = None,
         max_backfill: int = MAX_BACKFILL_TRADES,
+        since_seconds: float | None = None,
     ) -> None:
+        if since_seconds is not None and any(sink.in_order for sink in sinks):
+            raise ValueError(
+                "since_seconds is not for a sink that has an order to keep"
+            )
         self._venue = venue if venue is not None else _binance(symbols, config)
         self._sinks = list(sinks)
         for sink in self._sinks:
             sink.on_failure = self.fail
         self._closing = AsyncExitStack()
         self._max_backfill = max_backfill
+        self._since_seconds = since_seconds
+        self._past: HistoryFirst | None = None
         self._pipeline = Pipeline(
             self._sinks,
             TradeFilter(
@@ -129,6 +149,7 @@ class Session:
         self._stop_asked = asyncio.Event()
         self._is_hurried = False
         self._stream: TradeStream | None = None
+        self._monitor: GapMonitor | None = None
         self._started_seconds = time.monotonic()
         # Said once connected: if that fails, the one line of it is the one to read.
         self._warnings: Sequence[str] = ()
@@ -223,6 +244,7 @@ class Session:
             reconnects=stream.reconnects if stream is not None else 0,
             health=stream.health() if stream is not None else None,
             last_trade=last.trade(len(last) - 1) if last else None,
+            past=self._past.progress if self._past is not None else None,
         )
 
     async def _open(self) -> None:
@@ -237,11 +259,13 @@ class Session:
     async def _run(
         self, symbols: SymbolSet, count: int | None, duration_seconds: float | None
     ) -> None:
-        stream = self._venue.stream(symbols, self._pipeline.receive, self._on_live)
+        waiting, history = self._reorder_buffer(), self._venue.history(symbols)
+        past = self._past = self._make_past(symbols, history, waiting)
+        receive = self._pipeline.receive if past is None else past.receive
+        stream = self._venue.stream(symbols, receive, self._on_live)
         self._stream = stream
-        waiting = self._reorder_buffer()
-        monitor = GapMonitor(
-            self._venue.history(symbols),
+        monitor = self._monitor = GapMonitor(
+            history,
             self.ledger,
             waiting,
             at_once=self._pipeline.at_once,
@@ -255,11 +279,15 @@ class Session:
         await self._unless_stopped(monitor.recover(waiting.recover()))
         receiving = asyncio.create_task(stream.connect())
         stop_asked = asyncio.create_task(self._stop_asked.wait())
-        tasks: list[asyncio.Task[Any]] = [receiving, stop_asked, *monitor.start()]
+        watching = monitor.start(past.is_live if past is not None else None)
+        tasks: list[asyncio.Task[Any]] = [receiving, stop_asked, *watching]
+        bringing = [] if past is None else [asyncio.create_task(past.run())]
         try:
             await asyncio.wait(
                 tasks, timeout=duration_seconds, return_when=asyncio.FIRST_COMPLETED
             )
+            for task in bringing:
+                task.cancel()
             self.ending.set()
             failure = await self._disconnect(stream, receiving)
             await self._finish(monitor)
@@ -272,10 +300,32 @@ class Session:
             self.fail(exc)
         finally:
             self.ending.set()
+            tasks += bringing
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         await self._flush_sinks()
+
+    def _make_past(
+        self, symbols: SymbolSet, history: TradeHistory, waiting: ReorderBuffer
+    ) -> HistoryFirst | None:
+        if self._since_seconds is None:
+            return None
+        from k2cli.engine.history_first import HistoryFirst
+
+        return HistoryFirst(
+            self._since_seconds,
+            symbols.symbols,
+            history,
+            waiting,
+            on_past=self._receive_past,
+            on_live=self._pipeline.receive,
+            on_failure=self.fail,
+        )
+
+    def _receive_past(self, batch: TradeBatch) -> Awaitable[None] | None:
+        assert self._monitor is not None  # noqa: S101 - for the type checker
+        return self._pipeline.receive_past(batch, self._monitor.begin_with)
 
     def _reorder_buffer(self) -> ReorderBuffer:
         """Return where trades wait for a gap before them."""
@@ -308,7 +358,9 @@ class Session:
         """
         counted = self._pipeline.is_full
         nobody_reads = isinstance(self.error, ReaderGone) and len(self._sinks) == 1
-        if not (counted or nobody_reads):
+        past = self._past
+        has_begun = past is None or past.is_live.is_set()
+        if has_begun and not (counted or nobody_reads):
             self.is_backfilling_at_end = True
             await monitor.backfill_for(
                 HURRIED_BACKFILL_SECONDS if self._is_hurried else END_BACKFILL_SECONDS
@@ -338,6 +390,9 @@ class Session:
         for warning in self._warnings:
             log.warning(warning)
         self._warnings = ()
+        health = self._stream.health() if self._stream is not None else None
+        if self._past is not None and health and health.live == health.connections:
+            self._past.connected()
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
         """Do some work, but drop it when the end is asked for."""

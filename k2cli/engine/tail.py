@@ -29,6 +29,7 @@ async def tail(
     side: str | None = None,
     min_notional: Decimal | float | None = None,
     max_backfill: int = MAX_BACKFILL_TRADES,
+    since_seconds: float | None = None,
 ) -> AsyncGenerator[TradeV2, None]:
     """Follow symbols: each trade once, at once, and what the stream lost as well.
 
@@ -43,6 +44,7 @@ async def tail(
         side: As for ``Session``.
         min_notional: As for ``Session``.
         max_backfill: As for ``Session``.
+        since_seconds: As for ``Session``: begin so long ago, with the history.
 
     Raises:
         UnknownSymbol: If the exchange does not have one of the symbols.
@@ -58,6 +60,7 @@ async def tail(
         side=side,
         min_notional=min_notional,
         max_backfill=max_backfill,
+        since_seconds=since_seconds,
     ) as session:
         running = asyncio.create_task(session.run())
         running.add_done_callback(lambda _: sink.end())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -128,3 +129,16 @@ async def test_a_refusal_is_that_of_the_api(
     exchange.add_fault("refuse@0:451")
     with pytest.raises(RestrictedLocation):
         await history.newest_id("BTCUSDT")
+
+
+async def test_ids_are_found_by_time(
+    history: BinanceHistory, exchange: SimulatedExchange, make_trades: MakeTrades
+) -> None:
+    made = [
+        replace(trade, trade_time_us=trade.trade_time_us + 1000 * trade.id)
+        for trade in make_trades(30)
+    ]
+    assert await history.ids_since("BTCUSDT", 0) is None
+    await exchange.publish(made)
+    assert await history.ids_since("BTCUSDT", made[10].trade_time_us) == (11, 30)
+    assert await history.ids_since("BTCUSDT", made[-1].trade_time_us + 1000) is None

@@ -12,7 +12,7 @@ from io import StringIO
 
 import pytest
 
-from k2cli.simulator import SimulatedExchange, parse_fault
+from k2cli.simulator import Market, SimulatedExchange, parse_fault
 
 from .conftest import K2, PATIENCE_SECONDS, trades
 
@@ -419,3 +419,34 @@ async def test_waiting_for_the_catalog_is_not_silent(
 
     assert b"Waiting for the exchange to tell its symbols" in line
     assert (await k2.end(process)).status == 0
+
+
+async def test_the_last_minutes_come_first_and_are_marked(k2: K2) -> None:
+    market = Market(seed=1, rate=1000)
+    async with SimulatedExchange(market, history_seconds=4) as exchange:
+        k2.use(exchange)
+        ended = await k2("stream", "BTCUSDT", "--since", "3s", "-n", "1500")
+    records = [json.loads(line) for line in ended.lines]
+    ids = [record["source_sequence"] for record in records]
+    marks = [record["vendor_data"].get("source") for record in records]
+    assert ended.status == 0
+    assert ids == list(range(ids[0], ids[0] + 1500))
+    assert marks == ["backfill"] * marks.count("backfill") + [None] * marks.count(None)
+    assert marks.count("backfill") > 500
+    assert marks.count(None) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--replay", "x.jsonl"), "--since is for live trades"),
+        (("-o", "x.jsonl"), "--since and --output do not go together"),
+        (("--demo", "--since", "2d"), "'2d' is more than 24h"),
+    ],
+)
+async def test_since_refuses_what_it_cannot_do(
+    k2: K2, options: tuple[str, ...], message: str
+) -> None:
+    ended = await k2("stream", "--since", "1m", *options)
+    assert ended.status == 2
+    assert message in ended.err

@@ -117,6 +117,7 @@ class FakeHistory:
         self.errors: list[Exception] = []
         self.wait_seconds = 0.0
         self.closed = 0
+        self.requests_per_minute = 120.0
 
     def reserve(self) -> float:
         return self.wait_seconds
@@ -131,6 +132,9 @@ class FakeHistory:
 
     async def newest_id(self, symbol: str) -> int | None:
         return max(self.ids, default=None)
+
+    async def ids_since(self, symbol: str, time_us: int) -> IdRange | None:
+        return IdRange(min(self.ids), max(self.ids)) if self.ids else None
 
     async def close(self) -> None:
         self.closed += 1

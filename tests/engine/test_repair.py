@@ -48,6 +48,8 @@ def batch(*ids: int) -> TradeBatch | None:
 class History:
     """Has some ids, and fails as told."""
 
+    requests_per_minute = 120.0
+
     def __init__(self, *ids: int, failures: list[K2Error] | None = None) -> None:
         self.ids = ids
         self.failures = failures or []
@@ -65,6 +67,9 @@ class History:
         return batch(*[each for each in self.ids if each >= first_id][:most])
 
     async def newest_id(self, symbol: str) -> int | None:
+        raise NotImplementedError
+
+    async def ids_since(self, symbol: str, time_us: int) -> IdRange | None:
         raise NotImplementedError
 
     async def close(self) -> None:
