@@ -59,6 +59,13 @@ def complete_fault(incomplete: str) -> list[str]:
     )
 
 
+def complete_alert(incomplete: str) -> list[str]:
+    """Offer the figures that alerts are on: a comparison follows, in quotes."""
+    from k2cli.engine.alerts import FIGURES
+
+    return sorted(figure for figure in FIGURES if figure.startswith(incomplete))
+
+
 def complete_status(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer the statuses that symbols have."""
     return _fitting(

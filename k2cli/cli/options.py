@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from k2cli.binance.shards import MOST_SHARDS, Shard
-from k2cli.cli.completion import complete_base, complete_quote, complete_symbol
+from k2cli.cli.completion import (
+    complete_alert,
+    complete_base,
+    complete_quote,
+    complete_symbol,
+)
 from k2cli.text import printable
 
 if TYPE_CHECKING:
@@ -28,6 +33,7 @@ _MOST_DIGITS = 30
 
 _WHAT = "What to tail"
 _WHEN = "When to stop, what to leave out"
+_ALERTS = "Alerts"
 _GAPS = "Lost trades and connections"
 _WHERE = "Where from"
 _TALK = "Settings and messages"
@@ -250,6 +256,27 @@ class TailOptions:
             case_sensitive=False,
             help="Only trades of this taker side.",
             rich_help_panel=_WHEN,
+        ),
+    ] = None
+    alert: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--alert",
+            metavar="CONDITION",
+            help="Say when 'price>65000', 'move>1%/5m' or 'notional>1M'; "
+            "'BTCUSDT:price>65000' for one symbol.",
+            autocompletion=complete_alert,
+            rich_help_panel=_ALERTS,
+        ),
+    ] = None
+    on_alert: Annotated[
+        str | None,
+        typer.Option(
+            "--on-alert",
+            metavar="COMMAND",
+            help="Run this for each alert, without a shell; the facts are in its "
+            "environment and on stdin.",
+            rich_help_panel=_ALERTS,
         ),
     ] = None
     url: Url = None

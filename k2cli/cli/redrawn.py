@@ -67,6 +67,20 @@ class Redrawn(ABC):
             self._drawing = None
 
 
+def ringing_fd() -> int | None:
+    """Return the terminal that can ring, if there is one."""
+    return next((fd for fd in (_STDERR, _STDOUT) if os.isatty(fd)), None)
+
+
+def ring(fd: int) -> bool:
+    """Ring a terminal's bell; return whether it could be."""
+    # A terminal that is held with Ctrl-S takes nothing: skip, do not wait.
+    if sys.platform != "win32" and not select.select((), (fd,), (), 0)[1]:
+        return False
+    os.write(fd, _BELL)
+    return True
+
+
 class Bell(Redrawn):
     """Rings the terminal's bell when trades come out.
 
@@ -75,12 +89,12 @@ class Bell(Redrawn):
     """
 
     def __init__(self) -> None:
-        ringing = [fd for fd in (_STDERR, _STDOUT) if os.isatty(fd)]
-        if not ringing:
+        fd = ringing_fd()
+        if fd is None:
             raise SettingsError(
                 "--bell needs a terminal to ring", "Leave it out, or run k2 in one"
             )
-        self._fd = ringing[0]
+        self._fd = fd
         self._view: RunView | None = None
         self._heard = 0
         self._next_seconds = 0.0
@@ -100,11 +114,7 @@ class Bell(Redrawn):
         if self._view is None or now_seconds < self._next_seconds:
             return
         trades = self._view.snapshot().trades
-        # A terminal that is held with Ctrl-S takes nothing: skip, do not wait.
-        if trades == self._heard or (
-            sys.platform != "win32" and not select.select((), (self._fd,), (), 0)[1]
-        ):
+        if trades == self._heard or not ring(self._fd):
             return
         self._heard = trades
         self._next_seconds = now_seconds + SILENT_SECONDS
-        os.write(self._fd, _BELL)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from k2cli.binance.pacing import MAX_DELAY_SECONDS, PacedEventLoop
+from k2cli.cli.alerts import alert_sink
 from k2cli.cli.exit_status import ExitStatus
 from k2cli.cli.log import LogOutput, configure, stderr_output
 from k2cli.cli.stdio import talk
@@ -145,7 +146,8 @@ def run_session(
     Raises:
         K2Error: If something went wrong.
     """
-    sinks = [sink for sink in (pipe, display_sink, capture) if sink is not None]
+    alerts = alert_sink(options)
+    sinks = [sink for sink in (pipe, display_sink, capture, alerts) if sink is not None]
     run = _Run(
         options, log_output, pipe, capture, displays, since_seconds, max_delay_seconds
     )
