@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,14 +117,20 @@ class Outbox:
         records = _records_of(block, self._growing)
         if records[0].number < self.next_number:
             records = [one for one in records if one.number >= self.next_number]
-        for record in records:
-            if record.number != self.next_number:
-                raise SettingsError(
-                    f"the capture goes from {self.next_number - 1:,} to "
-                    f"{record.number:,}, counted by platform_sequence",
-                    "Name all files of the capture; k2 verify says what is wrong",
-                )
-            self.next_number += 1
+        numbers = [record.number for record in records]
+        after = self.next_number + len(records)
+        if numbers != list(range(self.next_number, after)):
+            before, number = next(
+                pair
+                for pair in pairwise([self.next_number - 1, *numbers])
+                if pair[1] != pair[0] + 1
+            )
+            raise SettingsError(
+                f"the capture goes from {before:,} to {number:,}, counted by "
+                "platform_sequence",
+                "Name all files of the capture; k2 verify says what is wrong",
+            )
+        self.next_number = after
         return records
 
     def _read_all(self) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -131,14 +132,17 @@ class Publisher:
             return
         self._outbox.skip_to(position)
         self.ledger.number = position - 1
-        while not self._wait(0):
-            records = self._outbox.read()
-            if records:
-                if not self._send(capture, records):
+        # What comes next is read while a batch is on its way.
+        with ThreadPoolExecutor(1, "k2-outbox") as reader:
+            reading = reader.submit(self._outbox.read)
+            while not self._wait(0):
+                records = reading.result()
+                if not records and (self._outbox.finished or not self._idle()):
+                    return
+                reading = reader.submit(self._outbox.read)
+                if records and not self._send(capture, records):
                     return
                 self._on_progress()
-            elif self._outbox.finished or not self._idle():
-                return
 
     def _idle(self) -> bool:
         """Wait for more; say whether that makes sense."""

@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from .bench import Bench
 from .files import files
+from .handover import handover
 from .loops import OPTIONAL, is_installed
 from .measures import (
     Effort,
@@ -35,6 +36,7 @@ MEASURES: dict[str, Callable[[Bench, Effort], Iterator[Row]]] = {
     "startup": startup,
     "files": files,
     "stages": stages,
+    "handover": handover,
 }
 
 
