@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 import structlog
 from hypothesis import settings
+
+from .forks import Forks
 
 # Machines may be busy: no example is judged by its time.
 settings.register_profile("k2", deadline=None)
@@ -28,3 +31,10 @@ def pytest_configure() -> None:
 def _own_log() -> None:
     """What another test has configured filters nothing here."""
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """What starts ``k2`` quickly."""
+    with Forks() as forks:
+        yield forks

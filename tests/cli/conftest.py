@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from k2cli.simulator import Market, SimulatedExchange, Trade
+from tests.forks import ForkedProcess, Forks
 
 # Long enough for the slowest machine; nothing waits so long unless it is broken.
 PATIENCE_SECONDS = 40
@@ -33,9 +35,10 @@ class Ended:
 class K2:
     """Starts ``k2`` in a folder and a home of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, forks: Forks) -> None:
         self.folder = folder
-        self._processes: list[asyncio.subprocess.Process] = []
+        self._forks = forks
+        self._processes: list[Process | ForkedProcess] = []
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -60,17 +63,22 @@ class K2:
         *arguments: str,
         stdout: int = asyncio.subprocess.PIPE,
         **env: str,
-    ) -> asyncio.subprocess.Process:
+    ) -> ForkedProcess:
         """Start a process."""
+        process = await ForkedProcess.start(
+            self._forks, arguments, self.folder, self.environment | env, stdout
+        )
+        self._processes.append(process)
+        return process
+
+    async def start_anew(self, *arguments: str, **env: str) -> Process:
+        """Start a process from nothing: its start is the point."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "k2cli",
-            *arguments,
+            *(sys.executable, "-m", "k2cli", *arguments),
             cwd=self.folder,
             env=self.environment | env,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=stdout,
+            stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         self._processes.append(process)
@@ -81,7 +89,7 @@ class K2:
         process = await self.start(*arguments, stdout=asyncio.subprocess.PIPE, **env)
         return await self.end(process)
 
-    async def end(self, process: asyncio.subprocess.Process) -> Ended:
+    async def end(self, process: Process | ForkedProcess) -> Ended:
         """Wait for a process's end."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             out, err = await process.communicate()
@@ -111,9 +119,9 @@ async def market() -> AsyncIterator[SimulatedExchange]:
 
 
 @pytest.fixture
-async def k2(tmp_path: Path) -> AsyncIterator[K2]:
+async def k2(tmp_path: Path, forks: Forks) -> AsyncIterator[K2]:
     """The command."""
-    command = K2(tmp_path)
+    command = K2(tmp_path, forks)
     yield command
     await command.clean_up()
 

@@ -360,7 +360,7 @@ async def test_a_signal_while_it_is_starting_ends_it_quietly(
     k2: K2, market: SimulatedExchange, number: signal.Signals, module: str
 ) -> None:
     k2.use(market)
-    process = await k2.start(
+    process = await k2.start_anew(
         "record", "-o", "t.jsonl", "BTCUSDT", PYTHONPROFILEIMPORTTIME="1"
     )
     assert process.stderr is not None

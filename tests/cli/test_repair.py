@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from k2cli.simulator import SimulatedExchange, parse_fault
+from tests.forks import ForkedProcess
 
 from .conftest import K2, trades
 
@@ -50,7 +51,7 @@ def pending_ids(folder: Path) -> list[int]:
     return [json.loads(line)["source_sequence"] for line in lines]
 
 
-async def said(process: asyncio.subprocess.Process, text: str) -> None:
+async def said(process: ForkedProcess, text: str) -> None:
     """Wait until a process has said something on stderr."""
     assert process.stderr is not None
     async with asyncio.timeout(20):

@@ -415,7 +415,7 @@ async def test_waiting_for_the_catalog_is_not_silent(
 
     async with asyncio.timeout(PATIENCE_SECONDS):
         line = await process.stderr.readline()
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
 
     assert b"Waiting for the exchange to tell its symbols" in line
     assert (await k2.end(process)).status == 0
