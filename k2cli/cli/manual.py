@@ -46,6 +46,10 @@ def manual(
             help="Page what is longer than the screen, with $PAGER or less.",
         ),
     ] = True,
+    man: Annotated[
+        bool,
+        typer.Option("--man", help="Print the man page k2(1), made from the help."),
+    ] = False,
     debug: shared.Debug = False,
 ) -> int:
     """Show the manual: rendered on a terminal, as Markdown in a pipe.
@@ -54,10 +58,17 @@ def manual(
       k2 manual                                     # the topics
       k2 manual recording
       k2 manual files > files.md
+      k2 manual --man > ~/.local/share/man/man1/k2.1
     """
     del debug  # main() reads it
     import sys
 
+    if man:
+        from k2cli.cli.app import app
+        from k2cli.cli.man_page import man_page
+
+        _write(man_page(typer.main.get_command(app), _page("commands")))
+        return 0
     topics = dict([(_INDEX, "this list"), *_ENTRY.findall(_page(_INDEX))])
     name = topic.strip().lower().removesuffix(".md")
     if not name:

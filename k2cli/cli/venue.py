@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # The first connection is tried for so long: long enough for a server that restarts,
 # short enough for an address that is wrong.
 FIRST_SECONDS = 12.0
+# A made-up history takes seconds to make up.
+_MOST_HISTORY_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +125,9 @@ async def open_venue(
     else:
         trades = Market()
         name, symbols = "embedded exchange", normalize_symbols(config.symbols)
-    async with SimulatedExchange(trades, history_seconds=history_seconds) as exchange:
+    async with SimulatedExchange(
+        trades, history_seconds=min(history_seconds, _MOST_HISTORY_SECONDS)
+    ) as exchange:
         embedded = config.model_copy(
             update={
                 "websocket_url": exchange.url,
