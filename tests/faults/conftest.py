@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from random import Random
@@ -19,6 +18,7 @@ from k2cli.completeness.ledger import Ledger
 from k2cli.config import BinanceConfig
 from k2cli.engine.session import Session
 from k2cli.simulator import Fault, Market, SimulatedExchange, Trade, parse_fault
+from tests.forks import ForkedProcess, Forks
 
 PATIENCE_SECONDS = 50
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
@@ -62,25 +62,26 @@ class Siege:
         summary: The recorder's account, as JSON.
     """
 
-    def __init__(self, exchange: SimulatedExchange, folder: Path) -> None:
+    def __init__(self, exchange: SimulatedExchange, folder: Path, forks: Forks) -> None:
         self.exchange = exchange
         self.file = folder / "trades.jsonl"
         self.journal = folder / ".trades.jsonl.pending"
         self.summary = folder / "summary.json"
         self.errors = b""
         self._folder = folder
-        self._process: asyncio.subprocess.Process | None = None
+        self._forks = forks
+        self._process: ForkedProcess | None = None
         self._talk: asyncio.Task[None] | None = None
 
     async def start(self, *options: str) -> None:
         """Start a recorder."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("K2_")}
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "k2cli", "record", "-o", self.file.name),
-            *(*SYMBOLS, "--summary", self.summary.name, *options),
-            cwd=self._folder,
-            stderr=asyncio.subprocess.PIPE,
-            env=kept
+        command = "record", "-o", self.file.name
+        self._process = await ForkedProcess.start(
+            self._forks,
+            [*command, *SYMBOLS, "--summary", self.summary.name, *options],
+            self._folder,
+            kept
             | {
                 "HOME": str(self._folder),
                 "XDG_CONFIG_HOME": str(self._folder),
@@ -171,8 +172,7 @@ class Siege:
             buyer_is_maker=True,
         )
 
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stderr is not None
+    async def _listen(self, process: ForkedProcess) -> None:
         while line := await process.stderr.readline():
             self.errors += line
 
@@ -238,11 +238,11 @@ class SessionSiege(Siege):
 
 @pytest.fixture
 async def siege(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks
 ) -> AsyncIterator[SiegeMaker]:
     """Makes sieges."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    maker = SiegeMaker(tmp_path)
+    maker = SiegeMaker(tmp_path, forks)
     yield maker
     await maker.clean_up()
 
@@ -250,8 +250,9 @@ async def siege(
 class SiegeMaker:
     """Starts exchanges and besieges recorders."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, forks: Forks) -> None:
         self._folder = folder
+        self._forks = forks
         self._made: list[Siege] = []
 
     async def __call__(
@@ -261,13 +262,15 @@ class SiegeMaker:
         market = Market(seed=7, rate=rate, symbols=SYMBOLS, trade_limit=trades)
         exchange = SimulatedExchange(market, faults=faults, start_when_subscribed=True)
         await exchange.start()
-        self._made.append(Siege(exchange, self._folder))
+        self._made.append(Siege(exchange, self._folder, self._forks))
         return self._made[-1]
 
     async def in_process(self, faults: Sequence[str]) -> SessionSiege:
         """The same with a recorder in this process."""
         besieged = await self([parse_fault(fault) for fault in faults])
-        self._made[-1] = siege = SessionSiege(besieged.exchange, self._folder)
+        self._made[-1] = siege = SessionSiege(
+            besieged.exchange, self._folder, self._forks
+        )
         return siege
 
     async def clean_up(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from k2cli.simulator import Market, Rules, SimulatedExchange, parse_fault
+from tests.forks import Forks
 
 from .conftest import PATIENCE_SECONDS, NewestIds, Siege
 
@@ -33,7 +34,7 @@ def ids_by_symbol(file: Path) -> dict[str, list[int]]:
 
 
 async def test_connections_that_fail_and_rotate_leave_the_capture_whole(
-    tmp_path: Path,
+    tmp_path: Path, forks: Forks
 ) -> None:
     market = Market(seed=5, size=SIZE, rate=3_000, trade_limit=TRADES)
     names = [n for n, info in market.symbols.items() if info.status == "TRADING"]
@@ -45,7 +46,7 @@ async def test_connections_that_fail_and_rotate_leave_the_capture_whole(
         # repair would take minutes.
         rules=Rules(request_weight_per_minute=1_000_000),
     ) as exchange:
-        siege = Siege(exchange, tmp_path)
+        siege = Siege(exchange, tmp_path, forks)
         try:
             # Every connection is replaced about twice, too.
             await siege.start("--all", "--max-connection-age", "2s")
