@@ -95,6 +95,8 @@ class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python
         websocket_url: The market streams.
         fallback_urls: Other addresses of the same exchange, tried in turn after an
             attempt has failed; none where only ``websocket_url`` is given.
+        redundant: Whether to keep two connections for every symbol, on different hosts
+            where ``fallback_urls`` names some: when one is lost, no trade is.
         api_url: The WebSocket API: catalog and history.
         rest_url: The data-only host, asked for the catalog where the API refuses.
         symbols: What to tail if no symbol is named.
@@ -119,6 +121,7 @@ class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python
         "wss://stream.binance.com:443/stream",
         "wss://data-stream.binance.vision/stream",
     ]
+    redundant: Annotated[bool, Field(description="true or false")] = False
     api_url: _WebSocketUrl = API_URL
     rest_url: _HttpUrl = "https://data-api.binance.vision"
     symbols: Annotated[

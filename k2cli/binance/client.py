@@ -6,8 +6,9 @@ import asyncio
 import inspect
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,15 +16,17 @@ import structlog
 
 from k2cli.binance.connection import PING_SECONDS
 from k2cli.binance.decoder import MessageDecoder
+from k2cli.binance.handshake import SameExchange
 from k2cli.binance.pacing import MAX_DELAY_SECONDS, ReadPacer
 from k2cli.binance.reconnecting import ReconnectingConnection
+from k2cli.binance.redundant import RedundantConnections, run_together
 from k2cli.binance.status import (
     ConnectionState,
     ConnectionStatus,
     StreamHealth,
     health_of,
 )
-from k2cli.binance.streams import spread, stream_url
+from k2cli.binance.streams import other_host_first, spread, stream_url
 from k2cli.binance.symbols import UNKNOWN, normalize_symbols, parse_binance_symbol
 from k2cli.completeness.backoff import AttemptWindow, Backoff, HostRotation
 from k2cli.errors import SettingsError, printable
@@ -43,7 +46,8 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from k2cli.binance.catalog import Catalog
-    from k2cli.binance.connection import OnBatch
+    from k2cli.binance.connection import Arbitrate, OnBatch
+    from k2cli.binance.status import Reported
     from k2cli.config import BinanceConfig
     from k2cli.trade import TradeBatch, TradeV2
 
@@ -59,6 +63,15 @@ _QUEUED_TRADES = 1000
 _MOST_NAMED = 20
 
 log: FilteringBoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What all connections of a client have in common."""
+
+    pacer: ReadPacer
+    window: AttemptWindow
+    exchange: SameExchange
 
 
 class BinanceWebSocketClient:
@@ -77,6 +90,9 @@ class BinanceWebSocketClient:
         url: The exchange's stream address.
         fallback_urls: Other addresses of the same exchange, tried in turn after an
             attempt has failed.
+        redundant: Whether to keep two connections for every symbol, on different hosts
+            if there are several, and take each trade from whichever brings it first:
+            when one is lost, no trade is.
         on_batch: Called instead of ``on_message`` with trades that came together.
         catalog: Where base and quote assets come from; without it, the names' endings.
         activity: How many trades symbols have in some time, as far as known: several
@@ -102,6 +118,8 @@ class BinanceWebSocketClient:
 
     Attributes:
         decoder: Counts the messages that are skipped.
+        first_with: How many trades each of two redundant connections was first with, by
+            its name, ``"A"`` or ``"B"``, and host.
 
     Raises:
         SettingsError: If there is no symbol, a text that cannot be one, or no WebSocket
@@ -115,6 +133,7 @@ class BinanceWebSocketClient:
         url: str = STREAM_URL,
         *,
         fallback_urls: Sequence[str] = (),
+        redundant: bool = False,
         on_batch: OnBatch | None = None,
         catalog: Catalog | None = None,
         activity: Mapping[str, int] | None = None,
@@ -142,6 +161,7 @@ class BinanceWebSocketClient:
             raise ValueError("give on_message or on_batch, not both")
         self.url = url
         self.fallback_urls = tuple(fallback_urls)
+        self.redundant = redundant
         self.reconnect_delay = reconnect_delay
         self.max_reconnect_attempts = max_reconnect_attempts
         self.max_delay_seconds = max_delay_seconds
@@ -158,8 +178,10 @@ class BinanceWebSocketClient:
         self._assets: dict[str, tuple[str, str]] = {}
         self._guessed = self._look_up_assets(catalog)
         self.decoder = MessageDecoder(self._assets)
-        self._statuses: dict[tuple[str, ...], tuple[ConnectionStatus, float]] = {}
-        self._connections: list[ReconnectingConnection] = []
+        self.first_with: Counter[tuple[str, str]] = Counter()
+        # By the symbols of a group, and the number of a connection in it.
+        self._statuses: dict[tuple[str, ...], dict[int, Reported]] = {}
+        self._connections: list[ReconnectingConnection | RedundantConnections] = []
         self._running = False
 
     @classmethod
@@ -180,6 +202,7 @@ class BinanceWebSocketClient:
             "symbols": config.symbols,
             "url": config.websocket_url,
             "fallback_urls": config.fallbacks,
+            "redundant": config.redundant,
             "reconnect_delay": config.reconnect_delay,
             "max_reconnect_attempts": config.max_reconnect_attempts,
             "open_timeout": config.open_timeout,
@@ -190,12 +213,7 @@ class BinanceWebSocketClient:
     @property
     def reconnects(self) -> int:
         """How many connections were made after the first ones."""
-        return sum(max(each.connections - 1, 0) for each in self._connections)
-
-    @property
-    def repeated_trades(self) -> int:
-        """Trades that came again from a connection's successor, left out."""
-        return sum(each.repeated_trades for each in self._connections)
+        return sum(each.reconnects for each in self._connections)
 
     def connect(self) -> Coroutine[Any, Any, None]:
         """Receive trades until ``disconnect()``, which may come at once.
@@ -207,23 +225,19 @@ class BinanceWebSocketClient:
         """
         if self._running:
             raise RuntimeError("connect() is running already")
-        window = AttemptWindow()
+        shared = _Shared(
+            ReadPacer(self.max_delay_seconds), AttemptWindow(), SameExchange()
+        )
         groups = spread(self.symbols, self.url, self._activity)
-        pacer = ReadPacer(self.max_delay_seconds)
-        pacer.begin()
-        self._connections = [self._connection(group, window, pacer) for group in groups]
+        shared.pacer.begin()
+        connect = self._redundant if self.redundant else self._single
+        self._connections = [connect(group, shared) for group in groups]
         return self._receive()
 
     async def _receive(self) -> None:
         self._running = True
         try:
-            async with asyncio.TaskGroup() as group:
-                for connection in self._connections:
-                    group.create_task(connection.run())
-        except* Exception as errors:
-            # One connection's end is the client's, and its reason is the one to know.
-            error = errors.exceptions[0]
-            raise error from error.__cause__
+            await run_together(*(each.run() for each in self._connections))
         finally:
             self._running = False
 
@@ -275,7 +289,12 @@ class BinanceWebSocketClient:
 
     def health(self) -> StreamHealth:
         """Return how the connections are, all together."""
-        return health_of(self._statuses.values(), len(self._connections), self._clock())
+        groups = [self._statuses.get(each.symbols, {}) for each in self._connections]
+        return health_of(
+            [list(group.values()) for group in groups],
+            self._clock(),
+            is_redundant=self.redundant,
+        )
 
     def replace_connection(self, symbol: str, reason: str) -> None:
         """Have a symbol's connection replaced by a new one.
@@ -288,26 +307,62 @@ class BinanceWebSocketClient:
             if symbol in connection.symbols:
                 connection.replace(reason)
 
+    def _single(
+        self, symbols: tuple[str, ...], shared: _Shared
+    ) -> ReconnectingConnection:
+        return self._connection(
+            symbols,
+            shared,
+            [self.url, *self.fallback_urls],
+            on_batch=self._hand_on,
+            on_status=partial(self._note_status, symbols, 0),
+        )
+
+    def _redundant(
+        self, symbols: tuple[str, ...], shared: _Shared
+    ) -> RedundantConnections:
+        urls = [self.url, *self.fallback_urls]
+        return RedundantConnections(
+            symbols,
+            [
+                partial(self._connection, symbols, shared, each)
+                for each in (urls, other_host_first(urls))
+            ],
+            on_batch=self._hand_on,
+            on_statuses=[
+                partial(self._note_status, symbols, number) for number in (0, 1)
+            ],
+            first_with=self.first_with,
+            clock=self._clock,
+        )
+
     def _connection(
-        self, symbols: tuple[str, ...], window: AttemptWindow, pacer: ReadPacer
+        self,
+        symbols: tuple[str, ...],
+        shared: _Shared,
+        urls: Sequence[str],
+        *,
+        on_batch: OnBatch,
+        on_status: Callable[[ConnectionStatus], None],
+        arbitrate: Arbitrate | None = None,
     ) -> ReconnectingConnection:
         # Connections that were opened together need not be replaced together.
         sooner = 1 - 0.03 * self._random_number()
         return ReconnectingConnection(
-            HostRotation(
-                [stream_url(url, symbols) for url in (self.url, *self.fallback_urls)]
-            ),
+            HostRotation([stream_url(url, symbols) for url in urls]),
             symbols,
             decoder=self.decoder,
-            on_batch=self._hand_on,
-            on_status=partial(self._note_status, symbols),
-            pacer=pacer,
+            on_batch=on_batch,
+            on_status=on_status,
+            arbitrate=arbitrate,
+            pacer=shared.pacer,
+            exchange=shared.exchange,
             backoff=Backoff(
                 self.reconnect_delay,
                 max_failures=self.max_reconnect_attempts,
                 random=self._random_number,
             ),
-            window=window,
+            window=shared.window,
             max_first_seconds=self.max_first_seconds,
             max_age_seconds=self.max_connection_age_seconds * sooner,
             ping_seconds=self.ping_interval,
@@ -319,10 +374,13 @@ class BinanceWebSocketClient:
     def _hand_on(self, batch: TradeBatch) -> Awaitable[None] | None:
         return None if self._on_batch is None else self._on_batch(batch)
 
-    def _note_status(self, symbols: tuple[str, ...], status: ConnectionStatus) -> None:
+    def _note_status(
+        self, symbols: tuple[str, ...], number: int, status: ConnectionStatus
+    ) -> None:
         # Each is closed by us, at the end: what it was like before is worth keeping.
         if status.state is not ConnectionState.CLOSED:
-            self._statuses[symbols] = (status, self._clock())
+            group = self._statuses.setdefault(symbols, {})
+            group[number] = (status, self._clock())
         if status.state is ConnectionState.LIVE:
             self._warn_of_guesses()
         if self._on_status is not None:

@@ -7,12 +7,13 @@ import inspect
 from typing import TYPE_CHECKING
 
 from k2cli.binance.decoder import Skipped
+from k2cli.binance.fast_path import SYMBOLS, TRADE_IDS, rows_of
 from k2cli.binance.handshake import exchange_name
 from k2cli.errors import printable
 from k2cli.trade import TradeBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from k2cli.binance.decoder import MessageDecoder
     from k2cli.binance.pacing import ReadPacer
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
     OnBatch = Callable[[TradeBatch], Awaitable[None] | None]
     OnConnectionBatch = Callable[[TradeBatch, "Connection"], Awaitable[None] | None]
+    # Takes symbols and ids of trades, and what makes a batch of those at some indexes.
+    Arbitrate = Callable[
+        [Sequence[str], Sequence[str], Callable[[Sequence[int]], TradeBatch]],
+        Awaitable[None] | None,
+    ]
 
 # Between pings, and for an answer. That is far below the five frames a second that
 # Binance allows a client, answers to its own pings included.
@@ -42,6 +48,9 @@ class Connection:
             which nothing at all has come by then should be replaced.
         waits: Whether to hand on nothing until ``take_over``: another connection still
             delivers.
+        arbitrate: Called with plain trades before they are made into a batch, instead
+            of ``on_batch``, unless the connection takes over or is about to be
+            replaced.
 
     Attributes:
         exchange: What records name as their exchange.
@@ -64,6 +73,7 @@ class Connection:
         pacer: ReadPacer,
         ping_seconds: float,
         waits: bool,
+        arbitrate: Arbitrate | None = None,
     ) -> None:
         self._transport = transport
         self._decoder = decoder
@@ -71,6 +81,7 @@ class Connection:
         self._pacer = pacer
         self._ping_seconds = ping_seconds
         self._waits = waits
+        self._arbitrate = arbitrate
         self._held_back: asyncio.Future[None] | None = None
         loop = asyncio.get_running_loop()
         self.exchange = exchange_name(transport)
@@ -96,6 +107,10 @@ class Connection:
                 self._transport.pause()
             return position
         try:
+            if self._arbitrate and not (self.skip_to or self.has_successor):
+                return self._arbitrate_frames(
+                    self._arbitrate, text, position, received_us
+                )
             batch, end = self._decoder.decode_frames(
                 text, position, received_us, self.exchange
             )
@@ -104,6 +119,20 @@ class Connection:
         except Exception as exc:
             self._fail(exc)
             return len(text)
+        return end
+
+    def _arbitrate_frames(
+        self, arbitrate: Arbitrate, text: str, position: int, received_us: int
+    ) -> int:
+        columns, end = self._decoder.cut_frames(text, position, self.exchange)
+        if columns is not None:
+
+            def select(indexes: Sequence[int]) -> TradeBatch:
+                rows = rows_of(columns, indexes)
+                return self._decoder.batch_of(rows, received_us, self.exchange)
+
+            self._received(len(columns[SYMBOLS]))
+            self._wait_for(arbitrate(columns[SYMBOLS], columns[TRADE_IDS], select))
         return end
 
     def message_received(self, message: bytes, received_us: int) -> None:
@@ -163,10 +192,15 @@ class Connection:
         await asyncio.gather(self.ended, return_exceptions=True)
 
     def _hand_on(self, batch: TradeBatch) -> None:
+        self._received(len(batch.symbols))
+        self._wait_for(self._on_batch(batch, self))
+
+    def _received(self, trades: int) -> None:
         self.delivered.set()
         self.proved = True
-        self._pacer.received(len(batch.symbols))
-        held_back = self._on_batch(batch, self)
+        self._pacer.received(trades)
+
+    def _wait_for(self, held_back: Awaitable[None] | None) -> None:
         if held_back is not None and inspect.isawaitable(held_back):
             self._transport.pause()
             self._held_back = asyncio.ensure_future(held_back)

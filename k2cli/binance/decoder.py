@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pydantic import ValidationError
 
-from k2cli.binance.fast_path import cut_plain_trades
+from k2cli.binance.fast_path import Columns, cut_plain_trades
 from k2cli.binance.message_ids import MessageIds
 from k2cli.binance.symbols import parse_binance_symbol
 from k2cli.binance.transport import now_us
@@ -83,13 +83,23 @@ class MessageDecoder:
         Returns:
             The trades, if there are some, and the position after them.
         """
-        instruments = self._instruments_of(exchange)
-        columns, end = cut_plain_trades(text, position, self._plain_symbols)
+        columns, end = self.cut_frames(text, position, exchange)
         if columns is None:
             return None, position
+        return self.batch_of(columns, received_us, exchange), end
+
+    def cut_frames(
+        self, text: str, position: int, exchange: str
+    ) -> tuple[Columns | None, int]:
+        """Cut the plain trades out: the first half of ``decode_frames``."""
+        self._instruments_of(exchange)
+        return cut_plain_trades(text, position, self._plain_symbols)
+
+    def batch_of(self, columns: Columns, received_us: int, exchange: str) -> TradeBatch:
+        """Make a batch of plain trades: the second half."""
         event_times, symbols, ids, prices, quantities, times, makers, bests = columns
-        batch = TradeBatch(
-            instruments=instruments,
+        return TradeBatch(
+            instruments=self._instruments_of(exchange),
             received_us=received_us,
             symbols=symbols,
             trade_ids=ids,
@@ -102,7 +112,6 @@ class MessageDecoder:
             message_ids=_message_ids.take(len(symbols)),
             is_plain=True,
         )
-        return batch, end
 
     def decode_message(
         self, message: bytes, received_us: int, exchange: str

@@ -43,6 +43,15 @@ _SIZE, _AFTER, _STRIDE = 1, 10, 11
 
 
 Columns = tuple[list[str], ...]
+SYMBOLS, TRADE_IDS = 1, 2
+"""Positions of two of the columns."""
+
+
+def rows_of(columns: Columns, indexes: Sequence[int]) -> Columns:
+    """Return the rows at these indexes, in this order."""
+    if len(indexes) == len(columns[SYMBOLS]):
+        return columns
+    return tuple([column[index] for index in indexes] for column in columns)
 
 
 def cut_plain_trades(

@@ -142,6 +142,33 @@ def exchange_name(connection: StreamConnection) -> str:
     return SIMULATED if SIMULATED in named else BINANCE
 
 
+class SameExchange:
+    """Sees that several connections lead to the same exchange.
+
+    Attributes:
+        name: As ``exchange_name`` returns it; empty before the first connection.
+    """
+
+    def __init__(self) -> None:
+        self.name = ""
+
+    def check(self, connection: StreamConnection, url: str) -> None:
+        """Break a connection off if it leads to another one.
+
+        Raises:
+            ConnectFailed: If it does.
+        """
+        name = exchange_name(connection)
+        if self.name not in ("", name):
+            connection.transport.abort()
+            raise ConnectFailed(
+                f"{host_of(url)} is another exchange ({name}, not {self.name})",
+                "Check the address",
+                permanent=False,
+            )
+        self.name = name
+
+
 def _proxy_of(url: str, proxy: str | bool) -> str | None:
     """Return host and port of the proxy in use, fit for printing."""
     try:

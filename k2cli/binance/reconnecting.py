@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from k2cli.binance.connection import Connection
-from k2cli.binance.handshake import exchange_name, open_websocket
+from k2cli.binance.handshake import host_of, open_websocket
 from k2cli.binance.status import ConnectionState, ConnectionStatus
 from k2cli.binance.wire import SIMULATED
 from k2cli.errors import (
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from k2cli.binance.connection import OnBatch
+    from k2cli.binance.connection import Arbitrate, OnBatch
     from k2cli.binance.decoder import MessageDecoder
+    from k2cli.binance.handshake import SameExchange
     from k2cli.binance.pacing import ReadPacer
     from k2cli.binance.transport import StreamConnection
     from k2cli.completeness.backoff import AttemptWindow, Backoff, HostRotation
@@ -63,6 +64,7 @@ class ReconnectingConnection:
             awaited before more is read.
         on_status: Called with each change of state.
         pacer: Says when to read; shared by all connections.
+        exchange: Sees that the address is one of the same exchange; likewise.
         backoff: Delays between attempts.
         window: The limit on attempts, shared by all connections.
         max_first_seconds: How long to try for the very first connection; ``None`` for
@@ -72,11 +74,11 @@ class ReconnectingConnection:
         open_timeout_seconds: Longest time to connect.
         proxy: As for the client.
         clock: Monotonic seconds.
+        arbitrate: As for ``Connection``.
 
     Attributes:
         symbols: What it carries.
         connections: How many connections were made.
-        repeated_trades: Trades that came again after a handover, left out.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class ReconnectingConnection:
         on_batch: OnBatch,
         on_status: Callable[[ConnectionStatus], None],
         pacer: ReadPacer,
+        exchange: SameExchange,
         backoff: Backoff,
         window: AttemptWindow,
         max_first_seconds: float | None,
@@ -96,12 +99,13 @@ class ReconnectingConnection:
         open_timeout_seconds: float,
         proxy: str | bool,
         clock: Callable[[], float],
+        arbitrate: Arbitrate | None = None,
     ) -> None:
         self.symbols = symbols
         self.connections = 0
-        self.repeated_trades = 0
+        self._arbitrate = arbitrate
         self._hosts = hosts
-        self._exchange = ""
+        self._exchange = exchange
         self._decoder = decoder
         self._on_batch = on_batch
         self._on_status = on_status
@@ -123,8 +127,18 @@ class ReconnectingConnection:
         self._closing = asyncio.Event()
         self._was_live = False
 
+    @property
+    def reconnects(self) -> int:
+        """How many connections were made after the first one."""
+        return max(self.connections - 1, 0)
+
+    @property
+    def host(self) -> str:
+        """Host and port of the address in use, fit for printing."""
+        return host_of(self._hosts.url)
+
     async def run(self) -> None:
-        """Stay connected until closed.
+        """Stay connected until closed; may be called again after a failure.
 
         Raises:
             AttemptsExhausted: If all attempts allowed have failed.
@@ -138,6 +152,7 @@ class ReconnectingConnection:
         finally:
             for one in self._open:
                 await one.abandon()
+            self._open.clear()
         self._on_status(ConnectionStatus(ConnectionState.CLOSED))
 
     async def close(self) -> None:
@@ -163,7 +178,6 @@ class ReconnectingConnection:
                 if trade_id > connection.skip_to.get(symbol, -1):
                     connection.skip_to.pop(symbol, None)
                     new.append(index)
-            self.repeated_trades += len(batch) - len(new)
             if not new:
                 return None
             batch = batch.select(new)
@@ -265,7 +279,8 @@ class ReconnectingConnection:
                 self._on_status(ConnectionStatus(ConnectionState.CONNECTING))
             try:
                 transport = await self._attempt()
-                self._see_exchange(transport)
+                if transport is not None:
+                    self._exchange.check(transport, self._hosts.url)
             except (ConnectFailed, ExchangeRefused) as exc:
                 self._backoff.failed()
                 self._hosts.failed()
@@ -280,6 +295,7 @@ class ReconnectingConnection:
                 pacer=self._pacer,
                 ping_seconds=self._ping_seconds,
                 waits=waits,
+                arbitrate=self._arbitrate,
             )
             self._open.append(connection)
             self.connections += 1
@@ -295,21 +311,6 @@ class ReconnectingConnection:
                 await connection.close()
             return connection
         return None
-
-    def _see_exchange(self, transport: StreamConnection | None) -> None:
-        """Refuse an address that has another exchange than the one so far."""
-        if transport is None:
-            return
-        exchange = exchange_name(transport)
-        if self._exchange not in ("", exchange):
-            transport.transport.abort()
-            raise ConnectFailed(
-                f"{printable(self._hosts.url.partition('?')[0])} is another exchange "
-                f"({exchange}, not {self._exchange})",
-                "Check the address",
-                permanent=False,
-            )
-        self._exchange = exchange
 
     async def _attempt(self) -> StreamConnection | None:
         """Make one attempt to connect; ``None`` if closed meanwhile."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
+
+    # The last status of a connection, and when it was reported, by a monotonic clock.
+    Reported = tuple["ConnectionStatus", float]
 
 
 class ConnectionState(Enum):
@@ -46,33 +49,45 @@ class StreamHealth:
         retry_in_seconds: Time until the next attempt of the one that waits longest, if
             one waits.
         failures: Consecutive attempts of that one that failed.
+        is_redundant: Whether there should be two for every symbol.
+        delivers: Whether there is at least one for every symbol.
     """
 
     live: int
     connections: int
     retry_in_seconds: float | None = None
     failures: int = 0
+    is_redundant: bool = False
+    delivers: bool = False
 
 
 def health_of(
-    statuses: Collection[tuple[ConnectionStatus, float]],
-    connections: int,
-    now_seconds: float,
+    groups: Collection[Sequence[Reported]], now_seconds: float, *, is_redundant: bool
 ) -> StreamHealth:
     """Sum up how connections are.
 
     Args:
-        statuses: The last status of each, and when it was reported.
-        connections: How many there should be.
+        groups: Of each group of symbols, what has been reported of its connections.
         now_seconds: The time now, by the same clock.
+        is_redundant: Whether each group should have two.
     """
-    live = sum(status.state is ConnectionState.LIVE for status, _ in statuses)
+    statuses = [reported for group in groups for reported in group]
+    health = StreamHealth(
+        live=sum(map(_is_live, statuses)),
+        connections=len(groups) * (2 if is_redundant else 1),
+        is_redundant=is_redundant,
+        delivers=bool(groups) and all(any(map(_is_live, group)) for group in groups),
+    )
     waiting = [
         (max(reported + status.retry_in_seconds - now_seconds, 0.0), status.failures)
         for status, reported in statuses
         if status.state is ConnectionState.WAITING
     ]
     if not waiting:
-        return StreamHealth(live, connections)
+        return health
     retry_in_seconds, failures = max(waiting, key=lambda each: each[0])
-    return StreamHealth(live, connections, retry_in_seconds, failures)
+    return replace(health, retry_in_seconds=retry_in_seconds, failures=failures)
+
+
+def _is_live(reported: Reported) -> bool:
+    return reported[0].state is ConnectionState.LIVE

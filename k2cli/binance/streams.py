@@ -56,6 +56,15 @@ def api_url(base_url: str) -> str:
     return urlunsplit((scheme, netloc, path, query, ""))
 
 
+def other_host_first(urls: Sequence[str]) -> list[str]:
+    """Return addresses so that one of another host than the first is in front.
+
+    If all have the same host, one with another port is.
+    """
+    hosts = {url: urlsplit(url).hostname for url in urls}
+    return sorted(urls, key=lambda url: (hosts[url] == hosts[urls[0]], url == urls[0]))
+
+
 def exchange_of(base_url: str) -> str:
     """Return which exchange an API's address leads to: host, port and path.
 

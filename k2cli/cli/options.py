@@ -301,6 +301,16 @@ class TailOptions:
             rich_help_panel=_WHERE,
         ),
     ] = None
+    redundant: Annotated[
+        bool | None,
+        typer.Option(
+            "--redundant/--no-redundant",
+            help="Keep two connections for every symbol, on different hosts if there "
+            "are several, and take each trade from the one that is first with it.",
+            show_default=False,
+            rich_help_panel=_GAPS,
+        ),
+    ] = None
     backfill: Annotated[
         bool,
         typer.Option(

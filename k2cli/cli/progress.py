@@ -105,6 +105,7 @@ class RecordingProgress(Redrawn):
                 repaired=progress.repaired,
                 repairing=progress.repairing,
                 missing=progress.lost,
+                **({"redundancy": progress.redundancy} if progress.redundancy else {}),
                 **(
                     {"size": size_text(progress.size_bytes)}
                     if progress.size_bytes is not None
@@ -133,6 +134,7 @@ class RecordingProgress(Redrawn):
         last = snapshot.last_trade
         return Progress(
             connection=view.connection(snapshot),
+            redundancy=view.redundancy(snapshot),
             uptime_seconds=snapshot.uptime_seconds,
             name=capture.name if capture is not None else "stdout",
             size_bytes=capture.size_bytes if capture is not None else None,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from k2cli.cli.pipe import PipeSink
     from k2cli.cli.venue import OpenVenue
     from k2cli.engine.history_first import PastProgress
-    from k2cli.engine.protocols import Sink
+    from k2cli.engine.protocols import Sink, StreamHealth
     from k2cli.engine.session import SessionSnapshot
 
 # Of hundreds of symbols, a terminal gets those that leave the verdict on its screen.
@@ -86,8 +86,18 @@ class RunView:
             return "connecting"
         if snapshot.past is not None and health.live:
             return past_text(snapshot.past)
-        if health.connections and health.live == health.connections:
-            return "live"
+        return "live" if health.delivers else self._reconnecting(health)
+
+    def redundancy(self, snapshot: SessionSnapshot) -> str:
+        """Say in a few words whether any connection may be lost; empty if not asked."""
+        health = snapshot.health
+        if health is None or not (health.is_redundant and health.delivers):
+            return ""
+        if health.live == health.connections:
+            return "redundant"
+        return f"not redundant: {self._reconnecting(health)}"
+
+    def _reconnecting(self, health: StreamHealth) -> str:
         # With thousands of symbols there are many connections.
         some = ""
         if health.connections > 1:

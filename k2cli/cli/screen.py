@@ -272,6 +272,7 @@ class ScreenSink(Redrawn):
             host=run.venue.venue.name,
             exchange=last.exchange if last is not None else exchange,
             connection=run.connection(snapshot),
+            redundancy=run.redundancy(snapshot),
             uptime_seconds=snapshot.uptime_seconds,
             trades=snapshot.trades,
             trades_per_second=self._market.per_second(now_seconds),

@@ -49,14 +49,19 @@ class OpenVenue:
 
 
 def settings(
-    *, url: str | None, api_url: str | None, config_file: Path | None
+    *,
+    url: str | None,
+    api_url: str | None,
+    config_file: Path | None,
+    redundant: bool | None = None,
 ) -> BinanceConfig:
     """Put the settings of a command together, and see that k2 may run.
 
     Raises:
         SettingsError: If one is wrong, or k2 is switched off.
     """
-    config = load_config({"websocket_url": url, "api_url": api_url}, config_file)
+    given = {"websocket_url": url, "api_url": api_url, "redundant": redundant}
+    config = load_config(given, config_file)
     if "enabled" in config.model_fields_set and not config.enabled:
         raise SettingsError(
             "k2 is switched off by 'enabled = false'",
@@ -85,7 +90,10 @@ async def open_venue(
     if options.max_delay is not None:
         max_delay_seconds = options.max_delay
     config = settings(
-        url=options.url, api_url=options.api_url, config_file=options.config
+        url=options.url,
+        api_url=options.api_url,
+        config_file=options.config,
+        redundant=options.redundant,
     )
     selection = SymbolSelection(
         symbols=tuple(
@@ -131,6 +139,7 @@ async def open_venue(
         embedded = config.model_copy(
             update={
                 "websocket_url": exchange.url,
+                "fallback_urls": [],
                 "api_url": exchange.api_url,
                 "symbols": symbols,
             }

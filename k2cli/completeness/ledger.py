@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from k2cli.completeness.sequence import SequenceTracker
@@ -16,10 +17,16 @@ class Ledger:
     Args:
         symbols: The symbols to follow, in order; each is in the ledger even if it
             never trades.
+
+    Attributes:
+        trackers: By symbol.
+        first_with: Trades that each of two redundant connections was first with, by its
+            name and host.
     """
 
     def __init__(self, symbols: Iterable[str]) -> None:
         self.trackers = {symbol: SequenceTracker() for symbol in symbols}
+        self.first_with: Counter[tuple[str, str]] = Counter()
 
     @property
     def trades(self) -> int:
@@ -80,6 +87,10 @@ class Ledger:
             "duplicates": self.duplicates,
             "first_trade_us": min((first for first, _ in times), default=None),
             "last_trade_us": max((last for _, last in times), default=None),
+            "connections": [
+                {"connection": name, "host": host, "first_with": trades}
+                for (name, host), trades in sorted(self.first_with.items())
+            ],
             "symbols": {
                 symbol: {
                     "trades": tracker.trades,

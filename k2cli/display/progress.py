@@ -15,7 +15,7 @@ from k2cli.display.numbers import (
     rate_text,
     size_text,
 )
-from k2cli.display.status import LIVE, StreamStatus
+from k2cli.display.status import LIVE, StreamStatus, redundancy_text
 from k2cli.display.text import ERROR_STYLE, WARNING_BADGE, Part, spread
 from k2cli.errors import printable
 
@@ -110,6 +110,8 @@ def progress_line(progress: Progress, width: int) -> Text:
         Part(Text(f"{progress.trades_per_second:,.0f}/s".rjust(7)), 3),
         Part(_completeness(progress), 2),
     ]
+    if progress.redundancy:
+        parts.insert(1, Part(redundancy_text(progress), 3))
     if progress.gaps:
         gaps = f"{counted(progress.gaps, 'gap')}, {progress.repaired:,} repaired"
         parts.append(Part(Text(gaps), 4))

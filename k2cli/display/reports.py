@@ -165,6 +165,7 @@ def account_lines(account: Mapping[str, Any], *, most: int | None = None) -> lis
         *symbol_table(symbols, always=_SUMMARY_COLUMNS, most=most),
         *_missing_ids(symbols, most),
         *_restarted_ids(symbols),
+        *_first_with(account["connections"]),
         *_file_and_time(account),
         _result(account),
     ]
@@ -193,6 +194,15 @@ def _restarted_ids(symbols: Symbols) -> Iterator[Text]:
         if figures["resets"]:
             times = counted(figures["resets"], "time")
             yield Text(f"{printable(name, 40)} restarted its trade ids: {times}")
+
+
+def _first_with(connections: Sequence[Mapping[str, Any]]) -> Iterator[Text]:
+    if connections:
+        firsts = [
+            f"{one['connection']} ({printable(one['host'], 60)}) {one['first_with']:,}"
+            for one in connections
+        ]
+        yield Text(f"first with a trade: connection {', '.join(firsts)}")
 
 
 def _file_and_time(account: Mapping[str, Any]) -> Iterator[Text]:

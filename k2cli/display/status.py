@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 LIVE = "live"
 """The ``Status.connection`` of a connection that delivers."""
 
+REDUNDANT = "redundant"
+"""The ``Status.redundancy`` of a stream that has two connections for every symbol."""
+
 NOTICE_SECONDS = 30.0
 """How long a message stays on the screen."""
 
@@ -51,6 +54,8 @@ class StreamStatus:
     Attributes:
         connection: ``LIVE``, or in words its state, e.g. ``"connecting"`` or
             ``"reconnecting in 5 s (attempt 2 of 10)"``.
+        redundancy: ``REDUNDANT``, or why the stream is not although it should be; empty
+            if that was not asked for.
         uptime_seconds: How long the stream has been running.
         trades: Trades received, of all symbols.
         trades_per_second: Their current rate.
@@ -70,6 +75,7 @@ class StreamStatus:
     repaired: int = 0
     repairing: int = 0
     lost: int = 0
+    redundancy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +151,8 @@ def header_line(status: Status, width: int) -> Text:
         parts.append(Part(Text("● live", "bold green"), 2, to_right=True))
         uptime = duration_text(status.uptime_seconds)
         parts.append(Part(Text(uptime), 7, to_right=True))
+        if status.redundancy:
+            parts.append(Part(redundancy_text(status), 6, to_right=True))
     else:
         words = printable(status.connection, 60)
         parts.append(Part(Text(f"○ {words}", WARNING_BADGE), 2, to_right=True))
@@ -155,6 +163,12 @@ def header_line(status: Status, width: int) -> Text:
         lag = lag_text(status.lag_us).rjust(len("lag 999 ms"))
         parts.append(Part(Text(lag), 8, to_right=True))
     return spread(parts, width - roomy, gap=2 if roomy else 1)
+
+
+def redundancy_text(status: StreamStatus) -> Text:
+    """Draw whether the stream is redundant."""
+    is_so = status.redundancy == REDUNDANT
+    return Text(printable(status.redundancy, 80), "green" if is_so else WARNING_BADGE)
 
 
 def footer_lines(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from k2cli.completeness.id_ranges import IdRange
@@ -50,9 +51,24 @@ class StreamHealth(Protocol):
     def failures(self) -> int:
         """How many attempts of that one have failed in a row."""
 
+    @property
+    def is_redundant(self) -> bool:
+        """Whether there should be two connections for every symbol."""
+
+    @property
+    def delivers(self) -> bool:
+        """Whether there is at least one for every symbol."""
+
 
 class TradeStream(Protocol):
-    """Live trades of some symbols."""
+    """Live trades of some symbols.
+
+    Attributes:
+        first_with: How many trades each of two redundant connections was first with, by
+            its name and host.
+    """
+
+    first_with: Counter[tuple[str, str]]
 
     @property
     def reconnects(self) -> int:

@@ -264,6 +264,9 @@ class Session:
         receive = self._pipeline.receive if past is None else past.receive
         stream = self._venue.stream(symbols, receive, self._on_live)
         self._stream = stream
+        # Of a run before this one, too.
+        stream.first_with.update(self.ledger.first_with)
+        self.ledger.first_with = stream.first_with
         monitor = self._monitor = GapMonitor(
             history,
             self.ledger,

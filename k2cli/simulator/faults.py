@@ -47,6 +47,11 @@ class FaultInjector:
         for connection in self.stream_connections:
             act(connection)
 
+    def drop(self, only_oldest: bool) -> None:
+        """Reset TCP of all stream connections, or of the one that is open longest."""
+        for connection in self.stream_connections[: 1 if only_oldest else None]:
+            connection.reset()
+
     def announce_shutdown(self, lead_seconds: float | None) -> None:
         """Announce a shutdown, and close the connections of now, if ever, later."""
         sessions: list[StreamSession | ApiSession] = [
@@ -218,9 +223,9 @@ class FaultKind:
 # fmt: off
 FAULTS = (
     FaultKind(
-        "drop", "", "reset TCP of all stream connections",
-        lambda _: (),
-        lambda on: on.each_stream(lambda each: each.reset()),
+        "drop", "[:oldest]", "reset TCP of all stream connections, or of the oldest",
+        lambda given: (given.has("oldest"),),
+        FaultInjector.drop,
     ),
     FaultKind(
         "cut", "", "end all stream connections in the middle of a frame",

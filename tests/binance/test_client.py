@@ -23,6 +23,7 @@ from k2cli.simulator import SimulatedExchange, parse_fault
 from k2cli.trade import TradeBatch, TradeV2
 
 if TYPE_CHECKING:
+    from k2cli.binance.status import Reported
     from tests.binance.conftest import Connected, Inbox, MakeTrades, StartServer
 
 TRADE = {
@@ -509,13 +510,34 @@ def test_the_health_of_many_connections_is_that_of_the_one_that_waits_longest() 
     short = ConnectionStatus(ConnectionState.WAITING, "lost", 5.0, 1)
     long = ConnectionStatus(ConnectionState.WAITING, "refused", 20.0, 3)
 
-    assert health_of([], 3, 104.0) == StreamHealth(0, 3, None, 0)
-    statuses = [(live, 100.0), (short, 100.0), (long, 100.0)]
-    assert health_of(statuses, 3, 104.0) == StreamHealth(1, 3, 16.0, 3)
-    statuses[2] = (live, 104.0)
-    assert health_of(statuses, 3, 104.0) == StreamHealth(2, 3, 1.0, 1)
+    def health_at(now_seconds: float) -> StreamHealth:
+        return health_of(groups, now_seconds, is_redundant=False)
+
+    groups: list[list[Reported]] = [[], [], []]
+    assert health_at(104.0) == StreamHealth(0, 3, None, 0)
+    groups = [[(live, 100.0)], [(short, 100.0)], [(long, 100.0)]]
+    assert health_at(104.0) == StreamHealth(1, 3, 16.0, 3)
+    groups[2] = [(live, 104.0)]
+    assert health_at(104.0) == StreamHealth(2, 3, 1.0, 1)
     # An attempt that should have been made by now is about to be made.
-    assert health_of(statuses, 3, 200.0) == StreamHealth(2, 3, 0.0, 1)
+    assert health_at(200.0) == StreamHealth(2, 3, 0.0, 1)
+    groups[1] = [(live, 200.0)]
+    assert health_at(200.0) == StreamHealth(3, 3, delivers=True)
+
+
+def test_redundant_connections_deliver_as_long_as_one_of_two_does() -> None:
+    live = ConnectionStatus(ConnectionState.LIVE)
+    lost = ConnectionStatus(ConnectionState.WAITING, "lost", 5.0, 1)
+
+    def health(*groups: list[Reported]) -> StreamHealth:
+        return health_of(groups, 104.0, is_redundant=True)
+
+    both, one, none = [(live, 1.0)] * 2, [(live, 1.0)], [(lost, 100.0)] * 2
+    assert health(both, [*one, (lost, 100.0)]) == StreamHealth(
+        3, 4, 1.0, 1, is_redundant=True, delivers=True
+    )
+    assert health(both, one).delivers
+    assert not health(both, none).delivers
 
 
 async def test_a_client_tells_how_its_connections_are(
@@ -525,7 +547,7 @@ async def test_a_client_tells_how_its_connections_are(
     assert client.health() == StreamHealth(0, 0)
     async with connected(client):
         await inbox.reached(ConnectionState.LIVE)
-        assert client.health() == StreamHealth(1, 1)
+        assert client.health() == StreamHealth(1, 1, delivers=True)
         await exchange.disconnect()
         await inbox.reached(ConnectionState.WAITING)
         health = client.health()

@@ -10,6 +10,7 @@ from websockets.asyncio.server import ServerConnection
 
 from k2cli import BinanceWebSocketClient
 from k2cli.binance.decoder import MessageDecoder, Skipped
+from k2cli.binance.handshake import SameExchange
 from k2cli.binance.pacing import ReadPacer
 from k2cli.binance.reconnecting import ReconnectingConnection
 from k2cli.binance.status import ConnectionState, ConnectionStatus
@@ -391,6 +392,7 @@ def connection_to(
         on_batch=lambda batch: None,
         on_status=inbox.note,
         pacer=ReadPacer(),
+        exchange=SameExchange(),
         backoff=Backoff(1e-9, max_failures=0, random=lambda: 0.5),
         window=window,
         max_first_seconds=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -67,6 +68,8 @@ class FakeHealth:
     connections: int = 1
     retry_in_seconds: float | None = None
     failures: int = 0
+    is_redundant: bool = False
+    delivers: bool = True
 
 
 class FakeStream:
@@ -80,6 +83,7 @@ class FakeStream:
         on_live: Callable[[], None],
     ) -> None:
         self.on_batch = on_batch
+        self.first_with: Counter[tuple[str, str]] = Counter()
         self._on_live = on_live
         self.replaced: list[str] = []
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()

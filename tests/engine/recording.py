@@ -29,19 +29,24 @@ class Recorder:
     """
 
     def __init__(
-        self, exchange: SimulatedExchange, folder: Path, name: str = "trades.jsonl"
+        self,
+        exchange: SimulatedExchange,
+        folder: Path,
+        name: str = "trades.jsonl",
+        **settings: Any,
     ) -> None:
         self.exchange = exchange
         self.file = folder / name
+        self._settings: dict[str, Any] = {
+            "websocket_url": exchange.url,
+            "api_url": exchange.api_url,
+            "reconnect_delay": 0.05,
+            "max_reconnect_attempts": 3,
+        } | settings
 
     def venue(self, *symbols: str) -> BinanceVenue:
         """Return the exchange as k2 sees it."""
-        config = BinanceConfig(
-            websocket_url=self.exchange.url,
-            api_url=self.exchange.api_url,
-            reconnect_delay=0.05,
-            max_reconnect_attempts=3,
-        )
+        config = BinanceConfig(**self._settings)
         selection = SymbolSelection(symbols=symbols or ("BTCUSDT",))
         return BinanceVenue.from_config(config, selection, proxy=False)
 
