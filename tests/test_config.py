@@ -26,6 +26,7 @@ VALUES: dict[str, list[tuple[str, Any]]] = {
         ("wss://h", ["wss://h"]),
         ('["wss://i:2/x"]', ["wss://i:2/x"]),
     ],
+    "redundant": [("true", True), ("0", False), ("on", True)],
     "api_url": [
         ("ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1/ws-api/v3"),
         ("wss://h", "wss://h"),
@@ -53,6 +54,7 @@ DEFAULTS: dict[str, Any] = {
         "wss://stream.binance.com:443/stream",
         "wss://data-stream.binance.vision/stream",
     ],
+    "redundant": False,
     "api_url": "wss://ws-api.binance.com:443/ws-api/v3",
     "rest_url": "https://data-api.binance.vision",
     "symbols": ["BTCUSDT", "ETHUSDT"],

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from k2cli.binance.catalog import Catalog
-    from k2cli.binance.connection import Arbitrate, OnBatch
+    from k2cli.binance.connection import Arbitration, OnBatch
     from k2cli.binance.status import Reported
     from k2cli.config import BinanceConfig
     from k2cli.trade import TradeBatch, TradeV2
@@ -344,7 +344,7 @@ class BinanceWebSocketClient:
         *,
         on_batch: OnBatch,
         on_status: Callable[[ConnectionStatus], None],
-        arbitrate: Arbitrate | None = None,
+        arbitration: Arbitration | None = None,
     ) -> ReconnectingConnection:
         # Connections that were opened together need not be replaced together.
         sooner = 1 - 0.03 * self._random_number()
@@ -354,7 +354,7 @@ class BinanceWebSocketClient:
             decoder=self.decoder,
             on_batch=on_batch,
             on_status=on_status,
-            arbitrate=arbitrate,
+            arbitration=arbitration,
             pacer=shared.pacer,
             exchange=shared.exchange,
             backoff=Backoff(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from k2cli.binance.decoder import Skipped
-from k2cli.binance.fast_path import SYMBOLS, TRADE_IDS, rows_of
+from k2cli.binance.fast_path import SYMBOLS, TRADE_IDS, rows_of, skim_plain_trades
 from k2cli.binance.handshake import exchange_name
 from k2cli.errors import printable
 from k2cli.trade import TradeBatch
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 
     OnBatch = Callable[[TradeBatch], Awaitable[None] | None]
     OnConnectionBatch = Callable[[TradeBatch, "Connection"], Awaitable[None] | None]
-    # Takes symbols and ids of trades, and what makes a batch of those at some indexes.
-    Arbitrate = Callable[
-        [Sequence[str], Sequence[str], Callable[[Sequence[int]], TradeBatch]],
-        Awaitable[None] | None,
-    ]
 
 # Between pings, and for an answer. That is far below the five frames a second that
 # Binance allows a client, answers to its own pings included.
@@ -33,6 +28,25 @@ PING_SECONDS = 10.0
 # How long after a handover trades may still come that the old connection has brought.
 REPEATS_SECONDS = 60.0
 _DATA_OPCODES = (1, 2)
+
+
+class Arbitration(Protocol):
+    """Takes the trades of one connection of two, before they are made into batches."""
+
+    @property
+    def trails(self) -> bool:
+        """Whether the other connection has been first with what has come of late."""
+
+    def count_known(self, symbols: Sequence[str], trade_ids: Sequence[str]) -> int:
+        """Take the trades in front that the other one has brought; return how many."""
+
+    def receive(
+        self,
+        symbols: Sequence[str],
+        trade_ids: Sequence[str],
+        select: Callable[[Sequence[int]], TradeBatch],
+    ) -> Awaitable[None] | None:
+        """Take trades; ``select`` makes a batch of those at some indexes."""
 
 
 class Connection:
@@ -48,9 +62,8 @@ class Connection:
             which nothing at all has come by then should be replaced.
         waits: Whether to hand on nothing until ``take_over``: another connection still
             delivers.
-        arbitrate: Called with plain trades before they are made into a batch, instead
-            of ``on_batch``, unless the connection takes over or is about to be
-            replaced.
+        arbitration: Takes plain trades instead of ``on_batch``, unless the connection
+            has just taken over or is about to be replaced.
 
     Attributes:
         exchange: What records name as their exchange.
@@ -73,7 +86,7 @@ class Connection:
         pacer: ReadPacer,
         ping_seconds: float,
         waits: bool,
-        arbitrate: Arbitrate | None = None,
+        arbitration: Arbitration | None = None,
     ) -> None:
         self._transport = transport
         self._decoder = decoder
@@ -81,7 +94,7 @@ class Connection:
         self._pacer = pacer
         self._ping_seconds = ping_seconds
         self._waits = waits
-        self._arbitrate = arbitrate
+        self._arbitration = arbitration
         self._held_back: asyncio.Future[None] | None = None
         loop = asyncio.get_running_loop()
         self.exchange = exchange_name(transport)
@@ -107,10 +120,8 @@ class Connection:
                 self._transport.pause()
             return position
         try:
-            if self._arbitrate and not (self.skip_to or self.has_successor):
-                return self._arbitrate_frames(
-                    self._arbitrate, text, position, received_us
-                )
+            if self._arbitration and not (self.skip_to or self.has_successor):
+                return self._arbitrate(self._arbitration, text, position, received_us)
             batch, end = self._decoder.decode_frames(
                 text, position, received_us, self.exchange
             )
@@ -121,9 +132,15 @@ class Connection:
             return len(text)
         return end
 
-    def _arbitrate_frames(
-        self, arbitrate: Arbitrate, text: str, position: int, received_us: int
+    def _arbitrate(
+        self, arbitration: Arbitration, text: str, position: int, received_us: int
     ) -> int:
+        if arbitration.trails:
+            symbols, trade_ids, lengths = skim_plain_trades(text, position)
+            known = arbitration.count_known(symbols, trade_ids)
+            if known:
+                self._received(known)
+                return position + sum(lengths[:known])
         columns, end = self._decoder.cut_frames(text, position, self.exchange)
         if columns is not None:
 
@@ -132,7 +149,8 @@ class Connection:
                 return self._decoder.batch_of(rows, received_us, self.exchange)
 
             self._received(len(columns[SYMBOLS]))
-            self._wait_for(arbitrate(columns[SYMBOLS], columns[TRADE_IDS], select))
+            symbols, trade_ids = columns[SYMBOLS], columns[TRADE_IDS]
+            self._wait_for(arbitration.receive(symbols, trade_ids, select))
         return end
 
     def message_received(self, message: bytes, received_us: int) -> None:

@@ -83,10 +83,11 @@ class MessageDecoder:
         Returns:
             The trades, if there are some, and the position after them.
         """
-        columns, end = self.cut_frames(text, position, exchange)
+        instruments = self._instruments_of(exchange)
+        columns, end = cut_plain_trades(text, position, self._plain_symbols)
         if columns is None:
             return None, position
-        return self.batch_of(columns, received_us, exchange), end
+        return _plain_batch(columns, instruments, received_us), end
 
     def cut_frames(
         self, text: str, position: int, exchange: str
@@ -97,21 +98,7 @@ class MessageDecoder:
 
     def batch_of(self, columns: Columns, received_us: int, exchange: str) -> TradeBatch:
         """Make a batch of plain trades: the second half."""
-        event_times, symbols, ids, prices, quantities, times, makers, bests = columns
-        return TradeBatch(
-            instruments=self._instruments_of(exchange),
-            received_us=received_us,
-            symbols=symbols,
-            trade_ids=ids,
-            prices=prices,
-            quantities=quantities,
-            trade_times=times,
-            event_times=event_times,
-            buyer_is_maker=makers,
-            best_match=bests,
-            message_ids=_message_ids.take(len(symbols)),
-            is_plain=True,
-        )
+        return _plain_batch(columns, self._instruments_of(exchange), received_us)
 
     def decode_message(
         self, message: bytes, received_us: int, exchange: str
@@ -213,6 +200,26 @@ def batch_from_event(
             f"trade event of a symbol not asked for: {excerpt(event)}"
         )
     return _batch_of([trade], instrument, received_us)
+
+
+def _plain_batch(
+    columns: Columns, instruments: Mapping[str, Instrument], received_us: int
+) -> TradeBatch:
+    event_times, symbols, ids, prices, quantities, times, makers, bests = columns
+    return TradeBatch(
+        instruments=instruments,
+        received_us=received_us,
+        symbols=symbols,
+        trade_ids=ids,
+        prices=prices,
+        quantities=quantities,
+        trade_times=times,
+        event_times=event_times,
+        buyer_is_maker=makers,
+        best_match=bests,
+        message_ids=_message_ids.take(len(symbols)),
+        is_plain=True,
+    )
 
 
 def batch_from_history(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from k2cli.binance.connection import Arbitrate, OnBatch
+    from k2cli.binance.connection import Arbitration, OnBatch
     from k2cli.binance.decoder import MessageDecoder
     from k2cli.binance.handshake import SameExchange
     from k2cli.binance.pacing import ReadPacer
@@ -74,7 +74,7 @@ class ReconnectingConnection:
         open_timeout_seconds: Longest time to connect.
         proxy: As for the client.
         clock: Monotonic seconds.
-        arbitrate: As for ``Connection``.
+        arbitration: As for ``Connection``.
 
     Attributes:
         symbols: What it carries.
@@ -99,11 +99,11 @@ class ReconnectingConnection:
         open_timeout_seconds: float,
         proxy: str | bool,
         clock: Callable[[], float],
-        arbitrate: Arbitrate | None = None,
+        arbitration: Arbitration | None = None,
     ) -> None:
         self.symbols = symbols
         self.connections = 0
-        self._arbitrate = arbitrate
+        self._arbitration = arbitration
         self._hosts = hosts
         self._exchange = exchange
         self._decoder = decoder
@@ -295,7 +295,7 @@ class ReconnectingConnection:
                 pacer=self._pacer,
                 ping_seconds=self._ping_seconds,
                 waits=waits,
-                arbitrate=self._arbitrate,
+                arbitration=self._arbitration,
             )
             self._open.append(connection)
             self.connections += 1

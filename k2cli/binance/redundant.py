@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from k2cli.binance.connection import Arbitrate, OnBatch
+    from k2cli.binance.connection import Arbitration, OnBatch
     from k2cli.binance.reconnecting import ReconnectingConnection
     from k2cli.trade import TradeBatch
 
+    HandOn = Callable[[Sequence[TradeBatch]], Awaitable[None] | None]
     OnStatus = Callable[[ConnectionStatus], None]
 
 APART_SECONDS = 1.0
@@ -38,15 +39,45 @@ class Connect(Protocol):
     """Makes a connection that is not open yet."""
 
     def __call__(
-        self, *, on_batch: OnBatch, on_status: OnStatus, arbitrate: Arbitrate
+        self, *, on_batch: OnBatch, on_status: OnStatus, arbitration: Arbitration
     ) -> ReconnectingConnection:
         """Make it.
 
         Args:
             on_batch: As for ``ReconnectingConnection``.
             on_status: Likewise.
-            arbitrate: Likewise.
+            arbitration: Likewise.
         """
+
+
+class _FeedReceiver:
+    """Takes the trades of one of two connections; see ``connection.Arbitration``."""
+
+    def __init__(self, arbiter: Arbiter, feed: Feed, hand_on: HandOn) -> None:
+        self._arbiter = arbiter
+        self._feed = feed
+        self._hand_on = hand_on
+
+    @property
+    def trails(self) -> bool:
+        return self._feed.trails
+
+    def count_known(self, symbols: Sequence[str], trade_ids: Sequence[str]) -> int:
+        return self._arbiter.count_known(self._feed, symbols, trade_ids)
+
+    def receive(
+        self,
+        symbols: Sequence[str],
+        trade_ids: Sequence[str],
+        select: Callable[[Sequence[int]], TradeBatch],
+    ) -> Awaitable[None] | None:
+        return self._hand_on(
+            self._arbiter.receive(self._feed, symbols, trade_ids, select)
+        )
+
+    def take(self, batch: TradeBatch) -> Awaitable[None] | None:
+        """Take a batch that is made already."""
+        return self.receive(batch.symbols, batch.trade_ids, batch.select)
 
 
 class RedundantConnections:
@@ -81,19 +112,24 @@ class RedundantConnections:
         self._on_batch = on_batch
         self._arbiter = Arbiter(first_with, clock=clock)
         self._feeds = self._arbiter.feeds
+        receivers = [
+            _FeedReceiver(self._arbiter, feed, self._hand_on) for feed in self._feeds
+        ]
         self._connections = {
             feed: connect(
-                on_batch=partial(self._receive_batch, feed),
+                on_batch=receiver.take,
                 on_status=partial(self._note_status, feed, on_status),
-                arbitrate=partial(self._receive, feed),
+                arbitration=receiver,
             )
-            for feed, connect, on_status in zip(
-                self._feeds, connects, on_statuses, strict=True
+            for feed, receiver, connect, on_status in zip(
+                self._feeds, receivers, connects, on_statuses, strict=True
             )
         }
         self._given_up: set[Feed] = set()
         # Trades on their way to a slow receiver: others come behind them.
         self._under_way: asyncio.Future[None] | None = None
+        # Whether what waits first will be looked at in time, and what makes it so.
+        self._is_timed = False
         self._changed = asyncio.Event()
         self._begun = asyncio.Event()
         self._closing = asyncio.Event()
@@ -128,6 +164,19 @@ class RedundantConnections:
         """Open other connections in place of the present ones."""
         for connection in self._connections.values():
             connection.replace(reason)
+
+    def _hand_on(self, batches: Sequence[TradeBatch]) -> Awaitable[None] | None:
+        """Hand on trades, behind those of the other connection that are under way."""
+        if self._arbiter.waiting and not self._is_timed:
+            self._changed.set()
+        under_way = self._under_way
+        if under_way is None or under_way.done():
+            for number, batch in enumerate(batches, 1):
+                held_back = self._on_batch(batch)
+                if held_back is not None:
+                    return self._hand_on_later(held_back, batches[number:])
+            return None
+        return self._hand_on_later(asyncio.shield(under_way), batches)
 
     async def _keep_both(self) -> None:
         first, second = self._feeds
@@ -177,33 +226,6 @@ class RedundantConnections:
         self._changed.set()
         on_status(status)
 
-    def _receive_batch(self, feed: Feed, batch: TradeBatch) -> Awaitable[None] | None:
-        return self._receive(feed, batch.symbols, batch.trade_ids, batch.select)
-
-    def _receive(
-        self,
-        feed: Feed,
-        symbols: Sequence[str],
-        trade_ids: Sequence[str],
-        select: Callable[[Sequence[int]], TradeBatch],
-    ) -> Awaitable[None] | None:
-        waited = self._arbiter.waiting
-        batches = self._arbiter.receive(feed, symbols, trade_ids, select)
-        if self._arbiter.waiting > waited == 0:
-            self._changed.set()
-        return self._hand_on(batches)
-
-    def _hand_on(self, batches: Sequence[TradeBatch]) -> Awaitable[None] | None:
-        """Hand on trades, behind those of the other connection that are under way."""
-        under_way = self._under_way
-        if under_way is None or under_way.done():
-            for number, batch in enumerate(batches, 1):
-                held_back = self._on_batch(batch)
-                if held_back is not None:
-                    return self._hand_on_later(held_back, batches[number:])
-            return None
-        return self._hand_on_later(asyncio.shield(under_way), batches)
-
     def _hand_on_later(
         self, held_back: Awaitable[None], batches: Sequence[TradeBatch]
     ) -> Awaitable[None]:
@@ -220,8 +242,10 @@ class RedundantConnections:
     async def _release_in_time(self) -> None:
         """Hand on what waits when it has waited long enough, and all in the end."""
         while not self._has_ended:
+            due_in_seconds = self._arbiter.due_in_seconds()
+            self._is_timed = due_in_seconds is not None
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._arbiter.due_in_seconds()):
+                async with asyncio.timeout(due_in_seconds):
                     await self._changed.wait()
             self._changed.clear()
             await _end_of(self._hand_on(self._arbiter.due()))

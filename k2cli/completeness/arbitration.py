@@ -46,6 +46,7 @@ class Feed:
         starts: First id of the range, by symbol.
         ends: Last id of it.
         unusual: Symbols whose next trade takes more than a look at the two ends.
+        trails: Whether the other feed has been first with what it has brought of late.
     """
 
     other: Feed
@@ -57,6 +58,7 @@ class Feed:
         self.starts: dict[str, int] = defaultdict(lambda: _NOWHERE)
         self.ends: dict[str, int] = defaultdict(lambda: _NOWHERE)
         self.unusual: set[str] = set()
+        self.trails = False
         self._earlier: dict[str, deque[tuple[int, int]]] = {}
 
     def has(self, symbol: str, trade_id: int) -> bool:
@@ -145,6 +147,33 @@ class Arbiter:
         self.waiting = 0
         self._queues: dict[str, _Queue] = {}
 
+    def count_known(
+        self, feed: Feed, symbols: Sequence[str], trade_ids: Sequence[str]
+    ) -> int:
+        """Take what a feed has brought, up to the first trade that may be new.
+
+        Args:
+            feed: Which one.
+            symbols: Of each trade.
+            trade_ids: Of each trade.
+
+        Returns:
+            How many trades were taken: the other feed has brought them before.
+        """
+        ends, other_ends, unusual = feed.ends, feed.other.ends, feed.unusual
+        known = 0
+        for symbol, trade_id in zip(symbols, map(int, trade_ids), strict=True):
+            if (
+                trade_id - 1 != ends[symbol]
+                or trade_id > other_ends[symbol]
+                or symbol in unusual
+            ):
+                break
+            ends[symbol] = trade_id
+            known += 1
+        feed.trails = known == len(symbols)
+        return known
+
     def receive(
         self,
         feed: Feed,
@@ -187,6 +216,7 @@ class Arbiter:
             handed_on += [one.trade for one in freed if one.trade_id >= trade_id]
             self._note_unusual(symbol)
         self._first_with[feed.name, feed.host] += first_with
+        feed.trails = not (first_with or handed_on)
         batches = _joined(handed_on, select) if has_waited else []
         if handed_on and not has_waited:
             batches = [select(handed_on)]  # type: ignore[arg-type]  # indexes only

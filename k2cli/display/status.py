@@ -149,10 +149,10 @@ def header_line(status: Status, width: int) -> Text:
 
     if status.connection == LIVE:
         parts.append(Part(Text("● live", "bold green"), 2, to_right=True))
-        uptime = duration_text(status.uptime_seconds)
-        parts.append(Part(Text(uptime), 7, to_right=True))
         if status.redundancy:
             parts.append(Part(redundancy_text(status), 6, to_right=True))
+        uptime = duration_text(status.uptime_seconds)
+        parts.append(Part(Text(uptime), 7, to_right=True))
     else:
         words = printable(status.connection, 60)
         parts.append(Part(Text(f"○ {words}", WARNING_BADGE), 2, to_right=True))

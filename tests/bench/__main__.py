@@ -19,6 +19,7 @@ from .measures import (
     Effort,
     market,
     paced,
+    redundant,
     server_is_no_bottleneck,
     symbols,
     throughput,
@@ -29,6 +30,7 @@ from .table import Row, header, line
 
 MEASURES: dict[str, Callable[[Bench, Effort], Iterator[Row]]] = {
     "paced": paced,
+    "redundant": redundant,
     "market": market,
     "server": server_is_no_bottleneck,
     "throughput": throughput,

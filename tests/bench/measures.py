@@ -148,6 +148,28 @@ def paced(bench: Bench, effort: Effort) -> Iterator[Row]:
                 )
 
 
+def redundant(bench: Bench, effort: Effort) -> Iterator[Row]:
+    """What a second connection costs that brings each trade again: CPU."""
+    for rate in (1_000, 20_000, 0):
+        trades = effort.of(int(rate * _PACED_SECONDS) or 300_000)
+        single, double = (Job(2, trades, rate=rate, listeners=n) for n in (1, 2))
+        outcomes = interleaved(
+            effort.rounds,
+            {
+                "record": _record(bench, single),
+                "redundant": _record(bench, double, "--redundant"),
+            },
+        )
+        yield Row(
+            f"record --redundant, {f'{rate:,}/s' if rate else 'saturated'}, CPU",
+            "s/million",
+            _cpu(trades, outcomes["redundant"]),
+            "record",
+            _cpu(trades, outcomes["record"]),
+            at_most(1.6),
+        )
+
+
 def symbols(bench: Bench, effort: Effort) -> Iterator[Row]:
     """How cost grows with the number of symbols: throughput and memory."""
     for count in (2, 200, WHOLE_MARKET):

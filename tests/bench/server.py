@@ -43,6 +43,7 @@ class Job:
         watch: File or pipe that the client writes to; empty for none.
         lines: How many lines to wait for there.
         waits_for_go: Whether to send only when told, once all streams have listeners.
+        listeners: How many connections each stream is to have; all are sent the same.
     """
 
     symbols: int
@@ -52,6 +53,7 @@ class Job:
     watch: str = ""
     lines: int = 0
     waits_for_go: bool = True
+    listeners: int = 1
 
 
 class Watch:
@@ -133,16 +135,16 @@ class Server:
         made = frames(job.symbols, job.trades)
         return sum(map(len, made.frames)) * job.repeat
 
-    def wait_subscribed(self) -> None:
-        """Wait until each symbol has a listener."""
-        wanted = {f"{name.lower()}@trade" for name in self._names}
+    def wait_subscribed(self, listeners: int) -> None:
+        """Wait until each symbol has so many listeners."""
         deadline = time.monotonic() + _SUBSCRIBE_SECONDS
-        while not wanted <= {name for peer in self._peers for name in peer.streams}:
+        while (heard := sum(map(len, self._by_symbol()))) < (
+            wanted := len(self._names) * listeners
+        ):
             if time.monotonic() > deadline:
-                heard = {name for peer in self._peers for name in peer.streams}
                 raise TimeoutError(
-                    f"the client subscribed to {len(wanted & heard):,} of "
-                    f"{len(wanted):,} streams on {len(self._peers)} connections"
+                    f"the client subscribed to {heard:,} of {wanted:,} streams on "
+                    f"{len(self._peers)} connections"
                 )
             self._listen(0.05)
 
@@ -195,7 +197,8 @@ class Server:
             now_ns = clock()
             if now_ns >= start_ns + number * gap_ns:
                 sent_ns.append(now_ns)
-                by_symbol[symbol_of[number]].send(ready[number])
+                for peer in by_symbol[symbol_of[number]]:
+                    peer.send(ready[number])
             watch.look()
             if now_ns - heard_ns > _LISTEN_SECONDS * 1e9:
                 heard_ns = now_ns
@@ -223,16 +226,20 @@ class Server:
     def _listeners(self) -> list[Peer]:
         return [peer for peer in self._peers if peer.streams and not peer.gone]
 
-    def _by_symbol(self) -> list[Peer]:
-        by_stream = {name: p for p in self._listeners() for name in p.streams}
-        return [by_stream[f"{name.lower()}@trade"] for name in self._names]
+    def _by_symbol(self) -> list[list[Peer]]:
+        by_stream: dict[str, list[Peer]] = {}
+        for peer in self._listeners():
+            for name in peer.streams:
+                by_stream.setdefault(name, []).append(peer)
+        return [by_stream.get(f"{name.lower()}@trade", []) for name in self._names]
 
     def _chunks(self, made: Frames, listeners: list[Peer]) -> dict[Peer, list[bytes]]:
         """Share the frames out among the connections, each in its order."""
         by_symbol = self._by_symbol()
         shares: dict[Peer, list[bytes]] = {peer: [] for peer in listeners}
         for index, frame in zip(made.symbol_of, made.frames, strict=True):
-            shares[by_symbol[index]].append(frame)
+            for peer in by_symbol[index]:
+                shares[peer].append(frame)
         return {peer: list(_joined(share)) for peer, share in shares.items()}
 
     def _listen(self, timeout_seconds: float | None) -> None:
@@ -285,7 +292,7 @@ def main() -> None:
         watch = Watch(job.watch, job.lines)
         _say({"port": server.port, "bytes": size_bytes})
         try:
-            server.wait_subscribed()
+            server.wait_subscribed(job.listeners)
             if job.waits_for_go:
                 _say({"subscribed": True})
                 server.order()

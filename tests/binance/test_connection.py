@@ -436,8 +436,12 @@ async def test_a_connection_waits_when_there_were_too_many_attempts(
     assert inbox.states[-1] is ConnectionState.CLOSED
 
 
+@pytest.mark.parametrize("redundant", [False, True])
 async def test_all_connections_share_the_limit_of_attempts(
-    exchange: SimulatedExchange, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+    exchange: SimulatedExchange,
+    inbox: Inbox,
+    monkeypatch: pytest.MonkeyPatch,
+    redundant: bool,
 ) -> None:
     windows: list[ScriptedWindow] = []
 
@@ -454,6 +458,7 @@ async def test_all_connections_share_the_limit_of_attempts(
         on_status=inbox.note,
         reconnect_delay=1e-9,
         max_reconnect_attempts=0,
+        redundant=redundant,
         proxy=False,
     )
     running = asyncio.create_task(client.connect())

@@ -20,7 +20,12 @@ from websockets.uri import parse_uri
 
 from k2cli.binance.connection import Connection
 from k2cli.binance.decoder import MessageDecoder, Skipped
-from k2cli.binance.fast_path import cut_plain_trades
+from k2cli.binance.fast_path import (
+    SYMBOLS,
+    TRADE_IDS,
+    cut_plain_trades,
+    skim_plain_trades,
+)
 from k2cli.binance.pacing import ReadPacer
 from k2cli.binance.transport import StreamConnection
 from k2cli.trade import TradeBatch
@@ -439,3 +444,28 @@ def test_a_long_read_is_taken_in_parts() -> None:
         assert {len(column) for column in columns} == {counts[-1]}
         position = end
     assert sum(counts) == 3000
+
+
+def test_skimming_finds_what_cutting_finds() -> None:
+    text = "".join(f.decode("latin-1") for f in PLAIN) * 1000
+    position = 0
+    while position < len(text):
+        columns, end = cut_plain_trades(text, position, frozenset(PAIRS))
+        assert columns is not None
+        symbols, trade_ids, lengths = skim_plain_trades(text, position)
+        assert (symbols, trade_ids) == (columns[SYMBOLS], columns[TRADE_IDS])
+        assert position + sum(lengths) == end
+        position = end
+
+
+def test_skimming_stops_at_what_is_no_plain_trade() -> None:
+    plain, junk = (
+        PLAIN[0].decode("latin-1"),
+        frame(b'{"result":null}').decode("latin-1"),
+    )
+    assert skim_plain_trades(plain + junk, 0)[2] == [len(plain)]
+    assert skim_plain_trades(plain + plain[:-1], 0)[2] == [len(plain)]
+    assert skim_plain_trades(junk, 0)[2] == []
+    # One frame that says it is another one, too, passes for neither.
+    liar = plain[:3] + chr(ord(plain[3]) + 1) + plain[4:]
+    assert skim_plain_trades(plain + liar + plain, 0)[2] == []

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.binance.streams import spread, stream_url
+from k2cli.binance.streams import other_host_first, spread, stream_url
+from k2cli.config import BinanceConfig
 
 BASE = "wss://stream.binance.com:9443/stream"
 
@@ -129,3 +130,11 @@ def test_long_names_are_spread_by_the_length_of_the_address(base_url: str) -> No
 def test_a_stream_is_named_in_ascii_lower_case_only() -> None:
     query = unquote(urlsplit(stream_url(BASE, ["İUSDT"])).query)
     assert query.startswith("streams=İusdt@trade&")
+
+
+def test_a_second_connection_has_another_host_or_at_least_another_port() -> None:
+    config = BinanceConfig()
+    first, port, host = [config.websocket_url, *config.fallbacks]
+    assert other_host_first([first, port, host]) == [host, port, first]
+    assert other_host_first([first, port]) == [port, first]
+    assert other_host_first([first]) == [first]

@@ -423,3 +423,27 @@ async def test_the_account_so_far_is_given_on_request(
     assert so_far["verdict"] == at_the_end["verdict"] == "complete"
     assert at_the_end["trades"] >= so_far["trades"]
     assert at_the_end["file"] == "t.jsonl"
+
+
+async def test_the_account_tells_which_connection_was_first(
+    k2: K2, exchange: SimulatedExchange
+) -> None:
+    k2.use(exchange)
+    process = await k2.start(
+        "record", "-o", "t.jsonl", "BTCUSDT", "--redundant", "--summary", "s.json"
+    )
+    await exchange.wait_subscribed("BTCUSDT", listeners=2)
+    await exchange.publish(trades(1, 10))
+    await on_disk(k2.folder / "t.jsonl")
+    process.send_signal(signal.SIGINT)
+    ended = await k2.end(process)
+
+    summary = json.loads((k2.folder / "s.json").read_bytes())
+    host = f"127.0.0.1:{exchange.port}"
+    assert sum(one["first_with"] for one in summary["connections"]) == 10
+    assert {(one["connection"], one["host"]) for one in summary["connections"]} == {
+        ("A", host),
+        ("B", host),
+    }
+    assert f"first with a trade: connection A ({host}) " in ended.err
+    assert ended.status == 0

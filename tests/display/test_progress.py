@@ -41,6 +41,16 @@ def test_it_tells_how_far_there_is_to_go() -> None:
     assert "02:03:04 of 02:30:00" in line.plain
 
 
+def test_it_tells_whether_a_connection_may_be_lost() -> None:
+    assert (
+        "● live  redundant  02:"
+        in progress_line(replace(WELL, redundancy="redundant"), 140).plain
+    )
+    words = "not redundant: 1 of 2 live, connecting"
+    line = progress_line(replace(WELL, redundancy=words), 140).plain
+    assert f"● live  {words}" in line
+
+
 def test_it_tells_what_is_being_mended() -> None:
     line = progress_line(replace(WELL, gaps=2, repairing=37, repaired=1200), 120).plain
     assert " repairing 37   2 gaps, 1,200 repaired" in line

@@ -62,6 +62,15 @@ def test_a_lost_connection_is_not_called_live(width: int) -> None:
     assert "live" not in header
 
 
+def test_the_header_tells_whether_a_connection_may_be_lost() -> None:
+    assert (
+        "● live  redundant"
+        in header_line(replace(LIVE, redundancy="redundant"), 120).plain
+    )
+    words = "not redundant: 1 of 2 live, connecting"
+    assert words in header_line(replace(LIVE, redundancy=words), 120).plain
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_picture_that_stands_still_says_so(width: int) -> None:
     assert "PAUSED" in header_line(replace(LIVE, is_paused=True), width).plain
