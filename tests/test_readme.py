@@ -133,6 +133,7 @@ async def provide_capture(
         await run_k2(folder, exchange, "record", "-o", "trades.jsonl", "-n", "500")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the blocks are for a POSIX shell")
 @pytest.mark.skipif(not shutil.which("jq"), reason="the blocks use jq")
 @pytest.mark.parametrize("block", blocks("sh"))
@@ -178,6 +179,7 @@ def skip_what_cannot_run_here(block: str) -> None:
             pytest.skip(f"{module} is not installed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", blocks("python"))
 async def test_a_python_block_runs_as_written(block: str, tmp_path: Path) -> None:
     skip_what_cannot_run_here(block)

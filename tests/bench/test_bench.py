@@ -29,6 +29,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_it_runs_from_end_to_end_and_leaves_nothing(tmp_path: Path) -> None:
     process = start(tmp_path, "--scale", "0.001", "throughput", "market", "files")
     out, err = process.communicate()

@@ -290,6 +290,7 @@ def test_what_is_unusual_comes_in_its_place_by_the_plain_way(name: str) -> None:
     assert_same([unusual * 3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

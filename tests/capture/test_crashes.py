@@ -64,6 +64,7 @@ def sizes_after_flushes(path: Path) -> list[int]:
     return sizes
 
 
+@pytest.mark.slow
 def test_a_file_cut_at_any_byte_is_resumed(path: Path) -> None:
     sizes = sizes_after_flushes(path)
     whole = path.read_bytes()
@@ -80,6 +81,7 @@ def test_a_file_cut_at_any_byte_is_resumed(path: Path) -> None:
         assert ids_of(path) == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_zeros_from_any_byte_on_are_cut_away(path: Path) -> None:
     # As a power cut leaves them: the file has its size, but not all of its content.
     sizes = sizes_after_flushes(path)
@@ -160,6 +162,7 @@ def test_what_another_program_compressed_is_refused(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_long_file_is_resumed(compressed: Path) -> None:
     trades = [batch(i, symbol=f"S{i % 4}USDT") for i in range(40_000)]
     with CaptureFile(compressed) as capture:
@@ -184,6 +187,7 @@ def test_flushing_is_asked_for_at_once_or_within_a_second(tmp_path: Path) -> Non
         assert capture.flush_after_seconds == 1
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_any_byte_leaves_whole_lines(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

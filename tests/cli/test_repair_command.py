@@ -226,6 +226,7 @@ async def test_what_the_history_lacks_stays_named_until_it_is_there(
     assert (await k2("verify", FILE)).status == 6
 
 
+@pytest.mark.slow
 async def test_without_the_history_what_waits_stays(
     k2: K2, exchange: SimulatedExchange
 ) -> None:
@@ -260,6 +261,7 @@ async def test_where_the_history_refuses_archives_of_past_days_do(
     await assert_whole(k2)
 
 
+@pytest.mark.slow
 async def test_a_large_hole_of_a_past_day_comes_from_its_archive(
     k2: K2, exchange: SimulatedExchange, archive: Archive
 ) -> None:
@@ -330,6 +332,7 @@ async def test_what_is_wrong_is_said(k2: K2, arguments: list[str], says: str) ->
     assert says in ended.err
 
 
+@pytest.mark.slow
 async def test_killed_again_and_again_it_becomes_whole(
     k2: K2, exchange: SimulatedExchange
 ) -> None:

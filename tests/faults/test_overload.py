@@ -33,6 +33,7 @@ def following(exchange: SimulatedExchange) -> Trade:
     return replace(last, id=last.id + 1, trade_time_us=last.trade_time_us + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 async def test_a_reader_that_stops_reading_loses_nothing(tmp_path: Path) -> None:
     market = Market(seed=3, rate=20_000, symbols=["BTCUSDT"], trade_limit=TRADES)

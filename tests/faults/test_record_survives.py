@@ -85,13 +85,16 @@ async def test_a_half_open_connection_is_noticed_by_its_pings(
     assert b"not even answers to pings" in besieged.errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", PAIRS, ids="+".join)
 async def test_faults_in_pairs(siege: SiegeMaker, faults: tuple[str, str]) -> None:
     await play(siege, *faults)
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
+)
 async def test_random_faults_and_kill_9(siege: SiegeMaker, seed: int) -> None:
     faults = random_faults(seed, trades=12_000)
     random = Random(seed)  # noqa: S311 - a schedule, not a secret
@@ -111,7 +114,7 @@ async def test_random_faults_and_kill_9(siege: SiegeMaker, seed: int) -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 async def test_kill_9_with_gaps_open_loses_nothing_that_was_on_disk(
     siege: SiegeMaker, seed: int
 ) -> None:

@@ -33,6 +33,7 @@ def ids_by_symbol(file: Path) -> dict[str, list[int]]:
     return ids
 
 
+@pytest.mark.slow
 async def test_connections_that_fail_and_rotate_leave_the_capture_whole(
     tmp_path: Path, forks: Forks
 ) -> None:

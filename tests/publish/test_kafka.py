@@ -147,6 +147,7 @@ def test_a_missing_topic_is_named_with_the_command(k2: K2, kafka_address: str) -
     assert k2.run("verify", f"kafka://{kafka_address}/nowhere")[0] == 4
 
 
+@pytest.mark.slow
 def test_killed_publishers_and_a_killed_broker_lose_and_double_nothing(
     k2: K2, own_kafka: Any
 ) -> None:

@@ -90,6 +90,7 @@ def test_every_trade_once_on_its_subject(k2: K2, nats_server: Any, stream: str) 
     assert found[0].headers["Nats-Msg-Id"] == "BINANCE-BTCUSDT-1010"
 
 
+@pytest.mark.slow
 def test_killed_publishers_and_a_killed_server_lose_and_double_nothing(
     k2: K2, nats_server: Any, stream: str
 ) -> None:

@@ -271,6 +271,7 @@ async def test_the_real_recording_arrives_as_it_was_received(
         assert btc == list(range(btc[0], btc[0] + len(btc)))
 
 
+@pytest.mark.slow
 async def test_a_slow_reader_of_a_recording_loses_nothing(
     tmp_path: Path, listen: Any, ids: Any
 ) -> None:

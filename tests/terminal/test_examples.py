@@ -73,6 +73,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(not shutil.which("jq"), reason="the examples use jq")
 # Those with a log need its server: tests/publish has one.
+@pytest.mark.slow
 @pytest.mark.parametrize("example", [one for one in ALL if "://" not in one])
 async def test_it_runs(
     terminal: MakeTerminal, tmp_path: Path, recordings: Path, example: str

@@ -21,6 +21,7 @@ def test_the_readme_and_the_manual_show_them_all() -> None:
     assert {file.stem for file in FOLDER.iterdir()} == set(shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
 async def test_it_shows_what_k2_shows_today(picture: Picture, tmp_path: Path) -> None:
     kept = (FOLDER / f"{picture.name}.svg").read_text(encoding="utf-8")
