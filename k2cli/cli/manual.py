@@ -58,7 +58,7 @@ def manual(
       k2 manual                                     # the topics
       k2 manual recording
       k2 manual files > files.md
-      k2 manual --man > ~/.local/share/man/man1/k2.1
+      k2 manual --man > k2.1
     """
     del debug  # main() reads it
     import sys
