@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 MAX_REPLY_BYTES = 24 * 2**20
 # Request weight of trades.historical, whatever the number of trades.
 HISTORY_WEIGHT = 25
+# Tickers are asked for by name up to here; beyond, all of them cost the same.
+MOST_NAMED_TICKERS = 100
 ILLEGAL_CHARACTERS = -1100
 INVALID_SYMBOL = -1121
 # How many messages that are no replies are named in the log before it gets terse.
@@ -67,6 +69,13 @@ _AGGREGATE_LIST: TypeAdapter[list[AggregateTrade | None]] = TypeAdapter(
 _TICKERS: TypeAdapter[list[Ticker | None]] = TypeAdapter(list[Lenient[Ticker]])
 
 log: FilteringBoundLogger = structlog.get_logger()
+
+
+def tickers_weight(symbols: int) -> int:
+    """Return the request weight of the tickers of so many symbols."""
+    if symbols > MOST_NAMED_TICKERS:
+        return 80
+    return 2 if symbols <= 20 else 40
 
 
 class BinanceApiClient:
@@ -167,24 +176,33 @@ class BinanceApiClient:
         return result
 
     async def historical_trades(
-        self, symbol: str, from_id: int | None, limit: int, pair: tuple[str, str]
+        self,
+        symbol: str,
+        from_id: int | None,
+        limit: int,
+        pair: tuple[str, str],
+        *,
+        reserved: int = 0,
     ) -> TradeBatch | None:
         """Ask for past trades; entries that are no trades are left out.
 
         Args:
             symbol: Upper case.
-            from_id: First id wanted; ``None`` for the newest trades.
+            from_id: First id wanted; ``None`` for the newest trades, which come from
+                memory: the database of the others may be behind.
             limit: Most trades to return, up to 1000.
             pair: The symbol's base and quote asset.
+            reserved: Weight that was reserved for it.
 
         Returns:
             The trades by ascending id, marked as back-filled; ``None`` if there are
             none.
         """
         params: dict[str, Any] = {"symbol": symbol, "limit": limit}
+        method = "trades.recent"
         if from_id is not None:
-            params["fromId"] = from_id
-        result = await self.request("trades.historical", params)
+            method, params["fromId"] = "trades.historical", from_id
+        result = await self.request(method, params, reserved=reserved)
         # No more than were asked for, whatever the answer holds.
         entries = result[:limit] if isinstance(result, list) else []
         instrument = Instrument(symbol, self.exchange, *pair)
@@ -228,21 +246,32 @@ class BinanceApiClient:
         Raises:
             MalformedMessage: If the answer is no list.
         """
-        result = await self.request("ticker.24hr", {"type": "MINI"})
-        try:
-            tickers = _TICKERS.validate_python(result)
-        except ValidationError:
-            raise MalformedMessage(
-                f"the tickers are no list: {excerpt(result)}"
-            ) from None
-        return {each.symbol: each.trades for each in tickers if each is not None}
+        return {each.symbol: each.trades for each in await self._tickers()}
 
-    async def request(self, method: str, params: Mapping[str, Any]) -> Any:
+    async def newest_ids(
+        self, symbols: Sequence[str], *, reserved: int = 0
+    ) -> dict[str, int]:
+        """Ask for the id of each symbol's newest trade of the last 24 hours.
+
+        Args:
+            symbols: Which, up to ``MOST_NAMED_TICKERS``; all if empty.
+            reserved: Weight that was reserved for it.
+
+        Raises:
+            MalformedMessage: If the answer is no list.
+        """
+        tickers = await self._tickers(symbols, reserved)
+        return {each.symbol: each.last_id for each in tickers if each.last_id >= 0}
+
+    async def request(
+        self, method: str, params: Mapping[str, Any], *, reserved: int = 0
+    ) -> Any:
         """Send one request and wait for its reply.
 
         Args:
             method: E.g. ``"exchangeInfo"``.
             params: Its parameters.
+            reserved: Weight that was reserved for it.
 
         Returns:
             The reply's ``result``.
@@ -261,6 +290,7 @@ class BinanceApiClient:
         reply = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = reply
         text = orjson.dumps({"id": request_id, "method": method, "params": params})
+        answer: ApiReply | None = None
         try:
             if self._has_ended or not self._connection.send_text(text):
                 raise _lost()
@@ -274,7 +304,8 @@ class BinanceApiClient:
             ) from exc
         finally:
             del self._waiting[request_id]
-        self._budget.note(answer.rate_limits, self._clock())
+            limits = None if answer is None else answer.rate_limits
+            self._budget.note(limits, self._clock(), reserved)
         if answer.status == 200:
             return answer.result
         raise self._error(method, answer)
@@ -311,6 +342,21 @@ class BinanceApiClient:
         for reply in self._waiting.values():
             if not reply.done():
                 reply.set_exception(_lost())
+
+    async def _tickers(
+        self, symbols: Sequence[str] = (), reserved: int = 0
+    ) -> list[Ticker]:
+        params: dict[str, Any] = {"type": "MINI"}
+        if symbols:
+            params["symbols"] = list(symbols)
+        result = await self.request("ticker.24hr", params, reserved=reserved)
+        try:
+            tickers = _TICKERS.validate_python(result)
+        except ValidationError:
+            raise MalformedMessage(
+                f"the tickers are no list: {excerpt(result)}"
+            ) from None
+        return [each for each in tickers if each is not None]
 
     def _error(self, method: str, answer: ApiReply) -> ExchangeRefused:
         status, error = answer.status, answer.error or ErrorDetails()

@@ -7,13 +7,18 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from k2cli.binance.api import HISTORY_WEIGHT, BinanceApiClient
+from k2cli.binance.api import (
+    HISTORY_WEIGHT,
+    MOST_NAMED_TICKERS,
+    BinanceApiClient,
+    tickers_weight,
+)
 from k2cli.binance.limits import SHARE, WeightBudget
 from k2cli.completeness.id_ranges import IdRange
 from k2cli.errors import ConnectFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from k2cli.trade import TradeBatch
 
@@ -65,7 +70,7 @@ class BinanceHistory:
         return self._budget.per_minute / HISTORY_WEIGHT
 
     def reserve(self) -> float:
-        """Take the cost of one page, or of asking for the newest id.
+        """Take the cost of one page, or of asking for the newest trade.
 
         Returns:
             0 if it may be sent now; else the seconds to wait, and nothing is taken.
@@ -82,10 +87,22 @@ class BinanceHistory:
         """
         return await self._ask(symbol, first_id, min(most, MOST_PER_PAGE))
 
-    async def newest_id(self, symbol: str) -> int | None:
-        """Return the id of the newest trade; ``None`` if there is none."""
-        newest = await self._ask(symbol, None, 1)
-        return None if newest is None else int(newest.trade_ids[-1])
+    async def newest(self, symbol: str) -> TradeBatch | None:
+        """Return the newest trade; ``None`` if there is none."""
+        return await self._ask(symbol, None, 1)
+
+    async def newest_ids(self, symbols: Sequence[str]) -> Mapping[str, int] | None:
+        """Return the ids of newest trades, of symbols that have traded in 24 hours.
+
+        Returns:
+            ``None`` if the request budget has no room for it now.
+        """
+        few = len(symbols) <= MOST_NAMED_TICKERS
+        weight = tickers_weight(len(symbols))
+        if self._budget.reserve(weight, self._clock()):
+            return None
+        async with self._connection(weight) as api:
+            return await api.newest_ids(symbols if few else (), reserved=weight)
 
     async def ids_since(self, symbol: str, time_us: int) -> IdRange | None:
         """Return the ids of the trades made since a time; ``None`` if none were.
@@ -96,9 +113,12 @@ class BinanceHistory:
             symbol: One of those given.
             time_us: Trade time, Unix microseconds.
         """
-        async with self._api_client() as api:
-            first = await api.trade_ids(symbol, time_us // 1000)
-            newest = await api.trade_ids(symbol) if first is not None else None
+        async with self._connection(HISTORY_WEIGHT) as api:
+            try:
+                first = await api.trade_ids(symbol, time_us // 1000)
+                newest = await api.trade_ids(symbol) if first is not None else None
+            finally:
+                self._budget.note(None, self._clock(), HISTORY_WEIGHT)
         if first is None or newest is None or newest.last_id < first.first_id:
             return None
         return IdRange(first.first_id, newest.last_id)
@@ -112,15 +132,20 @@ class BinanceHistory:
     async def _ask(
         self, symbol: str, from_id: int | None, limit: int
     ) -> TradeBatch | None:
-        async with self._api_client() as api:
+        pair = self._assets[symbol]
+        async with self._connection(HISTORY_WEIGHT) as api:
             return await api.historical_trades(
-                symbol, from_id, limit, self._assets[symbol]
+                symbol, from_id, limit, pair, reserved=HISTORY_WEIGHT
             )
 
     @asynccontextmanager
-    async def _api_client(self) -> AsyncIterator[BinanceApiClient]:
-        """Lend the connection; one that fails meanwhile is closed."""
-        api = await self._connected()
+    async def _connection(self, reserved: int) -> AsyncIterator[BinanceApiClient]:
+        """Connect, unless that is done; a connection that fails is closed."""
+        try:
+            api = await self._connected()
+        except BaseException:
+            self._budget.note(None, self._clock(), reserved)
+            raise
         try:
             yield api
         except ConnectFailed:

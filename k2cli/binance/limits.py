@@ -30,30 +30,35 @@ class WeightBudget:
         self._limit = limit
         self._used = 0
         self._minute = -1
+        # Reserved, and without a reply yet.
+        self._under_way = 0
 
     @property
     def per_minute(self) -> float:
         """How much weight may be used in a minute."""
         return self._limit * self._share
 
-    def note(self, rate_limits: object, now_seconds: float) -> None:
+    def note(self, rate_limits: object, now_seconds: float, reserved: int = 0) -> None:
         """Take note of the ``rateLimits`` of a reply.
 
         Args:
             rate_limits: As received; what does not make sense is skipped.
             now_seconds: The time now, Unix seconds.
+            reserved: What was reserved for the request.
         """
+        self._under_way = max(self._under_way - reserved, 0)
         for each in _RATE_LIMITS.validate_python(rate_limits) or ():
             if each is not None and (each.kind, each.interval, each.interval_count) == (
                 "REQUEST_WEIGHT",
                 "MINUTE",
                 1,
             ):
-                self._limit, self._used = each.limit, each.count
+                # Replies may not count yet what is under way.
+                self._limit, self._used = each.limit, each.count + self._under_way
                 self._minute = int(now_seconds // WINDOW_SECONDS)
 
     def reserve(self, weight: int, now_seconds: float) -> float:
-        """Take the weight of a request.
+        """Take the weight of a request; ``note`` its reply, or that there was none.
 
         Args:
             weight: Of the request.
@@ -69,4 +74,5 @@ class WeightBudget:
         if self._used + weight > self.per_minute:
             return (minute + 1) * WINDOW_SECONDS - now_seconds
         self._used += weight
+        self._under_way += weight
         return 0.0

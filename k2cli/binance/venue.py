@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from k2cli.binance.catalog import CatalogCache
 from k2cli.binance.client import MAX_AGE_SECONDS, BinanceWebSocketClient
 from k2cli.binance.history import BinanceHistory
+from k2cli.binance.limits import SHARE
 from k2cli.binance.lookup import CatalogSource, Lookup
 from k2cli.binance.pacing import MAX_DELAY_SECONDS
 from k2cli.binance.status import ConnectionState, ConnectionStatus
@@ -58,6 +59,7 @@ class BinanceVenue:
         max_connection_age_seconds: Likewise.
         max_first_seconds: Likewise.
         max_delay_seconds: Likewise.
+        repair_share: How much of the request weight repair may use.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class BinanceVenue:
         max_connection_age_seconds: float = MAX_AGE_SECONDS,
         max_first_seconds: float | None = None,
         max_delay_seconds: float = MAX_DELAY_SECONDS,
+        repair_share: float = SHARE,
     ) -> None:
         self.config = config
         self.catalog = catalog
@@ -80,6 +83,7 @@ class BinanceVenue:
         self._max_connection_age_seconds = max_connection_age_seconds
         self._max_first_seconds = max_first_seconds
         self._max_delay_seconds = max_delay_seconds
+        self._repair_share = repair_share
 
     @classmethod
     def from_config(
@@ -174,6 +178,7 @@ class BinanceVenue:
             {symbol: lookup.pair(symbol) for symbol in lookup.symbols},
             open_timeout_seconds=self.config.open_timeout,
             proxy=self._proxy,
+            share=self._repair_share,
         )
 
     async def _select(self) -> Lookup:

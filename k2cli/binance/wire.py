@@ -171,6 +171,7 @@ class Ticker(WireModel):
 
     symbol: Name
     trades: int = Field(ge=0, alias="count")
+    last_id: int = Field(default=-1, alias="lastId")
 
 
 def loads_bounded(text: bytes, most_values: int = MAX_VALUES) -> Any:

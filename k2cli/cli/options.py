@@ -107,6 +107,16 @@ def amount(text: str) -> Decimal:
     return value
 
 
+def weight_share(text: str) -> float:
+    """Read a share of the request weight, such as ``90%``."""
+    found = re.fullmatch(r"(\d{1,3})%?", text.strip(), re.ASCII)
+    if not found or not 1 <= int(found[1]) <= 100:
+        raise typer.BadParameter(
+            f"'{printable(text, 40)}' is no share; write 50% or 90%"
+        )
+    return int(found[1]) / 100
+
+
 Url = Annotated[
     str | None,
     typer.Option(
@@ -151,6 +161,16 @@ Format = Annotated[
         "--log-format",
         help="auto: readable on a terminal, JSON otherwise.",
         rich_help_panel=_TALK,
+    ),
+]
+RepairWeight = Annotated[
+    float,
+    typer.Option(
+        "--repair-weight",
+        metavar="SHARE",
+        parser=weight_share,
+        help="How much of the exchange's request weight repair may use.",
+        rich_help_panel=_GAPS,
     ),
 ]
 Debug = Annotated[
@@ -329,6 +349,7 @@ class TailOptions:
             rich_help_panel=_GAPS,
         ),
     ] = 1_000_000
+    repair_weight: RepairWeight = "50%"  # type: ignore[assignment]  # likewise
     max_connection_age: Annotated[
         float,
         typer.Option(

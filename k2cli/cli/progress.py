@@ -12,7 +12,7 @@ from rich.text import Text
 
 from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
 from k2cli.display.meters import CountRate, lag_us
-from k2cli.display.numbers import size_text
+from k2cli.display.numbers import duration_text, size_text
 from k2cli.display.progress import Progress, live_line, progress_line
 from k2cli.display.reports import symbol_table
 from k2cli.display.text import fit
@@ -107,6 +107,11 @@ class RecordingProgress(Redrawn):
                 missing=progress.lost,
                 **({"redundancy": progress.redundancy} if progress.redundancy else {}),
                 **(
+                    {"repair_left": duration_text(progress.repair_seconds)}
+                    if progress.repairing and progress.repair_seconds is not None
+                    else {}
+                ),
+                **(
                     {"size": size_text(progress.size_bytes)}
                     if progress.size_bytes is not None
                     else {}
@@ -144,6 +149,7 @@ class RecordingProgress(Redrawn):
             gaps=snapshot.gaps,
             repaired=snapshot.repaired,
             repairing=snapshot.repairing,
+            repair_seconds=snapshot.repair_seconds,
             lost=snapshot.lost,
             most_trades=view.options.count,
             most_seconds=view.options.duration,

@@ -12,15 +12,6 @@ from k2cli.cli import options as shared
 _HOW = "How to repair"
 
 
-def weight_share(text: str) -> float:
-    """Read a share of the request weight, such as ``90%``."""
-    number = text.strip().removesuffix("%")
-    share = int(number) if number.isdigit() else 0
-    if not 1 <= share <= 100:
-        raise typer.BadParameter(f"'{text}' is no share; write 50% or 90%")
-    return share / 100
-
-
 def repair(
     files: Annotated[
         list[Path],
@@ -46,16 +37,7 @@ def repair(
             rich_help_panel=_HOW,
         ),
     ] = False,
-    repair_weight: Annotated[
-        float,
-        typer.Option(
-            "--repair-weight",
-            metavar="SHARE",
-            parser=weight_share,
-            help="How much of the exchange's request weight to use.",
-            rich_help_panel=_HOW,
-        ),
-    ] = "50%",  # type: ignore[assignment]  # Typer sends defaults through the parser
+    repair_weight: shared.RepairWeight = "50%",  # type: ignore[assignment]  # Typer sends defaults through the parser
     data_url: Annotated[
         str | None,
         typer.Option(

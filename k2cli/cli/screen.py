@@ -280,6 +280,7 @@ class ScreenSink(Redrawn):
             gaps=snapshot.gaps,
             repaired=snapshot.repaired,
             repairing=snapshot.repairing,
+            repair_seconds=snapshot.repair_seconds,
             lost=snapshot.lost,
             duplicates=snapshot.duplicates,
             lag_us=lag_us,

@@ -113,6 +113,7 @@ async def open_venue(
                 selection,
                 max_connection_age_seconds=options.max_connection_age,
                 max_delay_seconds=max_delay_seconds,
+                repair_share=options.repair_weight,
                 max_first_seconds=FIRST_SECONDS
                 if config.max_reconnect_attempts
                 else None,
@@ -153,6 +154,7 @@ async def open_venue(
                 proxy=False,
                 max_connection_age_seconds=options.max_connection_age,
                 max_delay_seconds=max_delay_seconds,
+                repair_share=options.repair_weight,
             ),
             max_reconnect_attempts=config.max_reconnect_attempts,
             is_simulated=options.demo,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING
 
-from k2cli.completeness.id_ranges import IdRange
+from k2cli.completeness.id_ranges import IdRange, IdRanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,19 +27,17 @@ MOST_REFUSED_SECONDS = 60.0
 
 @dataclass(slots=True)
 class BackfillRequest:
-    """Missing ids of one symbol, to be asked for together.
+    """Missing ids of one symbol, to be asked for together: a page has all of them.
 
     Attributes:
         symbol: Exchange symbol, e.g. ``"BTCUSDT"``.
         ranges: The ids wanted, ascending.
-        due_seconds: When to ask for them at the earliest, by a monotonic clock.
         misses: How often the history did not have them.
         refusals: How often it has not answered, or not with anything that tells.
     """
 
     symbol: str
     ranges: list[IdRange]
-    due_seconds: float
     misses: int = 0
     refusals: int = 0
 
@@ -52,45 +52,70 @@ class BackfillRequest:
         return self.ranges[-1][1]
 
 
+@dataclass(slots=True)
+class _Wanted:
+    """What a symbol lacks and the history has not been found to lack, too."""
+
+    ids: IdRanges = field(default_factory=IdRanges)
+    due_seconds: float = 0.0
+    refusals: int = 0
+    is_queued: bool = False
+
+    @property
+    def requests(self) -> int:
+        """How many it takes to ask for all of it, about."""
+        first_id, last_id = self.ids.first_id, self.ids.last_id
+        if first_id is None or last_id is None:
+            return 0
+        pages = (last_id - first_id) // PAGE_TRADES + 1
+        return min(pages, len(self.ids) + self.ids.ids // PAGE_TRADES)
+
+
 class BackfillPlan:
-    """The requests that are to be made, and when."""
+    """The requests that are to be made, and when.
+
+    Any number may be under way at a time. However many gaps a symbol has, memory holds
+    two numbers for each.
+    """
 
     def __init__(self) -> None:
-        self._requests: list[BackfillRequest] = []
+        self._wanted: dict[str, _Wanted] = {}
+        # What is due at a time: gaps that settle, symbols, requests to be made again.
+        self._later: list[tuple[float, int, str | BackfillRequest]] = []
+        # What is due, the busiest symbol in front.
+        self._ready: list[tuple[int, int, str | BackfillRequest]] = []
+        self._order = count()
         self._not_before_seconds = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self._requests)
+        return bool(self._later or self._ready)
 
-    def add(
-        self,
-        symbol: str,
-        first_id: int,
-        last_id: int,
-        now_seconds: float,
-        settle_seconds: float = SETTLE_SECONDS,
-    ) -> None:
-        """Add a gap.
+    @property
+    def requests(self) -> int:
+        """How many are to be made still, about."""
+        again = sum(
+            not isinstance(each[-1], str) for each in (*self._later, *self._ready)
+        )
+        return again + sum(wanted.requests for wanted in self._wanted.values())
+
+    def add(self, symbol: str, first_id: int, last_id: int, now_seconds: float) -> None:
+        """Add a gap; its trades have a moment to arrive by themselves.
 
         Args:
             symbol: Exchange symbol.
             first_id: First id missing.
             last_id: Last id missing.
             now_seconds: The time now, by a monotonic clock.
-            settle_seconds: How long to wait for the trades to arrive by themselves.
         """
-        due = now_seconds + settle_seconds
-        self._requests.append(
-            BackfillRequest(symbol, [IdRange(first_id, last_id)], due)
-        )
+        gap = BackfillRequest(symbol, [IdRange(first_id, last_id)])
+        self._queue_later(gap, now_seconds + SETTLE_SECONDS)
 
     def take(
         self, now_seconds: float, activity: Callable[[str], int] = lambda _: 0
     ) -> BackfillRequest | None:
         """Remove and return the next request that is due, if there is one.
 
-        Other requests of its symbol that are due are joined to it: a page has room for
-        many small gaps, and each request costs the same.
+        It joins the gaps of its symbol that fit in a page: each request costs the same.
 
         Args:
             now_seconds: The time now.
@@ -98,39 +123,45 @@ class BackfillPlan:
                 the whole market the last one is asked for minutes later, and few trades
                 should have to wait until then.
         """
-        if self.due_in_seconds(now_seconds) != 0:
+        if self.waits(now_seconds):
             return None
-        next_one = min(
-            (
-                request
-                for request in self._requests
-                if request.due_seconds <= now_seconds
-            ),
-            key=lambda request: (-activity(request.symbol), request.due_seconds),
-        )
-        joined: list[BackfillRequest] = []
-        left: list[BackfillRequest] = []
-        for request in self._requests:
-            joins = (
-                request.symbol == next_one.symbol
-                and request.misses == next_one.misses
-                and request.due_seconds <= now_seconds
-            )
-            (joined if joins else left).append(request)
-        self._requests = left
-        next_one.ranges = sorted(ids for request in joined for ids in request.ranges)
-        return next_one
+        while self._later and self._later[0][0] <= now_seconds:
+            _, _, due = heappop(self._later)
+            if isinstance(due, str):
+                self._queue(due, activity(due))
+            elif due.misses:
+                self._queue(due, activity(due.symbol))
+            else:
+                wanted = self._want(due)
+                if not wanted.is_queued:
+                    wanted.is_queued = True
+                    self._queue(due.symbol, activity(due.symbol))
+        while self._ready:
+            busy, _, due = heappop(self._ready)
+            if not isinstance(due, str):
+                return due
+            wanted = self._wanted[due]
+            if wanted.due_seconds > now_seconds:
+                self._queue_later(due, wanted.due_seconds)
+            elif (first_id := wanted.ids.first_id) is not None:
+                ranges = wanted.ids.remove(first_id, first_id + PAGE_TRADES - 1)
+                if wanted.ids:
+                    self._queue(due, -busy)
+                else:
+                    del self._wanted[due]
+                return BackfillRequest(due, ranges, refusals=wanted.refusals)
+        return None
 
     def due_in_seconds(self, now_seconds: float) -> float | None:
         """Return the time until a request is due; ``None`` if there is no request."""
-        due = min((request.due_seconds for request in self._requests), default=None)
-        if due is None:
+        if not self:
             return None
+        due = now_seconds if self._ready else self._later[0][0]
         return max(due - now_seconds, self._not_before_seconds - now_seconds, 0.0)
 
     def put_back(self, request: BackfillRequest) -> None:
         """Keep a request that got no answer; it does not count as a miss."""
-        self._requests.append(request)
+        self._ask_again(request, 0.0)
 
     def not_before(self, due_seconds: float) -> None:
         """Let all requests, those added later too, wait until then at least."""
@@ -143,14 +174,15 @@ class BackfillPlan:
     def refused(self, request: BackfillRequest, now_seconds: float) -> None:
         """Ask for a request again later, and ever later: its answer told nothing.
 
+        The others of its symbol wait, too.
+
         Args:
             request: What was asked for.
             now_seconds: The time now.
         """
         delay = REFUSED_SECONDS * 2.0 ** min(request.refusals, 10)
         request.refusals += 1
-        request.due_seconds = now_seconds + min(delay, MOST_REFUSED_SECONDS)
-        self._requests.append(request)
+        self._ask_again(request, now_seconds + min(delay, MOST_REFUSED_SECONDS))
 
     def answered(
         self,
@@ -170,33 +202,43 @@ class BackfillPlan:
         Returns:
             Ids to give up, as the history did not have them several times.
         """
-        if not missing:
-            return []
         # Only a page that reaches beyond an id proves that it is not there.
         reached = page[-1] if page else -1
-        if reached < request.first_id:
-            self.refused(
-                BackfillRequest(
-                    request.symbol,
-                    [IdRange(*ids) for ids in missing],
-                    0.0,
-                    request.misses,
-                    request.refusals,
-                ),
-                now_seconds,
-            )
+        if missing and reached < request.first_id:
+            request.ranges = [IdRange(*ids) for ids in missing]
+            self.refused(request, now_seconds)
             return []
+        if request.symbol in self._wanted:
+            self._wanted[request.symbol].refusals = 0
         absent = [IdRange(a, min(b, reached)) for a, b in missing if a <= reached]
         unseen = [IdRange(max(a, reached + 1), b) for a, b in missing if b > reached]
         if unseen:
-            rest = BackfillRequest(request.symbol, unseen, now_seconds, request.misses)
-            self._requests.append(rest)
-        if not absent:
-            return []
-        if request.misses >= len(RETRY_SECONDS):
+            self.put_back(BackfillRequest(request.symbol, unseen, request.misses))
+        if not absent or request.misses >= len(RETRY_SECONDS):
             return absent
-        due = now_seconds + RETRY_SECONDS[request.misses]
-        self._requests.append(
-            BackfillRequest(request.symbol, absent, due, request.misses + 1)
-        )
+        again = BackfillRequest(request.symbol, absent, request.misses + 1)
+        self._queue_later(again, now_seconds + RETRY_SECONDS[request.misses])
         return []
+
+    def _ask_again(self, request: BackfillRequest, due_seconds: float) -> None:
+        if request.misses:
+            self._queue_later(request, due_seconds)
+            return
+        wanted = self._want(request)
+        wanted.refusals = max(wanted.refusals, request.refusals)
+        wanted.due_seconds = max(wanted.due_seconds, due_seconds)
+        if not wanted.is_queued:
+            wanted.is_queued = True
+            self._queue_later(request.symbol, wanted.due_seconds)
+
+    def _want(self, request: BackfillRequest) -> _Wanted:
+        wanted = self._wanted.setdefault(request.symbol, _Wanted())
+        for ids in request.ranges:
+            wanted.ids.add(*ids)
+        return wanted
+
+    def _queue(self, due: str | BackfillRequest, busy: int) -> None:
+        heappush(self._ready, (-busy, next(self._order), due))
+
+    def _queue_later(self, due: str | BackfillRequest, due_seconds: float) -> None:
+        heappush(self._later, (due_seconds, next(self._order), due))

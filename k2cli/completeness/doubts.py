@@ -46,20 +46,29 @@ class Doubts:
     """Sets trades beyond belief aside, and gives back those that are confirmed.
 
     Args:
-        on_doubt: Called with a symbol whose newest id is to be asked for; returns
+        on_doubt: Called with a symbol whose newest trade is to be asked for; returns
             whether it will be. ``settle`` takes the answer.
+        on_stray: Called with trades that are not believed.
     """
 
-    def __init__(self, on_doubt: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        on_doubt: Callable[[str], bool],
+        on_stray: Callable[[str, list[TradeBatch]], None] = lambda *_: None,
+    ) -> None:
         self._on_doubt = on_doubt
+        self._on_stray = on_stray
         self._doubts: dict[str, _Doubt] = {}
+        # How far our own clock is behind, by trades that were from its future and were
+        # confirmed: all others are from there, too.
+        self._clock_behind_us = 0
         # The latest run of duplicates with rising ids, by symbol.
         self._duplicates: dict[str, list[TradeBatch]] = {}
 
     def is_beyond(self, batch: TradeBatch) -> bool:
         """Return whether a plain batch has a trade from the future."""
         # Times of 16 digits compare as texts.
-        return max(batch.trade_times) > str(batch.received_us + MOST_AHEAD_US)
+        return max(batch.trade_times) > str(self._latest_us(batch))
 
     def take(
         self, symbol: str, tracker: SequenceTracker, trade: TradeBatch
@@ -72,16 +81,15 @@ class Doubts:
         """
         trade_id, time_us = int(trade.trade_ids[0]), trade.timestamp_us(0)
         last_id, last_time_us = tracker.last_id, tracker.known_time_us
-        latest_us = max(trade.received_us, last_time_us or 0)
-        if time_us > latest_us + MOST_AHEAD_US:
-            return self._set_aside(symbol, tracker, trade, asks=False)
+        if time_us > max(self._latest_us(trade), (last_time_us or 0) + MOST_AHEAD_US):
+            return self._set_aside(symbol, tracker, trade)
         if last_id is None or trade_id in tracker.open:
-            return None
+            return self._with_explained(symbol, trade)
         if trade_id > last_id + MOST_AHEAD_IDS:
-            return self._set_aside(symbol, tracker, trade, asks=True)
+            return self._set_aside(symbol, tracker, trade)
         if trade_id <= last_id and last_time_us is not None and time_us > last_time_us:
-            return self._set_aside(symbol, tracker, trade, asks=True)
-        return None
+            return self._set_aside(symbol, tracker, trade)
+        return self._with_explained(symbol, trade)
 
     def note_duplicate(self, symbol: str, trade: TradeBatch) -> None:
         """Take note of a duplicate: a long run with rising ids may be a new count."""
@@ -103,15 +111,15 @@ class Doubts:
             self._duplicates.pop(symbol, None)
 
     def settle(
-        self, symbol: str, tracker: SequenceTracker, newest_id: int | None
+        self, symbol: str, tracker: SequenceTracker, newest: TradeBatch | None
     ) -> list[TradeBatch]:
         """Take the exchange's answer.
 
         Args:
             symbol: Which was asked about.
             tracker: Its tracker; begins a new count if the exchange has begun one.
-            newest_id: Of the exchange's newest trade; ``None`` if it cannot be asked:
-                then consecutive ids decide.
+            newest: The exchange's newest trade; ``None`` if it cannot be asked: then
+                consecutive ids decide.
 
         Returns:
             The trades to be observed. The others were stray, and are counted.
@@ -119,22 +127,28 @@ class Doubts:
         doubt = self._doubts.get(symbol)
         if doubt is None:
             return []
-        if newest_id is None:
+        if newest is None:
             doubt.is_asked = False
-            return self._believe_consecutive(symbol, tracker, doubt)
+            explained = self._explained(symbol)
+            return explained + self._believe_consecutive(symbol, tracker, doubt)
         del self._doubts[symbol]
+        newest_id, newest_us = int(newest.trade_ids[-1]), newest.timestamp_us(-1)
         last_id = tracker.last_id
         is_restart = last_id is not None and newest_id < last_id
-        believed = [
-            trade
-            for trade in doubt.trades
-            if (is_restart or last_id is None or int(trade.trade_ids[0]) > last_id)
-            and int(trade.trade_ids[0]) <= newest_id + MOST_AHEAD_IDS
-        ]
+        believed: list[TradeBatch] = []
+        strays: list[TradeBatch] = []
+        for trade in doubt.trades:
+            trade_id = int(trade.trade_ids[0])
+            is_believed = (
+                (is_restart or last_id is None or trade_id > last_id)
+                and trade_id <= newest_id + MOST_AHEAD_IDS
+                and trade.timestamp_us(0) <= newest_us + MOST_AHEAD_US
+            )
+            (believed if is_believed else strays).append(trade)
         if is_restart and believed:
             tracker.begin_anew()
-        if not doubt.is_restart:
-            tracker.strays += len(doubt.trades) - len(believed)
+        self._reject(symbol, tracker, doubt, strays)
+        self._learn_clock(believed)
         return believed
 
     def symbols(self) -> list[str]:
@@ -144,18 +158,31 @@ class Doubts:
     def drop(self, symbol: str, tracker: SequenceTracker) -> None:
         """Count what is still set aside as stray: the run ends."""
         doubt = self._doubts.pop(symbol, None)
-        if doubt is not None and not doubt.is_restart:
-            tracker.strays += len(doubt.trades)
+        if doubt is not None:
+            self._reject(symbol, tracker, doubt, doubt.trades)
+
+    def _reject(
+        self,
+        symbol: str,
+        tracker: SequenceTracker,
+        doubt: _Doubt,
+        trades: list[TradeBatch],
+    ) -> None:
+        """Count trades as strays; those of a run of duplicates had come before."""
+        if trades and not doubt.is_restart:
+            tracker.strays += len(trades)
+            self._on_stray(symbol, trades)
 
     def _set_aside(
-        self, symbol: str, tracker: SequenceTracker, trade: TradeBatch, *, asks: bool
+        self, symbol: str, tracker: SequenceTracker, trade: TradeBatch
     ) -> list[TradeBatch]:
         doubt = self._doubts.get(symbol)
         if doubt is None:
             doubt = self._doubts[symbol] = _Doubt()
         doubt.trades.append(trade)
+        self._reject(symbol, tracker, doubt, doubt.trades[:-_MOST_ASIDE])
         del doubt.trades[:-_MOST_ASIDE]
-        if asks and not doubt.is_asked:
+        if not doubt.is_asked:
             doubt.is_asked = self._on_doubt(symbol)
         return (
             [] if doubt.is_asked else self._believe_consecutive(symbol, tracker, doubt)
@@ -174,5 +201,38 @@ class Doubts:
             doubt.trades[start].trade_ids[0]
         ):
             start -= 1
-        tracker.strays += start
+        self._reject(symbol, tracker, doubt, doubt.trades[:start])
+        self._learn_clock(doubt.trades[start:])
         return doubt.trades[start:]
+
+    def _latest_us(self, batch: TradeBatch) -> int:
+        """Return when the trades of a batch can have been made at the latest."""
+        return batch.received_us + self._clock_behind_us + MOST_AHEAD_US
+
+    def _learn_clock(self, believed: list[TradeBatch]) -> None:
+        for trade in believed:
+            behind_us = trade.timestamp_us(0) - trade.received_us
+            if behind_us > MOST_AHEAD_US:
+                self._clock_behind_us = max(self._clock_behind_us, behind_us)
+
+    def _with_explained(
+        self, symbol: str, trade: TradeBatch
+    ) -> list[TradeBatch] | None:
+        explained = self._explained(symbol) if self._clock_behind_us else []
+        return [*explained, trade] if explained else None
+
+    def _explained(self, symbol: str) -> list[TradeBatch]:
+        """Take out trades that were set aside because our clock is behind."""
+        doubt = self._doubts.get(symbol)
+        if doubt is None or doubt.is_asked:
+            return []
+        explained: list[TradeBatch] = []
+        others: list[TradeBatch] = []
+        for trade in doubt.trades:
+            was_ahead = trade.timestamp_us(0) > trade.received_us + MOST_AHEAD_US
+            is_explained = was_ahead and trade.timestamp_us(0) <= self._latest_us(trade)
+            (explained if is_explained else others).append(trade)
+        doubt.trades = others
+        if not others:
+            del self._doubts[symbol]
+        return explained

@@ -190,13 +190,13 @@ class Sequencer:
             held_back = both(held_back, self._hand_on(batch.part(start, len(batch))))
         return held_back
 
-    def settle(self, symbol: str, newest_id: int | None) -> Awaitable[None] | None:
+    def settle(self, symbol: str, newest: TradeBatch | None) -> Awaitable[None] | None:
         """Take the exchange's answer to a doubt; see ``Doubts.settle``."""
         if self._doubts is None:
             return None
         tracker = self._trackers[symbol]
         resets = tracker.resets
-        believed = self._doubts.settle(symbol, tracker, newest_id)
+        believed = self._doubts.settle(symbol, tracker, newest)
         # With a new count, nothing is missing before what waits of the former one.
         drained = self._drain(symbol) if tracker.resets != resets else None
         return both(drained, self._observe_all(believed))
@@ -205,9 +205,18 @@ class Sequencer:
         if self._doubts is not None:
             self._doubts.drop(symbol, self._trackers[symbol])
 
-    def expect(self, symbol: str, newest_id: int) -> None:
-        """Learn that the exchange has newer trades than have come; open that gap."""
-        ids = self._trackers[symbol].expect(newest_id)
+    def expect(self, symbol: str, newest_id: int, known_id: int | None = None) -> None:
+        """Learn that the exchange has newer trades than have come; open that gap.
+
+        Args:
+            symbol: The symbol.
+            newest_id: Of the newest one.
+            known_id: The id to begin behind if nothing of the symbol has ever come.
+        """
+        tracker = self._trackers[symbol]
+        if tracker.last_id is None and known_id is not None:
+            tracker.resume(known_id, 0)
+        ids = tracker.expect(newest_id)
         if ids is not None:
             self._opened(symbol, ids)
 

@@ -15,7 +15,12 @@ from k2cli.display.numbers import (
     rate_text,
     size_text,
 )
-from k2cli.display.status import LIVE, StreamStatus, redundancy_text
+from k2cli.display.status import (
+    LIVE,
+    StreamStatus,
+    redundancy_text,
+    repairing_words,
+)
 from k2cli.display.text import ERROR_STYLE, WARNING_BADGE, Part, spread
 from k2cli.errors import printable
 
@@ -135,7 +140,7 @@ def _completeness(progress: Progress) -> Text:
     if progress.lost:
         return Text(f"{progress.lost:,} missing", ERROR_STYLE)
     if progress.repairing:
-        return Text(f" repairing {progress.repairing:,} ", WARNING_BADGE)
+        return Text(f" {repairing_words(progress)} ", WARNING_BADGE)
     if progress.connection != LIVE:
         return Text("nothing missing so far")
     return Text("nothing missing", "green")

@@ -46,6 +46,9 @@ ROOMY = 40
 
 _EXCHANGES = {"BINANCE": "Binance Spot"}
 
+# What is repaired sooner needs no forecast.
+_LEAST_REPAIR_SECONDS = 5.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamStatus:
@@ -63,6 +66,7 @@ class StreamStatus:
         gaps: Sequence gaps seen so far.
         repaired: Trades back-filled from the history.
         repairing: Trades missing that may still come.
+        repair_seconds: How long that takes, about; ``None`` if nobody knows.
         lost: Trades missing for good.
     """
 
@@ -74,6 +78,7 @@ class StreamStatus:
     gaps: int = 0
     repaired: int = 0
     repairing: int = 0
+    repair_seconds: float | None = None
     lost: int = 0
     redundancy: str = ""
 
@@ -245,14 +250,21 @@ def _facts(status: Status) -> list[Part]:
     return facts
 
 
+def repairing_words(status: StreamStatus) -> str:
+    """Say how many trades are being repaired, and how long that takes if it does."""
+    words = f"repairing {status.repairing:,}"
+    if (status.repair_seconds or 0.0) < _LEAST_REPAIR_SECONDS:
+        return words
+    return f"{words}, {duration_text(status.repair_seconds or 0.0)} left"
+
+
 def _verdict(status: Status) -> list[Part]:
     said = []
     if status.lost:
         said.append(Part(Text(f" ✗ {status.lost:,} missing ", ERROR_BADGE), 0))
     if status.repairing:
-        repairing = Text(
-            f" {BACKFILL_MARK} repairing {status.repairing:,} ", WARNING_BADGE
-        )
+        words = repairing_words(status)
+        repairing = Text(f" {BACKFILL_MARK} {words} ", WARNING_BADGE)
         said.append(Part(repairing, 1 if status.lost else 0))
     if said:
         return said

@@ -102,6 +102,8 @@ class TradeHistory(Protocol):
     def reserve(self) -> float:
         """Take the cost of one page from the request budget, if that has room.
 
+        What was taken is spent on the next ``page`` or ``newest``.
+
         Returns:
             0 if it may be asked for now; else the seconds to wait.
         """
@@ -109,8 +111,17 @@ class TradeHistory(Protocol):
     async def page(self, symbol: str, first_id: int, most: int) -> TradeBatch | None:
         """Return trades by ascending id, from ``first_id`` on; ``None`` if none are."""
 
-    async def newest_id(self, symbol: str) -> int | None:
-        """Return the id of the newest trade; ``None`` if there is none."""
+    async def newest(self, symbol: str) -> TradeBatch | None:
+        """Return the newest trade; ``None`` if there is none."""
+
+    async def newest_ids(self, symbols: Sequence[str]) -> Mapping[str, int] | None:
+        """Return the ids of newest trades, of symbols that have traded in 24 hours.
+
+        However many symbols are named, it costs no more than a few pages.
+
+        Returns:
+            ``None`` if the request budget has no room for it now.
+        """
 
     async def ids_since(self, symbol: str, time_us: int) -> IdRange | None:
         """Return the ids of the trades made since a time; ``None`` if none were.

@@ -9,14 +9,9 @@ import structlog
 
 from k2cli.completeness.backfill import PAGE_TRADES
 from k2cli.completeness.id_ranges import IdRanges
+from k2cli.engine.history_failures import HISTORY_ERRORS
 from k2cli.engine.patient_history import PatientHistory
-from k2cli.errors import (
-    ApiError,
-    ConnectFailed,
-    ExchangeRefused,
-    K2Error,
-    MalformedMessage,
-)
+from k2cli.errors import ApiError, K2Error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -101,7 +96,7 @@ class RepairFetcher:
         try:
             for symbol in sorted(self._wanted):
                 await self._from_history(symbol)
-        except (ConnectFailed, ExchangeRefused, MalformedMessage) as exc:
+        except HISTORY_ERRORS as exc:
             self.error = exc
         finally:
             await self._history.close()
@@ -124,7 +119,7 @@ class RepairFetcher:
         self.activity = f"archive of {day.symbol}"
         try:
             ids = await self._archives.read(instrument, day.day, wanted, self._on_batch)
-        except (ConnectFailed, ExchangeRefused, MalformedMessage) as exc:
+        except HISTORY_ERRORS as exc:
             log.warning("Cannot use an archive", reason=exc.message, symbol=day.symbol)
             return
         if ids is not None:
@@ -140,7 +135,7 @@ class RepairFetcher:
             while start <= last_id:
                 most = min(ranges[-1].last_id - start + 1, PAGE_TRADES)
                 try:
-                    page = await self._history.page(symbol, start, most)
+                    page = await self._history.page_reaching(symbol, start, most)
                 except ApiError as exc:
                     log.warning(
                         "The history refuses", reason=exc.message, symbol=symbol
@@ -149,11 +144,10 @@ class RepairFetcher:
                         self.error = exc
                     return
                 self.error = None
-                reached = -1 if page is None else int(page.trade_ids[-1])
-                if page is None or reached < start:
-                    # It does not reach so far: that proves nothing.
+                if page is None:
                     return
                 self._on_batch(page)
+                reached = int(page.trade_ids[-1])
                 self._note_absent(symbol, start, reached)
                 seen_to, start = reached, reached + 1
 

@@ -62,6 +62,8 @@ class SessionSnapshot:
         gaps: Jumps in trade ids seen so far.
         repaired: Trades that came from the history.
         repairing: Trades missing that may still come.
+        repair_seconds: How long it takes to ask the history for all of them, about;
+            ``None`` if that is not known.
         lost: Trades missing for good.
         pending: Of those received, trades that wait for missing ones.
         duplicates: Trades left out because they had come before.
@@ -77,6 +79,7 @@ class SessionSnapshot:
     gaps: int
     repaired: int
     repairing: int
+    repair_seconds: float | None
     lost: int
     pending: int
     duplicates: int
@@ -238,6 +241,7 @@ class Session:
             gaps=ledger.gaps,
             repaired=ledger.repaired,
             repairing=repairing,
+            repair_seconds=self._monitor.repair_seconds if self._monitor else None,
             lost=ledger.missing - repairing,
             pending=ledger.pending,
             duplicates=ledger.duplicates,
@@ -275,6 +279,7 @@ class Session:
             in_order=self._pipeline.in_order,
             on_lost=self._on_lost,
             replace_connection=stream.replace_connection,
+            is_live=lambda: _is_live(stream.health()),
             room=self._pipeline.room,
             max_backfill=self._max_backfill,
         )
@@ -409,6 +414,10 @@ class Session:
             stop_asked.cancel()
             task.cancel()
             await asyncio.gather(task, stop_asked, return_exceptions=True)
+
+
+def _is_live(health: StreamHealth) -> bool:
+    return health.live >= health.connections > 0
 
 
 def _binance(symbols: Iterable[str], config: BinanceConfig | None) -> Venue:

@@ -61,9 +61,13 @@ async def test_more_than_a_page_is_no_error(
 async def test_the_newest_id_is_known(
     history: TradeHistory, exchange: SimulatedExchange, make_trades: MakeTrades
 ) -> None:
-    assert await history.newest_id("BTCUSDT") is None
+    assert await history.newest("BTCUSDT") is None
+    assert await history.newest_ids(["BTCUSDT"]) == {}
     await exchange.publish(make_trades(30))
-    assert await history.newest_id("BTCUSDT") == 30
+    newest = await history.newest("BTCUSDT")
+    assert newest is not None
+    assert newest.trade_ids == ["30"]
+    assert await history.newest_ids(["BTCUSDT"]) == {"BTCUSDT": 30}
 
 
 async def test_half_of_the_weight_is_used(history: BinanceHistory) -> None:
@@ -77,13 +81,13 @@ async def test_a_closed_history_connects_again(
 ) -> None:
     await exchange.publish(make_trades(1))
     await history.close()
-    assert await history.newest_id("BTCUSDT") == 1
+    assert await history.newest_ids(["BTCUSDT"]) == {"BTCUSDT": 1}
     (connection,) = exchange.api_connections
     await history.close()
     await history.close()
     await connection.ended.wait()
     assert exchange.api_connections == []
-    assert await history.newest_id("BTCUSDT") == 1
+    assert await history.newest_ids(["BTCUSDT"]) == {"BTCUSDT": 1}
     assert exchange.api_connections_accepted == 2
 
 
@@ -107,8 +111,8 @@ async def test_a_connection_that_failed_is_replaced(
     history = history_of(exchange, reply_timeout_seconds=0.05)
     exchange.add_fault(parse_fault("api-mute@0:1"))
     with pytest.raises(ConnectFailed, match="in time"):
-        await history.newest_id("BTCUSDT")
-    assert await history.newest_id("BTCUSDT") == 1
+        await history.newest("BTCUSDT")
+    assert await history.newest_ids(["BTCUSDT"]) == {"BTCUSDT": 1}
     assert exchange.api_connections_accepted == 2
     await history.close()
 
@@ -128,7 +132,7 @@ async def test_a_refusal_is_that_of_the_api(
 ) -> None:
     exchange.add_fault("refuse@0:451")
     with pytest.raises(RestrictedLocation):
-        await history.newest_id("BTCUSDT")
+        await history.newest("BTCUSDT")
 
 
 async def test_ids_are_found_by_time(

@@ -57,6 +57,18 @@ def test_replies_tell_what_all_clients_of_the_address_have_used() -> None:
     assert budget.reserve(25, MINUTE + 3) == 0
 
 
+def test_a_reply_does_not_count_what_is_under_way() -> None:
+    budget = WeightBudget(100)
+    assert budget.reserve(20, MINUTE) == 0
+    assert budget.reserve(20, MINUTE) == 0
+    budget.note(limits(20, limit=100), MINUTE, reserved=20)
+    assert budget.reserve(20, MINUTE) == 60
+    # Lost without a reply: it may have been counted all the same.
+    budget.note(None, MINUTE, reserved=20)
+    assert budget.reserve(20, MINUTE) == 60
+    assert budget.reserve(10, MINUTE) == 0
+
+
 def test_replies_tell_the_limit() -> None:
     budget = WeightBudget(6000)
     budget.note(limits(0, limit=200), MINUTE)

@@ -100,16 +100,45 @@ def test_an_answer_with_everything_leaves_nothing_to_be_done() -> None:
 def test_a_long_gap_is_asked_for_page_by_page() -> None:
     last = 2 * PAGE_TRADES + 300
     plan = planned((1, last))
-    asked = []
-    missing = [(1, last)]
-    while plan:
-        request = taken(plan)
-        asked.append((request.first_id, request.last_id))
-        end = min(request.first_id + PAGE_TRADES - 1, last)
-        page = list(range(request.first_id, end + 1))
-        missing = [(end + 1, last)] if end < last else []
-        assert plan.answered(request, page, missing, SETTLED) == []
-    assert asked == [(1, last), (PAGE_TRADES + 1, last), (2 * PAGE_TRADES + 1, last)]
+    assert plan.take(NOW) is None
+    assert plan.requests == 1
+    # All may be asked for at once.
+    requests = [taken(plan) for _ in range(3)]
+    assert [each.ranges for each in requests] == [
+        [(1, PAGE_TRADES)],
+        [(PAGE_TRADES + 1, 2 * PAGE_TRADES)],
+        [(2 * PAGE_TRADES + 1, last)],
+    ]
+    assert not plan
+    for request in reversed(requests):
+        page = list(range(request.first_id, request.last_id + 1))
+        assert plan.answered(request, page, [], SETTLED) == []
+    assert not plan
+
+
+def test_how_many_requests_are_left_is_known_about() -> None:
+    plan = planned((1, 10 * PAGE_TRADES), *((i, i) for i in range(10**6, 10**7, 10**6)))
+    plan.add("ETHUSDT", 1, 5, NOW)
+    asked = 0
+    while plan.take(SETTLED):
+        asked += 1
+        assert abs(plan.requests - (20 - asked)) <= 1
+    assert asked == 20
+
+
+def test_a_symbol_that_is_refused_takes_few_requests_however_long_its_gap() -> None:
+    plan = planned((1, 1000 * PAGE_TRADES))
+    under_way = [taken(plan) for _ in range(8)]
+    for request in under_way:
+        plan.refused(request, SETTLED)
+    assert plan.take(SETTLED) is None
+    asked, now = 0, SETTLED
+    while now < SETTLED + 600:
+        now += plan.due_in_seconds(now) or 0.0
+        if (due := plan.take(now)) is not None:
+            plan.refused(due, now)
+            asked += 1
+    assert asked < 20
 
 
 def test_small_gaps_far_apart_cost_a_page_each_and_no_more() -> None:
@@ -126,7 +155,12 @@ def test_a_page_that_ends_early_is_continued_where_it_ended() -> None:
     plan = planned((1, 5000))
     request = taken(plan)
     assert plan.answered(request, [1, 2, 4], [(3, 3), (5, 5000)], SETTLED) == []
-    assert taken(plan).ranges == [(5, 5000)]
+    rest = [taken(plan).ranges for _ in range(5)]
+    assert [(each[0][0], each[-1][1]) for each in rest] == [
+        (5, 1004),
+        *((first, first + 999) for first in (1005, 2005, 3005)),
+        (4005, 5000),
+    ]
     assert plan.take(SETTLED) is None
     again = taken(plan, LATER)
     assert (again.ranges, again.misses) == ([(3, 3)], 1)

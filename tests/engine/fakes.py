@@ -122,6 +122,8 @@ class FakeHistory:
         self.wait_seconds = 0.0
         self.closed = 0
         self.requests_per_minute = 120.0
+        self.newest_us = 0
+        self.looks: list[tuple[str, ...]] = []
 
     def reserve(self) -> float:
         return self.wait_seconds
@@ -134,8 +136,16 @@ class FakeHistory:
         found = sorted(each for each in self.ids if each >= first_id)[:most]
         return batch_of(*found, symbol=symbol, is_backfill=True) if found else None
 
-    async def newest_id(self, symbol: str) -> int | None:
-        return max(self.ids, default=None)
+    async def newest(self, symbol: str) -> TradeBatch | None:
+        if not self.ids:
+            return None
+        newest = batch_of(max(self.ids), symbol=symbol, is_backfill=True)
+        newest.trade_times = [str(max(self.newest_us, int(newest.trade_times[0])))]
+        return newest
+
+    async def newest_ids(self, symbols: Sequence[str]) -> dict[str, int]:
+        self.looks.append(tuple(symbols))
+        return dict.fromkeys(symbols, max(self.ids)) if self.ids else {}
 
     async def ids_since(self, symbol: str, time_us: int) -> IdRange | None:
         return IdRange(min(self.ids), max(self.ids)) if self.ids else None

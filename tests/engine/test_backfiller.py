@@ -91,7 +91,7 @@ async def test_a_refusal_lets_all_requests_wait(
         async with given.running():
             await given.history.asked.wait()
             await asyncio.sleep(0)
-            assert await given.backfiller.newest_id("BTCUSDT") is None
+            assert await given.backfiller.newest("BTCUSDT") is None
     (line,) = [one for one in logs if one["event"] == "Cannot read the history"]
     assert line["retry_in_seconds"] == seconds
     assert (given.tracker.open.ids, given.absent) == (3, [])

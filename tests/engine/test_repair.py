@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -51,10 +51,11 @@ class History:
     requests_per_minute = 120.0
 
     def __init__(self, *ids: int, failures: list[K2Error] | None = None) -> None:
-        self.ids = ids
+        self.ids: Sequence[int] = ids
         self.failures = failures or []
         self.waits = [0.0]
         self.asked: list[tuple[int, int]] = []
+        self.on_asked: Callable[[], None] = lambda: None
 
     def reserve(self) -> float:
         return self.waits.pop() if len(self.waits) > 1 else self.waits[0]
@@ -62,11 +63,15 @@ class History:
     async def page(self, symbol: str, first_id: int, most: int) -> TradeBatch | None:
         assert symbol == SYMBOL
         self.asked.append((first_id, most))
+        self.on_asked()
         if self.failures:
             raise self.failures.pop(0)
         return batch(*[each for each in self.ids if each >= first_id][:most])
 
-    async def newest_id(self, symbol: str) -> int | None:
+    async def newest(self, symbol: str) -> TradeBatch | None:
+        raise NotImplementedError
+
+    async def newest_ids(self, symbols: Sequence[str]) -> dict[str, int]:
         raise NotImplementedError
 
     async def ids_since(self, symbol: str, time_us: int) -> IdRange | None:
@@ -164,6 +169,17 @@ async def test_an_empty_history_proves_nothing() -> None:
     assert repair.fetcher.error is None
 
 
+async def test_a_history_that_is_empty_for_a_while_is_asked_again() -> None:
+    history = History()
+    repair = Repair((10, 15), history=history)
+    history.on_asked = lambda: setattr(
+        history, "ids", range(1, 20) if len(history.asked) == 3 else ()
+    )
+    await repair.run()
+    assert repair.got == [*range(10, 16)]
+    assert sum(repair.slept) > 2
+
+
 async def test_the_budget_is_waited_for() -> None:
     history = History(10)
     history.waits = [0.0, 7.0]
@@ -182,6 +198,7 @@ LOST = ConnectFailed("lost", permanent=False)
         LOST,
         MalformedMessage("no page"),
         ApiError("later", status=503, code=None),
+        *(ApiError("not now", status=status, code=None) for status in (400, 403, 408)),
         TooManyRequests("slow down", retry_after_seconds=5),
         AddressBanned("slow down"),
     ],
