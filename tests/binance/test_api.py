@@ -388,6 +388,7 @@ async def test_the_budget_learns_from_each_reply() -> None:
         for _ in range(118):
             await api.historical_trades("BTCUSDT", 1, 1, PAIR)
         assert budget.reserve(48, 6000.0) == 0
+        budget.note(None, 6000.0, 48)
         await api.exchange_info(["BTCUSDT"])
         assert budget.reserve(29, 6000.0) == 60
         assert budget.reserve(28, 6000.0) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from structlog.testing import capture_logs
+
 from k2cli.completeness.ledger import Ledger
 from k2cli.engine.session import Session
 from k2cli.trade import TradeBatch
@@ -86,6 +88,38 @@ async def test_a_clock_that_is_behind_stops_nothing(venue: FakeVenue) -> None:
     sink, ledger = await run_of(venue, *trades)
     assert sink.ids == [1, 2, 3, 4, 5, 6]
     assert ledger.missing == 0
+
+
+async def test_two_trades_prove_a_clock_that_is_behind_if_the_exchange_knows_them(
+    venue: FakeVenue,
+) -> None:
+    late = FIRST_US + 3_600_000_000
+    venue.past.ids, venue.past.newest_us = {1, 2}, late + 3
+    trades = [at(batch_of(each), late + each) for each in (1, 2)]
+    # When the clock is known to be behind, others need not be asked about.
+    sink, ledger = await run_of(
+        venue, *trades, at(batch_of(1, symbol="ETHUSDT"), late + 3)
+    )
+    assert sink.ids == [1, 2, 1]
+    assert ledger.trackers["BTCUSDT"].strays == 0
+
+
+async def test_a_time_that_the_exchange_has_not_reached_is_stray_and_named(
+    venue: FakeVenue,
+) -> None:
+    venue.past.ids = {1, 2, 3, 4}
+    late = FIRST_US + 3_600_000_000
+    with capture_logs() as logs:
+        sink, ledger = await run_of(
+            venue,
+            batch_of(1),
+            *(at(batch_of(each), late + each) for each in (2, 3, 4)),
+            batch_of(2, 3, 4),
+        )
+    assert sink.ids == [1, 2, 3, 4]
+    assert ledger.trackers["BTCUSDT"].strays == 3
+    named = [one["first_id"] for one in logs if "stray" in one["event"]]
+    assert named[0] == 2
 
 
 async def test_a_lower_id_with_a_newer_time_is_a_reset_only_if_confirmed(
