@@ -125,7 +125,7 @@ class JournalDisk:
 
     def trim(self) -> None:
         """Take space back: all that has left is safe."""
-        self.buffer.trim(self.buffer.moves)
+        self.buffer.trim(self.buffer.left)
 
     def restart(self, *, killed: bool) -> None:
         """End the run, and begin the next one."""

@@ -183,6 +183,18 @@ class DiskFile:
                 "Let nothing else write it and start again: k2 resumes at its end",
             )
 
+    def rename(self, path: Path) -> None:
+        """Let it take the place of another file, in the same folder.
+
+        Raises:
+            OutputError: If it cannot.
+        """
+        try:
+            self._path.replace(path)
+        except OSError as exc:
+            raise self.error(exc) from exc
+        self._path = path
+
     def close(self, *, remove_if_empty: bool = False) -> None:
         """Close it, if it is open.
 

@@ -4,12 +4,13 @@ Beside ``trades.jsonl`` it is ``.trades.jsonl.pending``: whole records, a line e
 the order in which they came, ``platform_sequence`` null. What is in it is on disk, and
 goes into the capture, in order, when the gap before it closes.
 
-Memory holds a number per symbol. Where each trade stands is kept in a temporary SQLite
-database, which is made anew from the journal.
+Memory holds a number per symbol. When most of the journal has left it, what still waits
+is copied to a new file, bit by bit, which then replaces it.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from contextlib import suppress
 from itertools import groupby
@@ -18,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from k2cli.capture.disk import DiskFile
+from k2cli.capture.disk import DiskFile, sync_folder
+from k2cli.capture.pending_index import PendingIndex, Place
 from k2cli.capture.schema import violations
 from k2cli.errors import OutputError, printable
 from k2cli.text import is_name
 from k2cli.trade import BACKFILL, Instrument, TradeBatch
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 MAX_PENDING_BYTES = 10 * 10**9
@@ -39,20 +40,13 @@ _MOST_LINE_BYTES = 2**16
 # Lines that are no further apart are read together.
 _NEAR_BYTES = 2**20
 
-_TABLE = """
-CREATE TABLE waiting (
-    symbol TEXT, resets INTEGER, trade_id INTEGER, offset INTEGER, length INTEGER,
-    PRIMARY KEY (symbol, resets, trade_id)
-) WITHOUT ROWID
-"""
-_INSERT = "INSERT INTO waiting VALUES (?, ?, ?, ?, ?)"
-_FIRST = """
-SELECT resets, trade_id, offset, length FROM waiting
-WHERE symbol = ? ORDER BY resets, trade_id LIMIT ?
-"""
-_DELETE = "DELETE FROM waiting WHERE symbol = ? AND (resets, trade_id) <= (?, ?)"
 # Above every id, which SQLite holds in 64 bits with a sign.
 _NO_ID = 2**63 - 1
+# A journal is rewritten when so much of it waits no more, and half of it.
+_LEAST_DEAD_BYTES = 16 * 2**20
+# What is copied in one turn of the event loop, and what may be left for the last one.
+_COPIED_AT_ONCE = 1000
+_LEFT_AT_LAST_BYTES = 2**20
 
 
 class PendingJournal:
@@ -68,7 +62,8 @@ class PendingJournal:
     Attributes:
         trades: How many wait, of all symbols.
         persists: Whether a later run can continue with it.
-        moves: Counts every trade that comes or leaves; see ``trim``.
+        moves: Counts every trade that comes or leaves.
+        left: Counts those that have left; see ``trim``.
         name: The journal's name, fit for printing.
 
     Raises:
@@ -85,6 +80,7 @@ class PendingJournal:
     ) -> None:
         self.trades = 0
         self.moves = 0
+        self.left = 0
         self.persists = path is not None
         self.name = "the pending trades"
         self._exchange = exchange
@@ -98,7 +94,11 @@ class PendingJournal:
         self._disk: DiskFile | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._path = None if path is None else journal_path(path)
-        self._sqlite: sqlite3.Connection | None = None
+        self._places: PendingIndex | None = None
+        # While it is rewritten: the new file, and how far the old one is copied.
+        self._copy: DiskFile | None = None
+        self._copied_to = 0
+        self._least_dead_bytes = _LEAST_DEAD_BYTES
         if self._path is not None:
             self.name = printable(str(self._path))
             there = self._path.is_symlink() or self._path.exists()
@@ -137,9 +137,11 @@ class PendingJournal:
         if self._path is None or not self._path.exists():
             return
         disk = self._open()
+        _copy_path(self._path).unlink(missing_ok=True)
         self._is_recovering = True
         whole_bytes = 0
-        with disk.reader() as file:
+        # By another descriptor: what is taken out meanwhile is read by the journal's.
+        with self._path.open("rb") as file:
             while True:
                 line = file.readline(_MOST_LINE_BYTES)
                 if not line.endswith(b"\n"):
@@ -215,18 +217,19 @@ class PendingJournal:
         """
         bound = (resets, before_id) if before_id is not None else (_NO_ID, 0)
         # One more than is taken: the next one is the first then.
-        found = self._index.execute(_FIRST, (symbol, most + 1)).fetchall()
-        taken = [entry for entry in found[:most] if entry[:2] < bound]
+        found = self._index.first(symbol, most + 1)
+        taken = [place for place in found[:most] if place.order < bound]
         if not taken:
             return []
         self.flush()
-        lines = self._lines([(offset, length) for _, _, offset, length in taken])
+        lines = self._lines(taken)
         self._waiting_bytes -= sum(map(len, lines))
-        self._index.execute(_DELETE, (symbol, *taken[-1][:2]))
+        self._index.remove_to(taken[-1])
         self.trades -= len(taken)
         self.moves += len(taken)
+        self.left += len(taken)
         if len(taken) < len(found):
-            self._first[symbol] = found[len(taken)][:2]
+            self._first[symbol] = found[len(taken)].order
         else:
             del self._first[symbol]
         return _batches_of(lines)
@@ -248,19 +251,58 @@ class PendingJournal:
         Raises:
             OutputError: If the disk failed.
         """
-        if self._disk is not None:
-            self._disk.sync()
+        for disk in (self._disk, self._copy):
+            if disk is not None:
+                disk.sync()
 
-    def trim(self, moves: int) -> None:
-        """Take the space back, if nothing waits any more.
+    def tidy(self) -> bool:
+        """Copy some of what waits, if most of the file does not; call it often.
+
+        ``trim`` lets the copy take the place of the journal when it is complete.
+
+        Returns:
+            Whether there is more to copy.
+        """
+        # An open file cannot be replaced on Windows.
+        if self._disk is None or self._path is None or sys.platform == "win32":
+            return False
+        if self._is_recovering:
+            return False
+        dead_bytes = self.size_bytes - self._waiting_bytes
+        try:
+            if self._copy is None:
+                if dead_bytes < max(self._least_dead_bytes, self._waiting_bytes):
+                    return False
+                self._begin_copy(self._path)
+            if self._is_copied:
+                return False
+            self._copy_some(_COPIED_AT_ONCE)
+        except OutputError:
+            # The journal is as good as it was; there may be room some time later.
+            self._abandon_copy()
+            self._least_dead_bytes = 2 * dead_bytes
+            return False
+        return True
+
+    def trim(self, left: int, *, sync: bool = False) -> None:
+        """Take space back: all if nothing waits, or what a copy does not have.
 
         Args:
-            moves: ``moves`` at a moment when all that had left the journal was safe
-                in the capture. If it has changed since, nothing is done.
+            left: ``left`` at a moment when all that had left the journal was safe in
+                the capture. If it has changed since, nothing is done.
+            sync: Whether a copy is to outlast a power cut before it is relied on.
+
+        Raises:
+            OutputError: If it cannot be written.
         """
-        if not self.trades and moves == self.moves and self._disk is not None:
+        if left != self.left or self._disk is None or self._is_recovering:
+            return
+        if not self.trades:
+            self._abandon_copy()
             self._buffer.clear()
             self._disk.cut(0)
+        elif self._copy is not None and self._is_copied:
+            self._end_copy(self._copy, sync=sync)
 
     def discard(self) -> None:
         """Throw away what is in it: the capture is overwritten."""
@@ -279,8 +321,9 @@ class PendingJournal:
         Raises:
             OutputError: If the last lines could not be written.
         """
-        if self._sqlite is not None:
-            self._sqlite.close()
+        self._abandon_copy()
+        if self._places is not None:
+            self._places.close()
         disk, self._disk = self._disk, None
         if disk is None:
             return
@@ -297,17 +340,61 @@ class PendingJournal:
                 self._scratch.cleanup()
 
     @property
-    def _index(self) -> sqlite3.Connection:
-        if self._sqlite is None:
+    def _index(self) -> PendingIndex:
+        if self._places is None:
             # Most runs have no gap, and need none.
-            import sqlite3
+            self._places = PendingIndex()
+        return self._places
 
-            # An empty name is a database on disk that ends with its connection.
-            self._sqlite = sqlite3.connect("", isolation_level=None)
-            self._sqlite.execute("PRAGMA journal_mode = OFF")
-            self._sqlite.execute("PRAGMA synchronous = OFF")
-            self._sqlite.execute(_TABLE)
-        return self._sqlite
+    @property
+    def _is_copied(self) -> bool:
+        """Whether little enough is left to be copied at once."""
+        return self.size_bytes - self._copied_to <= _LEFT_AT_LAST_BYTES
+
+    def _begin_copy(self, path: Path) -> None:
+        self._copy = DiskFile(_copy_path(path), self.name, own=True)
+        self._copy.cut(0)
+        self._copied_to = 0
+        self._index.begin_move()
+
+    def _copy_some(self, most: int | None) -> None:
+        """Copy the next trades that wait; all that are left if ``most`` is ``None``."""
+        assert self._copy is not None  # noqa: S101 - for the type checker
+        assert self._disk is not None  # noqa: S101 - likewise
+        self.flush()
+        places = self._index.behind(self._copied_to, -1 if most is None else most)
+        lines = self._lines(places)
+        offset, moved = self._copy.size_bytes, []
+        for place in places:
+            moved.append(place._replace(offset=offset))
+            offset += place.length
+        self._copy.append(b"".join(lines), line_wise=True)
+        self._index.note_moved(moved)
+        is_end = most is None or len(places) < most
+        last = (
+            self._disk.size_bytes if is_end else places[-1].offset + places[-1].length
+        )
+        self._copied_to = last
+
+    def _end_copy(self, copy: DiskFile, *, sync: bool) -> None:
+        assert self._disk is not None  # noqa: S101 - for the type checker
+        assert self._path is not None  # noqa: S101 - likewise
+        self._copy_some(None)
+        if sync:
+            copy.sync()
+        copy.rename(self._path)
+        if sync:
+            sync_folder(self._path)
+        self._disk.close()
+        self._disk, self._copy = copy, None
+        self._index.end_move()
+
+    def _abandon_copy(self) -> None:
+        if self._copy is not None:
+            self._copy.cut(0)
+            self._copy.close(remove_if_empty=True)
+            self._copy = None
+            self._index.abandon_move()
 
     def _open(self) -> DiskFile:
         if self._disk is None:
@@ -326,37 +413,45 @@ class PendingJournal:
             batch.symbols, batch.trade_ids, lengths, strict=True
         ):
             trade_id = int(digits)
-            entries.append((symbol, resets, trade_id, offset, length))
+            entries.append(Place(offset, length, symbol, resets, trade_id))
             offset += length
             first = self._first.get(symbol)
             if first is None or (resets, trade_id) < first:
                 self._first[symbol] = (resets, trade_id)
-        self._index.executemany(_INSERT, entries)
+        self._index.add(entries)
         self._waiting_bytes += sum(lengths)
         self.trades += len(entries)
 
-    def _lines(self, places: list[tuple[int, int]]) -> list[bytes]:
-        """Read lines by their offsets and lengths, near ones together."""
-        begin = min(offset for offset, _ in places)
-        end = max(offset + length for offset, length in places)
+    def _lines(self, places: list[Place]) -> list[bytes]:
+        """Read lines, near ones together."""
+        if not places:
+            return []
+        begin = min(place.offset for place in places)
+        end = max(place.offset + place.length for place in places)
         with self._open().reader() as file:
             if end - begin <= _NEAR_BYTES:
                 file.seek(begin)
                 text = file.read(end - begin)
+                starts = [place.offset - begin for place in places]
                 return [
-                    text[offset - begin : offset - begin + length]
-                    for offset, length in places
+                    text[start : start + place.length]
+                    for start, place in zip(starts, places, strict=True)
                 ]
             lines = []
-            for offset, length in places:
-                file.seek(offset)
-                lines.append(file.read(length))
+            for place in places:
+                file.seek(place.offset)
+                lines.append(file.read(place.length))
             return lines
 
 
 def journal_path(capture: Path) -> Path:
     """Return where the journal of a capture is."""
     return capture.with_name(f".{capture.name}.pending")
+
+
+def _copy_path(journal: Path) -> Path:
+    """Return where a journal is rewritten; what a crash leaves there counts nothing."""
+    return journal.with_name(f"{journal.name}.new")
 
 
 def pending_ids(capture: Path) -> dict[str, list[int]]:

@@ -31,6 +31,8 @@ CHECK_SECONDS = 1.0
 _MOST_NAMED = 20
 # A lone trade is flushed at once; what comes so soon after it is flushed together.
 _TOGETHER_SECONDS = 0.0005
+# How long the journal is rewritten each time.
+_TIDY_SECONDS = 0.1
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -262,11 +264,11 @@ class CaptureSink:
     async def _sync(self, now_seconds: float) -> None:
         """Sync what is due: the capture, and the journal if it has got anything."""
         journal = self.journal
-        moves = journal.moves if journal is not None else 0
+        moves, left = (journal.moves, journal.left) if journal is not None else (0, 0)
         if self._file.sync_due(now_seconds):
             await asyncio.to_thread(self._file.sync, now_seconds)
             if journal is not None:
-                journal.trim(moves)
+                journal.trim(left, sync=True)
         if (
             journal is not None
             and self._fsync_seconds is not None
@@ -275,6 +277,15 @@ class CaptureSink:
         ):
             self._synced_moves, self._journal_synced_seconds = moves, now_seconds
             await asyncio.to_thread(journal.sync)
+
+    async def _tidy_journal(self) -> None:
+        """Rewrite the journal, if that is due, for some of the time."""
+        until_seconds = time.monotonic() + _TIDY_SECONDS
+        while self.journal is not None and self.journal.tidy():
+            if time.monotonic() >= until_seconds:
+                return
+            # Others have their turn between.
+            await asyncio.sleep(0)
 
     def _flush_now(self) -> None:
         self._flushing = None
@@ -288,8 +299,10 @@ class CaptureSink:
         self._file.flush()
         if self.journal is not None:
             self.journal.flush()
-            if self._fsync_seconds is None:
-                self.journal.trim(self.journal.moves)
+            if not self._fsync_seconds:
+                # Either what was flushed is synced by now, or nothing ever is.
+                sync = self._fsync_seconds is not None
+                self.journal.trim(self.journal.left, sync=sync)
 
     def _close_files(self) -> None:
         self._is_safe = False
@@ -306,6 +319,7 @@ class CaptureSink:
                 await asyncio.sleep(CHECK_SECONDS)
                 self._file.check()
                 await self._sync(time.monotonic())
+                await self._tidy_journal()
                 self.checked_seconds = time.monotonic()
         except OutputError as exc:
             self.on_failure(exc)

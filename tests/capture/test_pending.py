@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,12 +120,12 @@ def test_space_is_taken_back_only_when_all_is_safe(tmp_path: Path) -> None:
     journal = PendingJournal(tmp_path / "trades.jsonl")
     journal.push(singles(1)[0])
     journal.pop("BTCUSDT", None)
-    moves = journal.moves
+    left = journal.left
     journal.push(singles(2)[0])
     journal.pop("BTCUSDT", None)
-    journal.trim(moves)
+    journal.trim(left)
     assert journal.size_bytes > 0
-    journal.trim(journal.moves)
+    journal.trim(journal.left)
     assert journal.size_bytes == 0
     journal.push(singles(3)[0])
     assert ids(journal.pop("BTCUSDT", None)) == [3]
@@ -198,7 +199,7 @@ def test_what_leaves_while_the_capture_is_synced_takes_no_space_back(
 ) -> None:
     journal = PendingJournal(tmp_path / "trades.jsonl")
     journal.push(singles(1)[0])
-    before_the_sync = journal.moves
+    before_the_sync = journal.left
     journal.pop("BTCUSDT", None)
     journal.trim(before_the_sync)
     assert journal.size_bytes > 0
@@ -218,3 +219,71 @@ def test_trades_of_another_exchange_are_refused(tmp_path: Path, exchange: str) -
         with pytest.raises(OutputError, match="holds trades of BINANCE"):
             list(second.recover())
     second.close()
+
+
+def test_what_is_taken_out_while_the_rest_is_recovered_does_not_disturb_it(
+    tmp_path: Path,
+) -> None:
+    capture = tmp_path / "trades.jsonl"
+    journal = PendingJournal(capture)
+    for trade in singles(*range(1, 501)):
+        journal.push(trade)
+    journal.close()
+
+    journal = PendingJournal(capture)
+    recovered = []
+    for trade in journal.recover():
+        recovered += ids([trade])
+        journal.push_again(trade)
+        # As a gap that closes does; and the capture may be synced meanwhile.
+        if recovered[-1] % 100 == 0:
+            assert ids(journal.pop("BTCUSDT", None)) == recovered[-100:]
+            journal.trim(journal.left)
+            assert not journal.tidy()
+    assert recovered == [*range(1, 501)]
+    journal.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be replaced")
+@pytest.mark.parametrize("crash", [False, True])
+def test_what_has_left_takes_no_space_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, crash: bool
+) -> None:
+    """A gap of one symbol stays open while those of another come and go."""
+    monkeypatch.setattr("k2cli.capture.pending._LEAST_DEAD_BYTES", 50_000)
+    monkeypatch.setattr("k2cli.capture.pending._COPIED_AT_ONCE", 10)
+    monkeypatch.setattr("k2cli.capture.pending._LEFT_AT_LAST_BYTES", 3_000)
+    capture = tmp_path / "trades.jsonl"
+    journal = PendingJournal(capture)
+    most_bytes = 0
+    for first in range(1, 4001, 40):
+        journal.push(batch_of(*range(first, first + 20)))
+        journal.push(batch_of(first, symbol="ETHUSDT"))
+        while journal.tidy():
+            # It goes on meanwhile.
+            journal.push(batch_of(10**6 + journal.moves))
+        before_the_sync = journal.left
+        journal.pop("BTCUSDT", None, most=1000)
+        journal.trim(before_the_sync)
+        assert journal.size_bytes > 0
+        journal.trim(journal.left, sync=True)
+        journal.flush()
+        most_bytes = max(most_bytes, journal_path(capture).stat().st_size)
+    expected = [*range(1, 4001, 40)]
+    assert journal.trades == len(expected)
+    assert most_bytes < 200_000
+    if crash:
+        # What was being copied then counts nothing.
+        text = journal_path(capture).read_bytes()
+        capture = tmp_path / "after.jsonl"
+        journal_path(capture).write_bytes(text)
+        journal_path(capture).with_name(".after.jsonl.pending.new").write_bytes(b"{")
+    else:
+        assert ids(journal.pop("ETHUSDT", 41, most=9)) == [1]
+        expected = expected[1:]
+    journal.close()
+    again = PendingJournal(capture)
+    left = [trade for trade in again.recover() if trade.symbols == ["ETHUSDT"]]
+    assert ids(left)[-len(expected) :] == expected
+    again.close()
+    assert not [*tmp_path.glob(".*.new")]
