@@ -45,12 +45,12 @@ class SymbolInfo:
         step_size: Smallest quantity step, decimal digits; ``"0"`` likewise.
     """
 
-    symbol: str
-    base_asset: str
-    quote_asset: str
-    status: str
-    tick_size: str
-    step_size: str
+    symbol: Name
+    base_asset: Name
+    quote_asset: Name
+    status: Status
+    tick_size: DecimalDigits
+    step_size: DecimalDigits
 
     def to_dict(self) -> dict[str, str]:
         """Return the entry as ``k2 symbols --json`` prints it."""
@@ -230,27 +230,14 @@ def _size(filters: Iterable[SymbolFilter | None] | None, kind: str, name: str) -
     return size or "0"
 
 
-class _KeptSymbol(BaseModel):
-    """An entry of such a file: anybody may have written it."""
-
-    model_config = ConfigDict(strict=True)
-
-    symbol: Name
-    base_asset: Name
-    quote_asset: Name
-    status: Status
-    tick_size: DecimalDigits
-    step_size: DecimalDigits
-
-
 class _KeptCatalog(BaseModel):
-    """A file of the cache."""
+    """A file of the cache: anybody may have written it."""
 
     model_config = ConfigDict(strict=True)
 
     exchange: str
     fetched_at_seconds: float
-    symbols: list[Lenient[_KeptSymbol]]
+    symbols: list[Lenient[SymbolInfo]]
 
 
 class CatalogCache:
@@ -273,7 +260,7 @@ class CatalogCache:
         except (OSError, ValueError) as exc:
             log.debug("Ignored the kept catalog", reason=printable(str(exc)))
             return None
-        symbols = [SymbolInfo(**dict(each)) for each in kept.symbols if each]
+        symbols = [each for each in kept.symbols if each is not None]
         catalog = Catalog(
             symbols,
             whole=True,

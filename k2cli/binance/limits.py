@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING
 
-from k2cli.binance.wire import Lenient, RateLimit
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from k2cli.binance.wire import RateLimit
 
 # The limit is on the address, shared with everything else the user runs there.
 SHARE = 0.5
 WINDOW_SECONDS = 60.0
-
-_RATE_LIMITS: TypeAdapter[list[RateLimit | None] | None] = TypeAdapter(
-    Lenient[list[Lenient[RateLimit]]]
-)
 
 
 class WeightBudget:
@@ -38,16 +37,21 @@ class WeightBudget:
         """How much weight may be used in a minute."""
         return self._limit * self._share
 
-    def note(self, rate_limits: object, now_seconds: float, reserved: int = 0) -> None:
+    def note(
+        self,
+        rate_limits: Iterable[RateLimit | None] | None,
+        now_seconds: float,
+        reserved: int = 0,
+    ) -> None:
         """Take note of the ``rateLimits`` of a reply.
 
         Args:
-            rate_limits: As received; what does not make sense is skipped.
+            rate_limits: Of the reply; ``None`` stands for what does not make sense.
             now_seconds: The time now, Unix seconds.
             reserved: What was reserved for the request.
         """
         self._under_way = max(self._under_way - reserved, 0)
-        for each in _RATE_LIMITS.validate_python(rate_limits) or ():
+        for each in rate_limits or ():
             if each is not None and (each.kind, each.interval, each.interval_count) == (
                 "REQUEST_WEIGHT",
                 "MINUTE",

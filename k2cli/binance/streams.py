@@ -32,11 +32,7 @@ def stream_url(base_url: str, symbols: Sequence[str]) -> str:
     if not path.endswith("/stream"):
         path += "/stream"
     names = "/".join(f"{ascii_lower(symbol)}@trade" for symbol in symbols)
-    kept = [
-        (key, value)
-        for key, value in parse_qsl(query, keep_blank_values=True)
-        if key not in ("streams", "timeUnit")
-    ]
+    kept = _without(query, "streams", "timeUnit")
     # The wire's own spelling keeps "@" and "/" as they are; some servers insist.
     parts = [f"streams={quote(names, safe='@/')}", "timeUnit=MICROSECOND"]
     if kept:
@@ -51,9 +47,13 @@ def api_url(base_url: str) -> str:
         base_url: E.g. ``"wss://ws-api.binance.com:443/ws-api/v3"``; a query is kept.
     """
     scheme, netloc, path, query, _ = urlsplit(base_url)
-    kept = [pair for pair in parse_qsl(query) if pair[0] != "timeUnit"]
-    query = urlencode([*kept, ("timeUnit", "MICROSECOND")])
+    query = urlencode([*_without(query, "timeUnit"), ("timeUnit", "MICROSECOND")])
     return urlunsplit((scheme, netloc, path, query, ""))
+
+
+def is_binance_com(api_url: str) -> bool:
+    """Return whether an address is that of Binance.com's WebSocket API."""
+    return urlsplit(api_url).hostname == "ws-api.binance.com"
 
 
 def other_host_first(urls: Sequence[str]) -> list[str]:
@@ -112,6 +112,12 @@ def spread(
     if activity and len(groups) > 1:
         return _balanced(sizes, room, activity, len(groups))
     return [tuple(group.symbols) for group in groups if group.symbols]
+
+
+def _without(query: str, *names: str) -> list[tuple[str, str]]:
+    """Return the names and values of a query, but those that k2 sets itself."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    return [(name, value) for name, value in pairs if name not in names]
 
 
 def _balanced(

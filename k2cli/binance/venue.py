@@ -13,7 +13,7 @@ from k2cli.binance.limits import SHARE
 from k2cli.binance.lookup import CatalogSource, Lookup
 from k2cli.binance.pacing import MAX_DELAY_SECONDS
 from k2cli.binance.status import ConnectionState, ConnectionStatus
-from k2cli.binance.streams import spread
+from k2cli.binance.streams import is_binance_com, spread
 from k2cli.binance.symbols import ascii_upper, normalize_symbols
 from k2cli.errors import UnknownSymbol, printable
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from k2cli.binance.shards import Shard
     from k2cli.config import BinanceConfig
     from k2cli.trade import TradeBatch
-
-_API_HOST = "ws-api.binance.com"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +98,8 @@ class BinanceVenue:
             options: Other arguments of the class.
         """
         # The data-only host has Binance.com's catalog: no help with another exchange's.
-        has_rest = (
-            "rest_url" in config.model_fields_set
-            or urlsplit(config.api_url).hostname == _API_HOST
+        has_rest = "rest_url" in config.model_fields_set or is_binance_com(
+            config.api_url
         )
         catalog = CatalogSource(
             config.api_url,

@@ -122,16 +122,6 @@ class ErrorDetails(WireModel):
     data: Lenient[RetryAfter] = None
 
 
-class ApiReply(WireModel):
-    """A reply of the WebSocket API to a request of ours."""
-
-    request_id: int = Field(alias="id")
-    status: Lenient[int] = None
-    result: Any = None
-    error: Lenient[ErrorDetails] = None
-    rate_limits: Any = Field(default=None, alias="rateLimits")
-
-
 class RateLimit(WireModel):
     """An entry of the ``rateLimits`` of a reply."""
 
@@ -140,6 +130,18 @@ class RateLimit(WireModel):
     interval_count: int = Field(alias="intervalNum")
     limit: int = Field(gt=0)
     count: int = Field(ge=0)
+
+
+class ApiReply(WireModel):
+    """A reply of the WebSocket API to a request of ours."""
+
+    request_id: int = Field(alias="id")
+    status: Lenient[int] = None
+    result: Any = None
+    error: Lenient[ErrorDetails] = None
+    rate_limits: Lenient[list[Lenient[RateLimit]]] = Field(
+        default=None, alias="rateLimits"
+    )
 
 
 class SymbolFilter(WireModel):

@@ -95,15 +95,12 @@ def _page(topic: str) -> str:
 
 
 def _unknown(topic: str, topics: list[str]) -> Exception:
-    import difflib
-
+    from k2cli.cli.checks import did_you_mean
     from k2cli.errors import SettingsError, printable
 
-    close = difflib.get_close_matches(topic.lower(), topics, n=3, cutoff=0.6)
-    meant = f"Did you mean {' or '.join(close)}? " if close else ""
     return SettingsError(
         f"the manual has no page {printable(topic, 40)!r}",
-        f"{meant}'k2 manual' lists the topics",
+        f"{did_you_mean(topic.lower(), topics)}'k2 manual' lists the topics",
     )
 
 

@@ -9,7 +9,6 @@ import time
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import structlog
 from rich.console import Console
@@ -17,12 +16,13 @@ from rich.text import Text
 
 from k2cli.binance.archive import DATA_URL, DailyArchives
 from k2cli.binance.history import BinanceHistory
+from k2cli.binance.streams import is_binance_com
+from k2cli.binance.wire import BINANCE
 from k2cli.capture.repair import CaptureRepair
 from k2cli.capture.report import Conclusion
 from k2cli.cli.exit_status import ExitStatus
 from k2cli.cli.stop import Stop
 from k2cli.completeness.repair_plan import plan_repair
-from k2cli.config_file import API_URL
 from k2cli.display.progress import Repairing, live_line, repairing_line
 from k2cli.display.reports import repair_lines, repair_plan_lines, verdict_lines
 from k2cli.engine.repair import RepairFetcher
@@ -186,9 +186,8 @@ class RepairRun:
         """Return where archives are; Binance's are no help with another exchange."""
         if self._data_url is not None:
             return self._data_url
-        asked, binance = urlsplit(self._config.api_url), urlsplit(API_URL)
-        real = repair.exchange == "BINANCE" and asked.hostname == binance.hostname
-        return DATA_URL if real else None
+        is_real = repair.exchange == BINANCE and is_binance_com(self._config.api_url)
+        return DATA_URL if is_real else None
 
     def _make_fetcher(self, repair: CaptureRepair) -> RepairFetcher:
         def take(batch: TradeBatch) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from k2cli.binance.limits import SHARE, WeightBudget
+from k2cli.binance.wire import ApiReply, RateLimit
 
 MINUTE = 60 * 1000.0
 
@@ -18,6 +19,10 @@ def limits(count: Any, limit: Any = 6000, **changes: Any) -> list[dict[str, Any]
         "count": count,
     }
     return [entry | changes]
+
+
+def read(rate_limits: object) -> list[RateLimit | None] | None:
+    return ApiReply.model_validate({"id": 1, "rateLimits": rate_limits}).rate_limits
 
 
 def requests_allowed(budget: WeightBudget, now_seconds: float, weight: int = 25) -> int:
@@ -50,10 +55,10 @@ def test_what_is_refused_takes_nothing() -> None:
 
 def test_replies_tell_what_all_clients_of_the_address_have_used() -> None:
     budget = WeightBudget()
-    budget.note(limits(2990), MINUTE + 1)
+    budget.note(read(limits(2990)), MINUTE + 1)
     assert budget.reserve(25, MINUTE + 2) == 58
     assert budget.reserve(10, MINUTE + 2) == 0
-    budget.note(limits(70), MINUTE + 3)
+    budget.note(read(limits(70)), MINUTE + 3)
     assert budget.reserve(25, MINUTE + 3) == 0
 
 
@@ -61,7 +66,7 @@ def test_a_reply_does_not_count_what_is_under_way() -> None:
     budget = WeightBudget(100)
     assert budget.reserve(20, MINUTE) == 0
     assert budget.reserve(20, MINUTE) == 0
-    budget.note(limits(20, limit=100), MINUTE, reserved=20)
+    budget.note(read(limits(20, limit=100)), MINUTE, reserved=20)
     assert budget.reserve(20, MINUTE) == 60
     # Lost without a reply: it may have been counted all the same.
     budget.note(None, MINUTE, reserved=20)
@@ -71,13 +76,13 @@ def test_a_reply_does_not_count_what_is_under_way() -> None:
 
 def test_replies_tell_the_limit() -> None:
     budget = WeightBudget(6000)
-    budget.note(limits(0, limit=200), MINUTE)
+    budget.note(read(limits(0, limit=200)), MINUTE)
     assert requests_allowed(budget, MINUTE) == 4
 
 
 def test_what_was_used_is_over_with_its_minute() -> None:
     budget = WeightBudget()
-    budget.note(limits(6000), MINUTE + 59)
+    budget.note(read(limits(6000)), MINUTE + 59)
     assert budget.reserve(25, MINUTE + 59) > 0
     assert budget.reserve(25, MINUTE + 60) == 0
 
@@ -106,12 +111,12 @@ def test_what_was_used_is_over_with_its_minute() -> None:
 def test_what_makes_no_sense_is_passed_over(nonsense: object) -> None:
     budget = WeightBudget(100)
     assert requests_allowed(budget, MINUTE) == 2
-    budget.note(nonsense, MINUTE)
+    budget.note(read(nonsense), MINUTE)
     assert budget.reserve(25, MINUTE) == 60
 
 
 def test_the_right_limit_is_found_among_others() -> None:
     budget = WeightBudget()
     others = limits(1, limit=1, rateLimitType="RAW_REQUESTS", intervalNum=5)
-    budget.note(others + limits(2975) + others, MINUTE)
+    budget.note(read(others + limits(2975) + others), MINUTE)
     assert requests_allowed(budget, MINUTE) == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.binance.streams import other_host_first, spread, stream_url
+from k2cli.binance.streams import api_url, other_host_first, spread, stream_url
 from k2cli.config import BinanceConfig
 
 BASE = "wss://stream.binance.com:9443/stream"
@@ -40,6 +40,12 @@ def test_an_address_keeps_what_else_it_asks_for() -> None:
     url = stream_url("wss://h/stream?token=a%26b&empty=&timeUnit=x&streams=y", ["B"])
     assert url == (
         "wss://h/stream?streams=b@trade&timeUnit=MICROSECOND&token=a%26b&empty="
+    )
+
+
+def test_the_address_of_the_api_keeps_what_else_it_asks_for() -> None:
+    assert api_url("wss://h/ws-api/v3?token=a%26b&empty=&timeUnit=x") == (
+        "wss://h/ws-api/v3?token=a%26b&empty=&timeUnit=MICROSECOND"
     )
 
 
