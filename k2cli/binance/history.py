@@ -14,6 +14,7 @@ from k2cli.binance.api import (
     tickers_weight,
 )
 from k2cli.binance.limits import SHARE, WeightBudget
+from k2cli.binance.lookup import lookup_of
 from k2cli.completeness.id_ranges import IdRange
 from k2cli.errors import ConnectFailed
 
@@ -55,7 +56,7 @@ class BinanceHistory:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._url = url
-        self._assets = assets
+        self._assets = dict(assets)
         self._open_timeout_seconds = open_timeout_seconds
         self._reply_timeout_seconds = reply_timeout_seconds
         self._proxy = proxy
@@ -122,6 +123,15 @@ class BinanceHistory:
         if first is None or newest is None or newest.last_id < first.first_id:
             return None
         return IdRange(first.first_id, newest.last_id)
+
+    def extend(self, symbols: object) -> None:
+        """Give access to the past trades of further symbols.
+
+        Args:
+            symbols: What ``look_up`` has returned.
+        """
+        lookup = lookup_of(symbols)
+        self._assets |= {symbol: lookup.pair(symbol) for symbol in lookup.symbols}
 
     async def close(self) -> None:
         """Close the connection; the next call opens another one."""

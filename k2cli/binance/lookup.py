@@ -241,3 +241,10 @@ def _unknown(symbol: str, catalog: Catalog) -> UnknownSymbol:
         if suggestions
         else "'k2 symbols TEXT' searches those it has",
     )
+
+
+def lookup_of(symbols: object) -> Lookup:
+    """See that symbols are what ``look_up`` has returned: it knows their assets."""
+    if not isinstance(symbols, Lookup):
+        raise TypeError("symbols must be what look_up() has returned")
+    return symbols

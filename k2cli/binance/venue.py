@@ -10,7 +10,7 @@ from k2cli.binance.catalog import CatalogCache
 from k2cli.binance.client import MAX_AGE_SECONDS, BinanceWebSocketClient
 from k2cli.binance.history import BinanceHistory
 from k2cli.binance.limits import SHARE
-from k2cli.binance.lookup import CatalogSource, Lookup
+from k2cli.binance.lookup import CatalogSource, Lookup, lookup_of
 from k2cli.binance.pacing import MAX_DELAY_SECONDS
 from k2cli.binance.status import ConnectionState, ConnectionStatus
 from k2cli.binance.streams import is_binance_com, spread
@@ -144,7 +144,7 @@ class BinanceVenue:
                 holds the connection back until it is done.
             on_live: Called when a connection is made.
         """
-        lookup = _lookup_of(symbols)
+        lookup = lookup_of(symbols)
 
         def note(status: ConnectionStatus) -> None:
             if status.state is ConnectionState.LIVE:
@@ -169,7 +169,7 @@ class BinanceVenue:
         Args:
             symbols: What ``look_up`` has returned.
         """
-        lookup = _lookup_of(symbols)
+        lookup = lookup_of(symbols)
         return BinanceHistory(
             self.config.api_url,
             {symbol: lookup.pair(symbol) for symbol in lookup.symbols},
@@ -217,10 +217,3 @@ class BinanceVenue:
                 "Choose more symbols, or share them among fewer",
             )
         return found
-
-
-def _lookup_of(symbols: object) -> Lookup:
-    """See that symbols are what ``look_up`` has returned: it knows their assets."""
-    if not isinstance(symbols, Lookup):
-        raise TypeError("symbols must be what look_up() has returned")
-    return symbols

@@ -165,6 +165,18 @@ class CaptureSink:
         self.checked_seconds = time.monotonic()
         self._checking = asyncio.create_task(self._check_now_and_then())
 
+    async def extend(self, ledger: Ledger) -> None:
+        """Go on with further symbols where the capture left them, if it had them.
+
+        Args:
+            ledger: With trackers for these, and no others.
+
+        Raises:
+            OutputError: If the capture cannot be read.
+        """
+        if self._file.end.platform_sequence:
+            await self._resume(ledger)
+
     def write(self, batch: TradeBatch) -> None:
         """Write trades; they are flushed at once, or with what comes together.
 

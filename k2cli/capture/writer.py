@@ -144,7 +144,8 @@ class CaptureFile:
     def last_trades(self, symbols: Collection[str]) -> LastTrades:
         """Find the last trades of symbols before ``begin``, from the end backwards.
 
-        Finished files are searched as well, but no more than 256 MiB of text.
+        Symbols that have got no trade since are found later, too. Finished files are
+        searched as well, but no more than 256 MiB of text.
 
         Returns:
             Last trade id and trade time (Unix microseconds) by symbol, of those found.
@@ -154,11 +155,14 @@ class CaptureFile:
         """
         if not self.end.platform_sequence:
             return {}
+        finished = texts_of_finished(self._path, self._compression)
         try:
+            if self.finished_files:  # what was the file then is one of them now
+                return find_last_trades(finished, symbols)
             with self._disk.reader() as file:
                 texts = chain(
                     texts_backwards(file, self.end.whole_bytes, self._compression),
-                    texts_of_finished(self._path, self._compression),
+                    finished,
                 )
                 return find_last_trades(texts, symbols)
         except OSError as exc:

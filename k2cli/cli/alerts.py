@@ -62,6 +62,9 @@ class AlertSink:
                     "Add it to the symbols, or leave the alert out",
                 )
 
+    async def extend(self, ledger: Ledger) -> None:
+        """Nothing is kept by symbol."""
+
     def write(self, batch: TradeBatch) -> None:
         """Look at trades."""
         for alert in self._watch.observe(batch):

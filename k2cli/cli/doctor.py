@@ -41,6 +41,9 @@ class _NoSink:
     async def open(self, symbols: SymbolSet, ledger: Ledger) -> None:
         """Nothing is opened."""
 
+    async def extend(self, ledger: Ledger) -> None:
+        """Nothing is kept by symbol."""
+
     def write(self, batch: TradeBatch) -> Awaitable[None] | None:
         """Nothing is written."""
 

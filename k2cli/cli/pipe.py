@@ -206,6 +206,9 @@ class PipeSink:
             lambda: self.on_failure(ReaderGone("the reader closed the pipe"))
         )
 
+    async def extend(self, ledger: Ledger) -> None:
+        """Nothing is kept by symbol."""
+
     def write(self, batch: TradeBatch) -> Awaitable[None] | None:
         """Write a line for each trade."""
         if self._writer is None:

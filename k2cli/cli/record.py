@@ -179,7 +179,13 @@ def record(
         displays = [progress, *_service(serving, metrics, metrics_per_symbol)]
         if str(output) == "-":
             pipe = PipeSink(in_order=True)
-            return run_session(options, log_output, pipe=pipe, displays=tuple(displays))
+            return run_session(
+                options,
+                log_output,
+                pipe=pipe,
+                displays=tuple(displays),
+                rereads=True,
+            )
         capture = CaptureSink(
             output,
             overwrite=overwrite,
@@ -188,7 +194,11 @@ def record(
             max_pending_bytes=max_pending,
         )
         return run_session(
-            options, log_output, capture=capture, displays=tuple(displays)
+            options,
+            log_output,
+            capture=capture,
+            displays=tuple(displays),
+            rereads=True,
         )
 
 

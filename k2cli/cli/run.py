@@ -16,6 +16,7 @@ from k2cli.binance.pacing import MAX_DELAY_SECONDS, PacedEventLoop
 from k2cli.cli.alerts import alert_sink
 from k2cli.cli.exit_status import ExitStatus
 from k2cli.cli.log import LogOutput, configure, stderr_output
+from k2cli.cli.reload import SymbolReloader
 from k2cli.cli.stdio import talk
 from k2cli.cli.stop import Stop
 from k2cli.cli.venue import open_venue
@@ -135,6 +136,7 @@ def run_session(
     displays: tuple[Display, ...] = (),
     since_seconds: float | None = None,
     max_delay_seconds: float = MAX_DELAY_SECONDS,
+    rereads: bool = False,
 ) -> int:
     """Run a session and print its ledger, however it ends.
 
@@ -149,6 +151,8 @@ def run_session(
         displays: Show the run.
         since_seconds: How far back to begin, with the history.
         max_delay_seconds: How much later a trade may come out, unless the options say.
+        rereads: Whether SIGHUP means to follow the symbols that are configured now,
+            where there is no terminal that could hang up.
 
     Returns:
         The exit status.
@@ -159,7 +163,14 @@ def run_session(
     alerts = alert_sink(options)
     sinks = [sink for sink in (pipe, display_sink, capture, alerts) if sink is not None]
     run = _Run(
-        options, log_output, pipe, capture, displays, since_seconds, max_delay_seconds
+        options,
+        log_output,
+        pipe,
+        capture,
+        displays,
+        since_seconds,
+        max_delay_seconds,
+        rereads,
     )
     # Whoever does not read the log holds no recording up.
     with talk(patient=False), asyncio.Runner(loop_factory=PacedEventLoop) as runner:
@@ -178,6 +189,7 @@ class _Run:
         displays: tuple[Display, ...],
         since_seconds: float | None,
         max_delay_seconds: float,
+        rereads: bool,
     ) -> None:
         self._options = options
         self._log_output = log_output
@@ -186,6 +198,7 @@ class _Run:
         self._displays = displays
         self._since_seconds = since_seconds
         self._max_delay_seconds = max_delay_seconds
+        self._rereads = rereads
         self._session: Session | None = None
         self._venue: OpenVenue | None = None
 
@@ -206,9 +219,15 @@ class _Run:
                     max_backfill=options.max_backfill if options.backfill else 0,
                     since_seconds=self._since_seconds,
                 )
-                stop = Stop(lambda: session.stop(hurry=True))
+                reloader = None
+                if self._rereads and venue.reread is not None:
+                    reloader = SymbolReloader(session, venue.reread)
+                stop = Stop(
+                    lambda: session.stop(hurry=True),
+                    reloader.ask if reloader is not None else None,
+                )
                 with stop.on_signals():
-                    await self._run(session, venue, stop)
+                    await self._run(session, venue, stop, reloader)
         finally:
             waiting.cancel()
             with talk(patient=True):
@@ -216,7 +235,13 @@ class _Run:
         is_complete = session.ledger.verdict == "complete"
         return ExitStatus.DONE if is_complete else ExitStatus.INCOMPLETE
 
-    async def _run(self, session: Session, venue: OpenVenue, stop: Stop) -> None:
+    async def _run(
+        self,
+        session: Session,
+        venue: OpenVenue,
+        stop: Stop,
+        reloader: SymbolReloader | None,
+    ) -> None:
         options = self._options
         view = RunView(
             options=options,
@@ -240,6 +265,8 @@ class _Run:
                             display.start(view)
                     await session.run(options.count, options.duration)
                 finally:
+                    if reloader is not None:
+                        reloader.cancel()
                     for display in self._displays:
                         display.stop()
         finally:

@@ -128,6 +128,9 @@ class ScreenSink(Redrawn):
             self._redraw_when_resized()
         self.start_drawing(view, 1 / REDRAWS_PER_SECOND)
 
+    async def extend(self, ledger: Ledger) -> None:
+        """Nothing is kept by symbol."""
+
     def write(self, batch: TradeBatch) -> None:
         """Note trades; they are on the screen with the next redraw."""
         if self._past_seconds is not None:

@@ -24,15 +24,31 @@ if TYPE_CHECKING:
 _DEAF_SECONDS = 0.9
 
 
+def has_terminal() -> bool:
+    """Return whether the process has a terminal that could hang up."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | getattr(os, "O_NOCTTY", 0)))
+    except OSError:
+        return False
+    return True
+
+
 class Stop:
     """Turns signals into a request to stop, and a second one into an end at once.
 
     Args:
         on_request: Called at the first signal.
+        on_hangup: Called at SIGHUP instead, where no terminal can hang up; ``None`` to
+            stop there, too.
     """
 
-    def __init__(self, on_request: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        on_request: Callable[[], None],
+        on_hangup: Callable[[], None] | None = None,
+    ) -> None:
         self._on_request = on_request
+        self._on_hangup = None if has_terminal() else on_hangup
         # Not whether it is to end: that may have another reason, unknown to the user.
         self._is_signalled = False
         self._at_exit: list[Callable[[], None]] = []
@@ -57,7 +73,10 @@ class Stop:
         ]
         self._loop = loop
         for number in taken:
-            signal.signal(number, lambda *_: self._signalled())
+            if number.name == "SIGHUP" and (on_hangup := self._on_hangup) is not None:
+                loop.add_signal_handler(number, on_hangup)
+            else:
+                signal.signal(number, lambda *_: self._signalled())
         try:
             yield
         finally:

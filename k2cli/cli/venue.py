@@ -15,7 +15,7 @@ from k2cli.errors import SettingsError, printable
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from k2cli.cli.options import TailOptions
@@ -38,6 +38,8 @@ class OpenVenue:
         is_replay: Whether a recording is played.
         finished: Set when a replay has been played to its end.
         damage: Why the end of a recording is not whole, if it is not.
+        reread: Returns the same exchange with the symbols that are configured now;
+            ``None`` for an embedded one.
     """
 
     venue: BinanceVenue
@@ -46,6 +48,7 @@ class OpenVenue:
     is_replay: bool = False
     finished: asyncio.Event | None = None
     damage: str | None = None
+    reread: Callable[[], BinanceVenue] | None = None
 
 
 def settings(
@@ -107,8 +110,9 @@ async def open_venue(
         shard=options.shard,
     )
     if not (options.demo or options.replay):
-        yield OpenVenue(
-            venue=BinanceVenue.from_config(
+
+        def venue_of(config: BinanceConfig) -> BinanceVenue:
+            return BinanceVenue.from_config(
                 config,
                 selection,
                 max_connection_age_seconds=options.max_connection_age,
@@ -117,8 +121,19 @@ async def open_venue(
                 max_first_seconds=FIRST_SECONDS
                 if config.max_reconnect_attempts
                 else None,
-            ),
+            )
+
+        def reread() -> BinanceVenue:
+            now = settings(
+                url=options.url, api_url=options.api_url, config_file=options.config
+            )
+            # All else is for the next start: the exchange must stay the same.
+            return venue_of(config.model_copy(update={"symbols": now.symbols}))
+
+        yield OpenVenue(
+            venue=venue_of(config),
             max_reconnect_attempts=config.max_reconnect_attempts,
+            reread=reread,
         )
         return
 

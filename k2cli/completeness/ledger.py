@@ -28,6 +28,14 @@ class Ledger:
         self.trackers = {symbol: SequenceTracker() for symbol in symbols}
         self.first_with: Counter[tuple[str, str]] = Counter()
 
+    def has(self, symbol: str, trade_id: int) -> bool:
+        """Return whether a trade was received, or is too old for this ledger."""
+        tracker = self.trackers[symbol]
+        last_id = tracker.last_id
+        return last_id is not None and (
+            trade_id <= last_id and trade_id not in tracker.open
+        )
+
     @property
     def trades(self) -> int:
         """Trades accepted, of all symbols."""

@@ -55,6 +55,9 @@ class GapMonitor:
         is_live: Returns whether all connections are up.
         room: As for ``Sequencer``.
         max_backfill: Trades that a gap may have to be filled; 0 for no back-fill.
+
+    Attributes:
+        watched: Symbols whose silence may be a stall; ``None`` for all.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class GapMonitor:
         room: Callable[[], int],
         max_backfill: int,
     ) -> None:
+        self.watched: frozenset[str] | None = None
         self._trackers = ledger.trackers
         self._is_live = is_live
         self._on_lost = on_lost
@@ -198,7 +202,11 @@ class GapMonitor:
         detector = StallDetector(time.monotonic())
         while True:
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
-            counts = {symbol: one.trades for symbol, one in self._trackers.items()}
+            counts = {
+                symbol: one.trades
+                for symbol, one in self._trackers.items()
+                if self.watched is None or symbol in self.watched
+            }
             if suspects := detector.suspects(counts, time.monotonic()):
                 await self._look_into(suspects, detector)
 

@@ -95,6 +95,9 @@ class TradeStream(Protocol):
 class TradeHistory(Protocol):
     """Past trades of the same symbols. Methods raise as those of the API client do."""
 
+    def extend(self, symbols: SymbolSet) -> None:
+        """Give access to the past trades of further symbols."""
+
     @property
     def requests_per_minute(self) -> float:
         """How many pages the request budget allows."""
@@ -192,6 +195,15 @@ class Sink(Protocol):
 
         Raises:
             OutputError: If it cannot be written.
+        """
+
+    async def extend(self, ledger: Ledger) -> None:
+        """Make ready for further symbols, those of a ledger that has no others.
+
+        Tell their trackers where each one stopped.
+
+        Raises:
+            OutputError: If that cannot be read.
         """
 
     def write(self, batch: TradeBatch) -> Awaitable[None] | None:

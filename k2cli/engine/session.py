@@ -14,6 +14,7 @@ import structlog
 from k2cli.completeness.ledger import Ledger
 from k2cli.engine.gap_monitor import GapMonitor
 from k2cli.engine.pipeline import Pipeline, TradeFilter
+from k2cli.engine.switching import Gate, SwitchingStream
 from k2cli.errors import (
     ExchangeRefused,
     ExchangeUnreachable,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         TradeStream,
         Venue,
     )
+    from k2cli.engine.switching import Receive
     from k2cli.trade import TradeBatch, TradeV2
 
 MAX_BACKFILL_TRADES = 1_000_000
@@ -151,7 +153,9 @@ class Session:
         )
         self._stop_asked = asyncio.Event()
         self._is_hurried = False
-        self._stream: TradeStream | None = None
+        self._stream: SwitchingStream | None = None
+        self._history: TradeHistory | None = None
+        self._receive: Receive = self._pipeline.receive
         self._monitor: GapMonitor | None = None
         self._started_seconds = time.monotonic()
         # Said once connected: if that fails, the one line of it is the one to read.
@@ -230,6 +234,40 @@ class Session:
         self.error = self.error or error
         self.stop(hurry=True)
 
+    async def change_symbols(self, venue: Venue) -> tuple[list[str], list[str]]:
+        """Follow other symbols from now on, without a gap for those that stay.
+
+        Args:
+            venue: The same exchange, which chooses the symbols. Those that it drops
+                keep their place in the ledger.
+
+        Returns:
+            What is followed in addition, and what is not any more.
+
+        Raises:
+            K2Error: If that does not work; then the symbols stay as they are.
+        """
+        symbols = await venue.look_up()
+        before = self.symbols
+        stream, history, monitor = self._stream, self._history, self._monitor
+        if before is None or stream is None or history is None or monitor is None:
+            raise K2Error("the run has not begun yet", "Ask again in a moment")
+        added = [one for one in symbols.symbols if one not in before.symbols]
+        dropped = [one for one in before.symbols if one not in symbols.symbols]
+        if not (added or dropped):
+            return [], []
+        new = Ledger(one for one in added if one not in self.ledger.trackers)
+        for sink in self._sinks:
+            await sink.extend(new)
+        self.ledger.trackers.update(new.trackers)
+        history.extend(symbols)
+        gate = Gate(self._receive, self.ledger.has)
+        other = venue.stream(symbols, gate.receive, self._on_live)
+        await stream.switch_to(other, gate)
+        self.symbols, self._venue = symbols, venue
+        monitor.watched = frozenset(symbols.symbols)
+        return added, dropped
+
     def snapshot(self) -> SessionSnapshot:
         """Return how the run is doing now."""
         ledger, stream, last = self.ledger, self._stream, self._pipeline.last
@@ -264,10 +302,13 @@ class Session:
         self, symbols: SymbolSet, count: int | None, duration_seconds: float | None
     ) -> None:
         waiting, history = self._reorder_buffer(), self._venue.history(symbols)
+        self._history = history
         past = self._past = self._make_past(symbols, history, waiting)
-        receive = self._pipeline.receive if past is None else past.receive
-        stream = self._venue.stream(symbols, receive, self._on_live)
-        self._stream = stream
+        if past is not None:
+            self._receive = past.receive
+        stream = self._stream = SwitchingStream(
+            self._venue.stream(symbols, self._receive, self._on_live)
+        )
         # Of a run before this one, too.
         stream.first_with.update(self.ledger.first_with)
         self.ledger.first_with = stream.first_with

@@ -90,6 +90,9 @@ class _QueueSink:
     async def open(self, symbols: SymbolSet, ledger: Ledger) -> None:
         """There is nothing to resume."""
 
+    async def extend(self, ledger: Ledger) -> None:
+        """Nothing is kept by symbol."""
+
     def write(self, batch: TradeBatch) -> Awaitable[None] | None:
         self._batches.append(batch)
         self._changed.set()

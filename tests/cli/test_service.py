@@ -35,6 +35,7 @@ from k2cli.engine.session import Session
 from k2cli.errors import SettingsError
 from k2cli.simulator import SimulatedExchange
 from tests.engine.recording import Recorder, trades, until
+from tests.forks import ForkedProcess
 
 from .conftest import K2
 
@@ -361,3 +362,36 @@ async def test_the_command_does_both(
     assert ended.status == 0
     assert "Serving metrics" in ended.err
     assert "/metrics" in ended.err
+
+
+async def line_of(process: ForkedProcess, text: str) -> str:
+    """Wait for a log line."""
+    async with asyncio.timeout(30):
+        while text not in (line := (await process.stderr.readline()).decode()):
+            assert line
+    return line
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no SIGHUP")
+async def test_sighup_rereads_the_symbols(k2: K2, exchange: SimulatedExchange) -> None:
+    k2.use(exchange)
+    config = k2.folder / "config.toml"
+
+    def configure(*symbols: str) -> None:
+        config.write_text(f"[binance]\nsymbols = {json.dumps(symbols)}\n")
+
+    configure("BTCUSDT", "ETHUSDT")
+    process = await k2.start("record", "-o", "t.jsonl", "--config", str(config))
+    await exchange.wait_subscribed("BTCUSDT", "ETHUSDT")
+    configure("BTCUSDT", "NOSUCHUSDT")
+    process.send_signal(signal.SIGHUP)
+    assert "NOSUCHUSDT" in await line_of(process, "The symbols stay as they are")
+    configure("BTCUSDT", "SOLUSDT")
+    process.send_signal(signal.SIGHUP)
+    assert "SOLUSDT" in await line_of(process, "Symbols changed")
+    for symbol in ("BTCUSDT", "SOLUSDT", "ETHUSDT"):
+        await exchange.publish(trades(1, 3, symbol))
+    process.send_signal(signal.SIGTERM)
+    ended = await k2.end(process)
+    assert ended.status == 0
+    assert ended.err.rstrip().endswith("complete: 6 trades, nothing missing")

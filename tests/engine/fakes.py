@@ -125,6 +125,9 @@ class FakeHistory:
         self.newest_us = 0
         self.looks: list[tuple[str, ...]] = []
 
+    def extend(self, symbols: SymbolSet) -> None:
+        pass
+
     def reserve(self) -> float:
         return self.wait_seconds
 
@@ -208,6 +211,9 @@ class Memory:
         self.events.append("open")
         for symbol, last_id in self.resume_at.items():
             ledger.trackers[symbol].resume(last_id, FIRST_US + last_id * 1000)
+
+    async def extend(self, ledger: Ledger) -> None:
+        pass
 
     def write(self, batch: TradeBatch) -> Awaitable[None] | None:
         self.ids += map(int, batch.trade_ids)

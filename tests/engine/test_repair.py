@@ -8,6 +8,7 @@ import pytest
 
 from k2cli.completeness.id_ranges import IdRange, IdRanges
 from k2cli.completeness.repair_plan import Hole, RepairPlan, SymbolDay
+from k2cli.engine.protocols import SymbolSet
 from k2cli.engine.repair import RepairFetcher
 from k2cli.errors import (
     AddressBanned,
@@ -67,6 +68,9 @@ class History:
         if self.failures:
             raise self.failures.pop(0)
         return batch(*[each for each in self.ids if each >= first_id][:most])
+
+    def extend(self, symbols: SymbolSet) -> None:
+        raise NotImplementedError
 
     async def newest(self, symbol: str) -> TradeBatch | None:
         raise NotImplementedError

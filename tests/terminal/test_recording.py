@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,3 +98,18 @@ async def test_what_is_missing_stands_out_and_is_named(
     assert re.search(r"incomplete: [\d,]+ trades, 5 missing", screen.text)
     assert b"\x1b[1;31mincomplete" in screen.sent
     assert '"missing": 5' in (tmp_path / "summary.json").read_text()
+
+
+async def test_closing_the_window_ends_a_recording(
+    terminal: MakeTerminal, market: SimulatedExchange, tmp_path: Path
+) -> None:
+    """Without a terminal, SIGHUP means something else."""
+    screen = terminal(80, 24)
+    screen.run("record", "-o", "trades.jsonl", "BTCUSDT", **urls(market))
+    await screen.until(lambda: "● live" in screen.text)
+
+    assert screen.process is not None
+    screen.process.send_signal(signal.SIGHUP)
+
+    assert await screen.ended() == 0
+    assert (tmp_path / "trades.jsonl").read_bytes().endswith(b"}\n")
