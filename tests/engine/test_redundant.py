@@ -210,7 +210,7 @@ async def test_what_a_slow_connection_still_brings_is_waited_for(
 
 def ledger_waits(session: Session) -> list[int]:
     """Return how many trades wait, by group of symbols."""
-    connections = session._stream._connections  # type: ignore[union-attr]  # no other way to see it
+    connections = session._stream._stream._connections  # type: ignore[union-attr]  # no other way to see it
     return [each._arbiter.waiting for each in connections]
 
 
