@@ -135,7 +135,7 @@ class Api:
 class ApiSession:
     """One open connection to the WebSocket API."""
 
-    limits_frames = False
+    is_stream = False
 
     def __init__(self, api: Api, *, microseconds: bool, with_rate_limits: bool) -> None:
         self._api = api

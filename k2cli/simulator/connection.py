@@ -258,7 +258,7 @@ class Connection(asyncio.Protocol):
     def _frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE or self.session is None:
             return
-        if self.session.limits_frames and self._too_many_frames():
+        if self.session.is_stream and self._too_many_frames():
             self._fail("Too many requests")
         elif frame.opcode is Opcode.PONG:
             self._pong(bytes(frame.data))
@@ -342,7 +342,10 @@ class Connection(asyncio.Protocol):
         elif not self._transport.is_closing():
             self._transport.write(data)
             waiting = self._transport.get_write_buffer_size()
-            if waiting > self._rules.outgoing_bytes and not self._patient:
+            # The source waits for who reads its streams, and for nobody else.
+            session = self.session
+            awaited = self._patient and session is not None and session.is_stream
+            if waiting > self._rules.outgoing_bytes and not awaited:
                 self._transport.abort()
 
     def _await_end(self) -> None:

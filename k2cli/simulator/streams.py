@@ -36,7 +36,7 @@ MAX_REPEATED_TRADES = 10_000
 class StreamSession:
     """One open stream connection, its subscriptions and the form of its events."""
 
-    limits_frames = True
+    is_stream = True
 
     def __init__(
         self, broadcast: Broadcast, rules: Rules, streams: list[str], form: Form
