@@ -27,7 +27,9 @@ ALLOWED: dict[str, set[str]] = {
     "capture": {"completeness", "errors", "files", "schema", "trade", "text"},
     "display": {"errors", "trade", "text"},
     "simulator": {"capture", "errors", "trade", "text"},
-    "publish": {"capture", "completeness", "errors", "extras", "schema", "trade"},
+    "publish": {
+        *("capture", "completeness", "errors", "extras", "files", "schema", "trade")
+    },
     "export": {"capture", "errors", "extras", "schema", "trade"},
     # The venue behind its protocol is Binance unless another one is given.
     "engine": {"binance", "capture", "completeness", "config", "errors", "trade"},

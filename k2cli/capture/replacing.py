@@ -8,6 +8,7 @@ change is made: whoever opens the capture next carries the list out, if it is th
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from k2cli.capture.disk import DiskFile, output_error, sync_folder
 from k2cli.capture.rotation import finished_sequence
 from k2cli.errors import OutputError, printable
+from k2cli.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 _BUFFER_BYTES = 256 * 1024
 _ENDING = ".replacement"
+# A rotated capture of a million files.
+_MOST_LIST_BYTES = 2**27
 
 
 class Replacement:
@@ -46,7 +50,7 @@ class Replacement:
         self.size_bytes = 0
         self._compression = compression
         self._buffer = bytearray()
-        self._disk = DiskFile(self.path, printable(str(self.path)))
+        self._disk = DiskFile(self.path, printable(str(self.path)), own=True)
         try:
             # One that was cut off may be there.
             self._disk.cut(0)
@@ -121,11 +125,11 @@ def replace_files(
     planned = _list_path(capture)
     aside = replacement_path(planned)
     try:
-        with aside.open("wb") as file:
-            # orjson takes no names that are not UTF-8.
-            file.write(json.dumps(what).encode())
-        disk = DiskFile(aside, printable(str(aside)))
+        disk = DiskFile(aside, printable(str(aside)), own=True)
         try:
+            disk.cut(0)
+            # orjson takes no names that are not UTF-8.
+            disk.append(json.dumps(what).encode(), line_wise=False)
             disk.sync()
         finally:
             disk.close()
@@ -145,7 +149,7 @@ def finish_replacing(capture: Path) -> None:
         OutputError: If that fails, or the capture is being written by another k2.
     """
     # A folder has no name, as "." has none.
-    if not capture.name or not _list_path(capture).exists():
+    if not capture.name or not os.path.lexists(_list_path(capture)):
         return
     name = printable(str(capture))
     locked = [DiskFile(capture, name)]
@@ -153,7 +157,7 @@ def finish_replacing(capture: Path) -> None:
         successor = replacement_path(capture)
         if successor.exists():
             # What is renamed is to be locked, too, until all is done.
-            locked.append(DiskFile(successor, name))
+            locked.append(DiskFile(successor, name, own=True))
         if sys.platform == "win32":
             for disk in locked:
                 disk.close()
@@ -168,13 +172,21 @@ def discard_replacements(capture: Path) -> None:
     planned = _list_path(capture)
     if planned.exists():
         return
-    beside = {f".{capture.name}.{kind}" for kind in ("pending", "missing")}
-    ours = {capture.name, planned.name, *beside}
     for path in capture.parent.glob(f".*{_ENDING}"):
-        name = path.name[1:].removesuffix(_ENDING)
-        if name in ours or finished_sequence(name, capture.name) is not None:
+        if _is_of(capture, path.name):
             with suppress(OSError):
                 path.unlink()
+
+
+def _is_of(capture: Path, name: str) -> bool:
+    """Return whether a file is part of a capture, beside it, or to replace such one."""
+    if name.startswith(".") and name.endswith(_ENDING):
+        name = name[1:].removesuffix(_ENDING)
+    return (
+        name == capture.name
+        or name.startswith(f".{capture.name}.")
+        or finished_sequence(name, capture.name) is not None
+    )
 
 
 def _list_path(capture: Path) -> Path:
@@ -184,7 +196,11 @@ def _list_path(capture: Path) -> Path:
 def _carry_out(capture: Path) -> None:
     planned = _list_path(capture)
     try:
-        what = json.loads(planned.read_bytes())
+        what = json.loads(read_bounded(planned, _MOST_LIST_BYTES, own=True))
+        names = [name for pair in what["renames"] for name in pair] + what["removals"]
+        # Anybody may have written it: of other files it says nothing.
+        if not all(_is_of(capture, name) for name in names):
+            raise ValueError("a list of other files")
         for old, new in what["renames"]:
             # What is not there any more has been renamed.
             with suppress(FileNotFoundError):
@@ -195,7 +211,7 @@ def _carry_out(capture: Path) -> None:
         planned.unlink()
     except FileNotFoundError:
         return  # somebody else has done it
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise OutputError(
             f"{printable(str(planned))} is damaged", "Remove it, and run k2 verify"
         ) from exc

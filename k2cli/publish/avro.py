@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import orjson
 
@@ -24,9 +24,21 @@ if TYPE_CHECKING:
 _MAGIC = b"\0"
 _ID_BYTES = 4
 _ANSWER_SECONDS = 10.0
+# A longer answer is cut, and no JSON then.
+_MOST_ANSWER_BYTES = 2**20
 _DECIMALS = ("price", "quantity")
 # decimal(18,8); zeros at the end of a fraction say nothing.
 _fits = re.compile(r"0*[0-9]{1,10}(?:\.[0-9]{1,8}0*)?").fullmatch
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Follows none: the password in a request is for one host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Return no other request, which makes it an error."""
+
+
+_opener = build_opener(_NoRedirects)
 
 
 class Registry:
@@ -37,12 +49,16 @@ class Registry:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
+        no_address = SettingsError(
+            "this is no address of a registry", "Write --registry http://host:8081"
+        )
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise no_address from None
         credentials, _, host = parts.netloc.rpartition("@")
         if parts.scheme not in ("http", "https") or not host:
-            raise SettingsError(
-                "this is no address of a registry", "Write --registry http://host:8081"
-            )
+            raise no_address
         self._url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
         self._headers = {"Accept": "application/vnd.schemaregistry.v1+json"}
         if credentials:
@@ -52,18 +68,30 @@ class Registry:
     def latest(self, subject: str) -> tuple[int, Any]:
         """Return the id and the schema of a subject's latest version."""
         found = self._ask(f"subjects/{quote(subject, safe='')}/versions/latest")
-        return int(found["id"]), orjson.loads(found["schema"])
+        try:
+            return int(found["id"]), orjson.loads(found["schema"])
+        except (KeyError, TypeError, ValueError):
+            raise self._no_schema() from None
 
     def schema(self, schema_id: int) -> Any:
         """Return the schema that has an id."""
-        return orjson.loads(self._ask(f"schemas/ids/{schema_id}")["schema"])
+        try:
+            return orjson.loads(self._ask(f"schemas/ids/{schema_id}")["schema"])
+        except (KeyError, TypeError, ValueError):
+            raise self._no_schema() from None
+
+    def _no_schema(self) -> LogRefused:
+        return LogRefused(
+            f"the registry {printable(self._url)} answers no schema",
+            "Check --registry",
+        )
 
     def _ask(self, path: str) -> Any:
         shown = printable(self._url)
         request = Request(f"{self._url}/{path}", headers=self._headers)  # noqa: S310 - http(s), see __init__
         try:
-            with urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - likewise
-                return orjson.loads(answer.read())
+            with _opener.open(request, timeout=_ANSWER_SECONDS) as answer:
+                return orjson.loads(answer.read(_MOST_ANSWER_BYTES))
         except HTTPError as exc:
             raise LogRefused(
                 f"the registry {shown} has no {printable(unquote(path))} ({exc.code})",

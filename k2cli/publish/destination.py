@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from k2cli.errors import LogRefused, LogUnreachable, SettingsError, printable
+from k2cli.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ _SECRET = re.compile(
 # What is so short may be a part of any word.
 _SHORT_CHARACTERS = 3
 _SCHEMES = ("kafka", "nats")
+_MOST_CONFIG_BYTES = 2**20
 
 
 class Record(NamedTuple):
@@ -139,14 +141,18 @@ def target_of(url: str, config: Path | None = None) -> Target:
     Raises:
         SettingsError: If one of both cannot be read. It shows no secret.
     """
-    parts = urlsplit(url)
+    no_address = SettingsError(
+        "this is no address of a log",
+        "Write kafka://host:9092/TOPIC or nats://host:4222/STREAM",
+    )
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that are no address, and what else it knows
+        raise no_address from None
     credentials, _, hosts = parts.netloc.rpartition("@")
     name = unquote(parts.path.strip("/"))
     if parts.scheme not in _SCHEMES or not hosts or not name or "/" in name:
-        raise SettingsError(
-            "this is no address of a log",
-            "Write kafka://host:9092/TOPIC or nats://host:4222/STREAM",
-        )
+        raise no_address
     options = {} if config is None else _read_config(config)
     options |= dict(parse_qsl(parts.query, keep_blank_values=True))
     if credentials:
@@ -161,18 +167,17 @@ def target_of(url: str, config: Path | None = None) -> Target:
 def _read_config(config: Path) -> dict[str, str]:
     shown = printable(str(config))
     try:
-        lines = config.read_text(encoding="utf-8").splitlines()
+        text = read_bounded(config, _MOST_CONFIG_BYTES).decode()
     except (OSError, UnicodeDecodeError) as exc:
         why = printable(getattr(exc, "strerror", None) or "no text")
         raise SettingsError(
             f"{shown} cannot be read: {why}", "Name another file with --to-config"
         ) from exc
     options = {}
-    for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if not text or text.startswith("#"):
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.strip().startswith("#"):
             continue
-        key, equals, value = text.partition("=")
+        key, equals, value = line.partition("=")
         if not equals:
             raise SettingsError(
                 f"{shown}, line {number}, is no setting", "Write key=value"

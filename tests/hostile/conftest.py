@@ -9,11 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+
+from tests.forks import Forks
 
 from .raw import RawServer
 
@@ -63,12 +66,34 @@ class _Memory(threading.Thread):
         return int(found[1]) / 1024 if found else None
 
 
+class _Reader(threading.Thread):
+    """Reads all that comes from a pipe or a terminal, and stops who says something."""
+
+    def __init__(self, fd: int, pid: int, stop_at: bytes) -> None:
+        super().__init__(daemon=True)
+        self.read = b""
+        self._fd = fd
+        self._pid = pid
+        self._stop_at = stop_at
+
+    def run(self) -> None:
+        # A terminal that nobody has open any more is an error to read.
+        with suppress(OSError):
+            while part := os.read(self._fd, 2**16):
+                self.read += part
+                if self._stop_at and self._stop_at in self.read:
+                    os.kill(self._pid, signal.SIGTERM)
+                    self._stop_at = b""
+        os.close(self._fd)
+
+
 class Victim:
     """Runs ``k2`` in a folder and a home of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, forks: Forks) -> None:
         self.folder = folder
         self.cache = folder / "cache" / "k2"
+        self._forks = forks
         kept = ("PATH", "LANG", "PYTHONPATH", "VIRTUAL_ENV")
         self.environment = {n: os.environ[n] for n in kept if n in os.environ} | {
             "HOME": str(folder),
@@ -86,7 +111,6 @@ class Victim:
     def __call__(
         self,
         *arguments: str,
-        redirection: str = "",
         signal_after_seconds: float | None = None,
         **environment: str,
     ) -> Cost:
@@ -94,61 +118,98 @@ class Victim:
 
         Args:
             arguments: Of k2.
-            redirection: What follows the command, for a shell: redirections.
             signal_after_seconds: When to send SIGTERM; ``seconds`` counts from there.
             environment: More variables.
         """
-        command = [sys.executable, "-m", "k2cli", *arguments]
-        if redirection:
-            command = ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *command]
-        process = subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=self.environment | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+        out, err = os.pipe(), os.pipe()
+        streams = (os.open(os.devnull, os.O_RDONLY), out[1], err[1])
+        cost, (said, complained) = self._run(
+            arguments, environment, streams, (out[0], err[0]), signal_after_seconds
+        )
+        return replace(cost, out=said, err=complained)
+
+    def on_terminal(
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        stop_at: bytes = b"",
+    ) -> Cost:
+        """Run it on a pseudo-terminal; ``out`` is all that came to the screen.
+
+        Args:
+            arguments: Of k2.
+            environment: More variables.
+            stop_at: What is on the screen when SIGTERM is sent.
+        """
+        mine, its = os.openpty()
+        cost, (said,) = self._run(
+            arguments,
+            {"TERM": "xterm-256color", **(environment or {})},
+            (its, its, its),
+            (mine,),
+            stop_at=stop_at,
+        )
+        return replace(cost, out=said)
+
+    def _run(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        streams: Sequence[int],
+        readable: Sequence[int],
+        signal_after_seconds: float | None = None,
+        stop_at: bytes = b"",
+    ) -> tuple[Cost, list[bytes]]:
+        fork = self._forks.start(
+            arguments,
+            self.folder,
+            {**self.environment, **environment},
+            streams,
+            terminal=len(readable) == 1,
         )
         begun = time.monotonic()
-        memory = _Memory(process.pid)
-        memory.start()
-        read: dict[str, bytes] = {}
-        assert process.stdout is not None
-        assert process.stderr is not None
-        readers = [
-            threading.Thread(target=lambda n=n, f=f: read.__setitem__(n, f.read()))
-            for n, f in (("out", process.stdout), ("err", process.stderr))
-        ]
-        for reader in readers:
-            reader.start()
-        killing = threading.Timer(PATIENCE_SECONDS, process.kill)
+        for fd in set(streams):
+            os.close(fd)
+        memory = _Memory(fork.pid)
+        readers = [_Reader(fd, fork.pid, stop_at) for fd in readable]
+        for thread in (memory, *readers):
+            thread.start()
+        killing = threading.Timer(PATIENCE_SECONDS, os.kill, (fork.pid, signal.SIGKILL))
         killing.start()
         if signal_after_seconds is not None:
             time.sleep(signal_after_seconds)
             begun = time.monotonic()
-            os.kill(process.pid, signal.SIGTERM)  # it is not waited for yet
-        _, status, usage = os.wait4(process.pid, 0)
+            os.kill(fork.pid, signal.SIGTERM)
+        status, cpu_seconds = fork.wait()
         seconds = time.monotonic() - begun
         killing.cancel()
-        memory.join()
-        process.returncode = os.waitstatus_to_exitcode(status)
-        for reader in readers:
-            reader.join()
-        process.stdout.close()
-        process.stderr.close()
-        return Cost(
-            process.returncode,
-            seconds,
-            usage.ru_utime + usage.ru_stime,
-            memory.most_mb or usage.ru_maxrss / 1024,
-            read["out"],
-            read["err"],
+        for thread in (memory, *readers):
+            thread.join()
+        cost = Cost(status, seconds, cpu_seconds, memory.most_mb, b"", b"")
+        return cost, [reader.read for reader in readers]
+
+    def in_shell(self, *arguments: str, redirection: str) -> Cost:
+        """Run it anew by a shell, with redirections behind the command."""
+        begun = time.monotonic()
+        done = subprocess.run(
+            [
+                *("/bin/sh", "-c", f'exec "$@" {redirection}', "sh"),
+                *(sys.executable, "-m", "k2cli", *arguments),
+            ],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
         )
+        seconds = time.monotonic() - begun
+        return Cost(done.returncode, seconds, 0.0, 0.0, done.stdout, done.stderr)
 
 
 @pytest.fixture
-def victim(tmp_path: Path) -> Victim:
-    return Victim(tmp_path)
+def victim(tmp_path: Path, forks: Forks) -> Victim:
+    return Victim(tmp_path, forks)
 
 
 @pytest.fixture

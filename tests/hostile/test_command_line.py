@@ -112,7 +112,7 @@ def test_streams_that_are_not_there(
     capture = victim.folder / "x.jsonl"
     if arguments[0] == "verify":
         capture.write_bytes(record(1, 1) + record(2, 2))
-    cost = victim(*arguments, redirection=shell)
+    cost = victim.in_shell(*arguments, redirection=shell)
     assert cost.status == status, cost.text
     assert "Traceback" not in cost.text
     assert "bug" not in cost.text
@@ -126,12 +126,12 @@ def test_streams_that_are_not_there(
 def test_a_log_that_nobody_reads_ends_no_recording(
     victim: Victim, redirection: str
 ) -> None:
-    cost = victim(
-        *("record", "--demo", "-n", "300", "-o", "x.jsonl", "--log-level", "debug"),
+    cost = victim.in_shell(
+        *("record", "--demo", "-n", "60", "-o", "x.jsonl", "--log-level", "debug"),
         redirection=redirection,
     )
     assert cost.status == 0
-    assert len((victim.folder / "x.jsonl").read_bytes().splitlines()) == 300
+    assert len((victim.folder / "x.jsonl").read_bytes().splitlines()) == 60
 
 
 def test_a_log_reader_that_does_not_read_holds_nothing_up(victim: Victim) -> None:
@@ -143,7 +143,7 @@ def test_a_log_reader_that_does_not_read_holds_nothing_up(victim: Victim) -> Non
         "    while True: os.write(2, b'x')\n"
         "except BlockingIOError: os.set_blocking(2, True)\n"
         "import sys\n"
-        "sys.argv = ['k2', 'record', '--demo', '-n', '300', '-o', 'x.jsonl',\n"
+        "sys.argv = ['k2', 'record', '--demo', '-n', '60', '-o', 'x.jsonl',\n"
         "            '--log-level', 'debug']\n"
         "from k2cli.__main__ import main\n"
         "main()\n"
@@ -158,7 +158,7 @@ def test_a_log_reader_that_does_not_read_holds_nothing_up(victim: Victim) -> Non
     )
     capture = victim.folder / "x.jsonl"
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not capture.exists() or capture.read_bytes().count(b"\n") < 300:
+    while not capture.exists() or capture.read_bytes().count(b"\n") < 60:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     # Its account is for somebody who reads; a signal ends the wait for that.
