@@ -342,6 +342,16 @@ class TradeBatch:
         trade_time = int(self.trade_times[index])
         return trade_time if trade_time >= FIRST_MICROSECONDS else trade_time * 1000
 
+    def sides(self) -> Iterator[Side]:
+        """Return the taker's side of every trade."""
+        return map(_SIDES.__getitem__, self.buyer_is_maker)
+
+    def timestamps_us(self) -> Iterator[int]:
+        """Return when the trades were made, Unix microseconds UTC."""
+        if self.is_plain:  # all are microseconds
+            return map(int, self.trade_times)
+        return map(self.timestamp_us, range(len(self)))
+
     def notional(self, index: int) -> Decimal:
         """Return price times quantity of a trade, in the quote asset."""
         return Decimal(self.prices[index]) * Decimal(self.quantities[index])

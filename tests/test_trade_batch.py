@@ -62,6 +62,13 @@ def test_a_plain_batch_has_the_lines_of_its_trades(
     assert dataclasses.replace(batch, is_plain=False).json_lines(first) == expected
 
 
+@given(plain_batches())
+def test_sides_and_times_of_all_are_those_of_each(batch: TradeBatch) -> None:
+    for one in (batch, dataclasses.replace(batch, is_plain=False)):
+        assert list(one.sides()) == [trade.side for trade in batch.trades()]
+        assert list(one.timestamps_us()) == [t.timestamp for t in batch.trades()]
+
+
 @given(st.integers(0, 5), st.integers(0, 5), st.integers(0, 7))
 def test_a_part_has_the_trades_from_one_to_another(
     count: int, start: int, stop: int

@@ -16,12 +16,13 @@ from k2cli.cli.pipe import STDOUT
 from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
 from k2cli.display.controls import Controls
 from k2cli.display.detail import EVENT_KINDS
-from k2cli.display.market import WINDOWS_SECONDS, MarketState, trade_facts
+from k2cli.display.market import MarketState
 from k2cli.display.meters import LagMeter
 from k2cli.display.numbers import Precision
 from k2cli.display.past import observe_past
 from k2cli.display.screen import ScreenView
 from k2cli.display.status import Notice, Status
+from k2cli.display.symbol import WINDOWS_SECONDS
 from k2cli.display.terminal import LiveTable, save_svg
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class ScreenSink(Redrawn):
                 self._past_seconds = max(self._past_seconds, reached_seconds)
                 return
             self._past_seconds = None
-        self._market.observe(trade_facts(batch), time.monotonic(), batch.instruments)
+        self._market.observe(batch, time.monotonic())
 
     def lost(self, symbol: str, ids: IdRange) -> None:
         """The status shows their number."""

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 # Height and width from which on movers and prints have a line each.
 _WITH_TWO_LINES = 36
 _WIDE = 100
-_MOST_NAMED = 6
 
 
 def breadth_lines(
@@ -56,7 +55,7 @@ def _facts(look: Breadth) -> list[Part]:
 
 def _movers(look: Breadth) -> list[Part]:
     parts = []
-    for place, mover in enumerate(look.movers[:_MOST_NAMED]):
+    for place, mover in enumerate(look.movers):
         if not mover.change:
             continue
         change = "".join(percent_text(mover.change))
@@ -71,7 +70,7 @@ def _movers(look: Breadth) -> list[Part]:
 
 def _prints(look: Breadth) -> list[Part]:
     parts = []
-    for place, one in enumerate(look.prints[:_MOST_NAMED]):
+    for place, one in enumerate(look.prints):
         digits, scale = scaled_text(one.usd)
         words = " largest " if not place else ""
         text = Text.assemble(

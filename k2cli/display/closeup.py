@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from k2cli.display.market import Direction
+from k2cli.display.columns import ARROWS
 from k2cli.display.numbers import (
     age_text,
     duration_text,
@@ -25,8 +25,8 @@ from k2cli.errors import printable
 
 if TYPE_CHECKING:
     from k2cli.display.controls import Controls
-    from k2cli.display.market import SymbolState
     from k2cli.display.numbers import Precision
+    from k2cli.display.symbol import SymbolState
 
 # From this size on, the tape stands beside chart and figures, not below them.
 _BESIDE_WIDTH, _BESIDE_LINES = 100, 14
@@ -41,8 +41,6 @@ _MOST_HISTOGRAM_CELLS = 80
 _MOST_CLASSES, _FEW_CLASSES = 10, 6
 # Lines from which on there is room for sizes below the figures.
 _WITH_HISTOGRAM = 32
-_ARROWS = {Direction.UP: "▲", Direction.SAME: "", Direction.DOWN: "▼"}
-_DIRECTION_STYLES = {Direction.UP: "green", Direction.SAME: "", Direction.DOWN: "red"}
 
 
 class CloseUp:
@@ -80,10 +78,10 @@ class CloseUp:
     def _title(self, state: SymbolState, controls: Controls, width: int) -> Text:
         window = span_text(controls.window_seconds)
         price = "".join(self._precision.price(state.symbol, state.last_price))
-        style = _DIRECTION_STYLES[state.direction]
+        arrow, style = ARROWS[state.direction]
         parts = [
             Part(Text(f" {printable(state.symbol, 20)}", "bold"), 1),
-            Part(Text(f"{price} {_ARROWS[state.direction]:1}", f"bold {style}"), 0),
+            Part(Text(price + arrow, f"bold {style}"), 0),
             Part(_percent(state.change(controls.window_seconds), window), 2),
             Part(_percent(state.change(None), "session"), 3),
         ]
@@ -128,8 +126,8 @@ class CloseUp:
         """Draw all below one another, the less the smaller the screen is."""
         lines: list[Text] = []
         if room >= _WITH_FIGURES:
-            most = 1 if room < _WITH_CHART else 3
-            lines += self._short_figures(state, controls, width, most, now_seconds)
+            figures = self._short_figures(state, controls, width, now_seconds)
+            lines += figures if room >= _WITH_CHART else figures[1:2]
         left = room - len(lines)
         if left >= _WITH_CHART:
             chart = (left * 3) // 5 - 1
@@ -187,10 +185,9 @@ class CloseUp:
         state: SymbolState,
         controls: Controls,
         width: int,
-        most: int,
         now_seconds: float,
     ) -> list[Text]:
-        """Draw the most important figures in a few lines."""
+        """Draw the most important figures, of the window, and of the session; gaps."""
         window = span_text(controls.window_seconds)
         rows = self._rows(state, controls, now_seconds)
         lines = []
@@ -202,10 +199,7 @@ class CloseUp:
                 text = Text.assemble((f"{row[0]} ", "dim"), row[which].strip())
                 parts.append(Part(text, place + 1))
             lines.append(spread(parts, width))
-        events = _completeness(state, now_seconds)
-        return (
-            [*lines[::-1], events][:most] if most < 3 else [*lines, fit(events, width)]
-        )
+        return [*lines, fit(_completeness(state, now_seconds), width)]
 
     def _rows(
         self, state: SymbolState, controls: Controls, now_seconds: float

@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from k2cli.display.charts import balance_bar, sparkline
-from k2cli.display.market import Direction
 from k2cli.display.numbers import age_text, percent_text, rate_text, scaled_text
+from k2cli.display.symbol import Direction
+from k2cli.display.text import LARGE_MARK
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from k2cli.display.market import SymbolState
     from k2cli.display.numbers import Precision
+    from k2cli.display.symbol import SymbolState
 
-LARGE_MARK = "◆"
 LARGE_STYLE = "bold magenta"
 SIDE_STYLES = {"BUY": "green", "SELL": "red"}
 
 _UP, _DOWN = "green", "red"
-_ARROWS = {
+ARROWS = {
     Direction.UP: (" ▲", _UP),
     Direction.SAME: ("  ", ""),
     Direction.DOWN: (" ▼", _DOWN),
@@ -136,7 +136,7 @@ def _quiet_symbol(row: Row) -> Cell:
 def _last(row: Row) -> Cell:
     state = row.state
     whole, fraction = row.precision.price(state.symbol, state.last_price)
-    arrow, style = _ARROWS[state.direction]
+    arrow, style = ARROWS[state.direction]
     moved = row.now_seconds - state.moved_seconds < _MOVED_SECONDS
     return Cell(whole, fraction, arrow, style if moved else "", mark_style=style)
 
@@ -158,11 +158,11 @@ def _trend(row: Row) -> Cell:
 
 
 def _high(row: Row) -> Cell:
-    return Cell(*row.precision.price(row.state.symbol, row.state.high_price))
+    return Cell(*row.precision.mean_price(row.state.symbol, row.state.high))
 
 
 def _low(row: Row) -> Cell:
-    return Cell(*row.precision.price(row.state.symbol, row.state.low_price))
+    return Cell(*row.precision.mean_price(row.state.symbol, row.state.low))
 
 
 def _vwap(row: Row) -> Cell:
@@ -179,18 +179,13 @@ def _notional(row: Row) -> Cell:
     if state.usd_rate:
         amount = state.notional * state.usd_rate / row.usd_unit
         return Cell(f"{amount:,.0f}" if amount >= 0.5 else "<1")
-    if state.quote:
-        return Cell("–", style="dim")
-    digits, scale = scaled_text(state.notional)
-    return Cell(digits, mark=scale)
+    return Cell("–", style="dim")
 
 
 def _notional_usd(row: Row) -> float:
     """Return what rows are compared by; what has no rate comes last."""
     state = row.state
-    if state.quote and not state.usd_rate:
-        return -1.0
-    return state.notional * (state.usd_rate or 1.0)
+    return state.notional * state.usd_rate if state.usd_rate else -1.0
 
 
 def _per_second(row: Row) -> float:
@@ -333,7 +328,7 @@ COLUMNS = (
         "size",
         12,
         _size,
-        f"the last trade's; {LARGE_MARK}: larger than 99 in 100 of the symbol's trades",
+        f"the last trade's; {LARGE_MARK}: of an order larger than 99 in 100 are",
     ),
     Column(
         "trades",

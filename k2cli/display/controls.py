@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from k2cli.display.columns import COLUMNS, LARGE_MARK, SORTABLE
+from k2cli.display.columns import COLUMNS, SORTABLE
 from k2cli.display.numbers import span_text
 from k2cli.display.prints import FLOORS_USD
-from k2cli.display.text import BACKFILL_MARK, fit
+from k2cli.display.text import BACKFILL_MARK, LARGE_MARK, fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ _MARKS = (
     ("▸", "the chosen row"),
     ("– <1", "nothing known; less than one of the unit"),
     ("━ ╌", "taker buys' share, and sells'"),
-    (LARGE_MARK, "a large trade, see the column size"),
+    (LARGE_MARK, "a large order, see the column size"),
     (BACKFILL_MARK, "trades fetched from the history to fill a gap"),
     ("━━╸", "worth of a print: a cell more for every threefold, from 100 USD on"),
     ("┃ █", "candles: rising, and falling; │ from the lowest to the highest price"),

@@ -14,8 +14,8 @@ from k2cli.display.prints import TAPE_PRINTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from k2cli.display.market import SymbolState
     from k2cli.display.prints import Print
+    from k2cli.display.symbol import SymbolState
 
 CANDLES = 60
 """Candles that a window of time is divided into."""
@@ -120,27 +120,43 @@ class SymbolDetail:
             seconds: deque(maxlen=CANDLES + 1) for seconds in windows_seconds
         }
 
-    def begin_print(self, one: Print, before: Print | None) -> None:
-        """Take note of a new print, and of the size of the one that is complete."""
-        self.prints.append(one)
-        if before is not None:
-            self._sizes[bisect(_SIZES, before.notional)] += 1
+    def count_size(self, notional: float) -> None:
+        """Take note of the size of a print that is complete."""
+        self._sizes[bisect(_SIZES, notional)] += 1
 
     def begin_candle(
-        self, tick: int, price: float, size: float, notional: float, *, is_buy: bool
+        self,
+        tick: int,
+        price: float,
+        trades: int,
+        size: float,
+        notional: float,
+        *,
+        is_buy: bool,
     ) -> None:
-        """Begin a candle with a live trade, which is in the symbol's sums already."""
+        """Begin a candle with live trades, which are in the symbol's sums already.
+
+        Args:
+            tick: Half-second of the clock.
+            price: Of the first one.
+            trades: Their number.
+            size: Sum of their quantities.
+            notional: Sum of their prices times quantities.
+            is_buy: Whether the taker bought.
+        """
         state = self._state
         sums = state.volume, state.notional, state.delta, state.trades
-        sums = _moved(sums, -1, size, notional, is_buy=is_buy)
+        sums = _moved(sums, -1, trades, size, notional, is_buy=is_buy)
         self._fold(sums)
         self.tick = tick
         self._open = self.high = self.low = price
         self._sums = sums
 
-    def leave_out(self, size: float, notional: float, *, is_buy: bool) -> None:
-        """Let a trade that came late be in no candle."""
-        self._sums = _moved(self._sums, 1, size, notional, is_buy=is_buy)
+    def leave_out(
+        self, trades: int, size: float, notional: float, *, is_buy: bool
+    ) -> None:
+        """Let trades that came late be in no candle."""
+        self._sums = _moved(self._sums, 1, trades, size, notional, is_buy=is_buy)
 
     def sizes(self) -> list[tuple[float, int]]:
         """Return the least notional of each class that has trades, and their number.
@@ -219,15 +235,15 @@ class SymbolDetail:
 
 
 def _moved(
-    sums: _Sums, sign: int, size: float, notional: float, *, is_buy: bool
+    sums: _Sums, sign: int, trades: int, size: float, notional: float, *, is_buy: bool
 ) -> _Sums:
-    """Return sums with a trade more or less."""
-    volume, total, delta, trades = sums
+    """Return sums with trades more or less."""
+    volume, total, delta, count = sums
     return (
         volume + sign * size,
         total + sign * notional,
         delta + sign * (notional if is_buy else -notional),
-        trades + sign,
+        count + sign * trades,
     )
 
 

@@ -71,11 +71,15 @@ class JsonLines:
 
     def line(self, trade: TradeV2) -> bytes:
         r"""Return one trade as one line of JSON with its ``\n``."""
-        line = trade.to_json_line()
-        # JSON lets DEL and the C1 controls stand as they are; a terminal acts on them.
-        if line.isascii() and b"\x7f" not in line:
-            return line
-        return printable_json(line.decode()).encode()
+        return _json_line(trade)
+
+
+def _json_line(trade: TradeV2) -> bytes:
+    line = trade.to_json_line()
+    # JSON lets DEL and the C1 controls stand as they are; a terminal acts on them.
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return printable_json(line.decode()).encode()
 
 
 class _Row:
@@ -175,7 +179,7 @@ TEMPLATE_NAMES = (*KEYS[:-1], *VENDOR_KEYS, "notional", "time", "json")
 def _named(trade: TradeV2, name: str) -> str:
     """Return a value of a template, fit for a line."""
     if name == "json":
-        return JsonLines(FormatOptions()).line(trade)[:-1].decode()
+        return _json_line(trade)[:-1].decode()
     if name == "notional":
         whole, _, fraction = f"{trade.notional:f}".partition(".")
         return f"{whole}.{fraction.rstrip('0') or '0'}"

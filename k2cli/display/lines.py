@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from k2cli.display.numbers import NumberColumn, clock_text, grouped, notional_text
-from k2cli.display.text import padded
+from k2cli.display.text import LARGE_MARK, padded
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _YELLOW = "\x1b[33m"
 _RESET = "\x1b[0m"
 
 _GAP = 2  # cells between columns
-_LARGE_MARK = "◆"
 _MOST_MARKS = 3
 # A mean of fewer trades says little about what is usual.
 _FEWEST_FOR_MEAN = 20
@@ -52,7 +51,7 @@ class SizeMarks:
         while usual and count < _MOST_MARKS and notional >= usual * 10:
             usual *= 10
             count += 1
-        return _LARGE_MARK * count
+        return LARGE_MARK * count
 
     def _usual(self, symbol: str, notional: float) -> float:
         trades, total = self._sums.get(symbol, (0, 0.0))

@@ -6,6 +6,7 @@ fraction with the point, e.g. ``("61,837", ".63")``.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -178,40 +179,48 @@ class Precision:
 
     price_decimals: Mapping[str, int] = field(default_factory=dict)
     size_decimals: Mapping[str, int] = field(default_factory=dict)
-    _prices: dict[str, int] = field(default_factory=dict, init=False)
-    _sizes: dict[str, int] = field(default_factory=dict, init=False)
+    _prices: defaultdict[str, int] = field(
+        default_factory=lambda: defaultdict(lambda: _LEAST_PRICE_DECIMALS), init=False
+    )
+    _sizes: defaultdict[str, int] = field(
+        default_factory=lambda: defaultdict(int), init=False
+    )
 
     def price(self, symbol: str, digits: str) -> tuple[str, str]:
         """Write a price as received."""
-        decimals = self.price_decimals.get(symbol)
-        if decimals is None:
-            seen = self._prices.get(symbol, _LEAST_PRICE_DECIMALS)
-            decimals = self._prices[symbol] = max(seen, significant_decimals(digits))
-        return grouped(digits, decimals)
-
-    def size(self, symbol: str, digits: str) -> tuple[str, str]:
-        """Write a size as received."""
-        decimals = self.size_decimals.get(symbol)
-        if decimals is None:
-            seen = self._sizes.get(symbol, 0)
-            decimals = self._sizes[symbol] = max(seen, significant_decimals(digits))
-        return grouped(digits, decimals)
-
-    def amount(self, symbol: str, amount: float) -> tuple[str, str]:
-        """Write a computed size, rounded to the symbol's decimals."""
-        decimals = self.size_decimals.get(symbol)
-        if decimals is None:
-            decimals = self._sizes.get(symbol, 0)
-        whole, _, fraction = f"{amount:,.{decimals}f}".partition(".")
-        return whole, f".{fraction}" if fraction else ""
+        return _written(digits, symbol, self.price_decimals, self._prices)
 
     def mean_price(self, symbol: str, price: float) -> tuple[str, str]:
         """Write a computed price, rounded to the symbol's decimals."""
-        decimals = self.price_decimals.get(symbol)
-        if decimals is None:
-            decimals = self._prices.get(symbol, _LEAST_PRICE_DECIMALS)
-        whole, _, fraction = f"{price:,.{decimals}f}".partition(".")
-        return whole, f".{fraction}" if fraction else ""
+        return _rounded(price, symbol, self.price_decimals, self._prices)
+
+    def size(self, symbol: str, digits: str) -> tuple[str, str]:
+        """Write a size as received."""
+        return _written(digits, symbol, self.size_decimals, self._sizes)
+
+    def amount(self, symbol: str, amount: float) -> tuple[str, str]:
+        """Write a computed size, rounded to the symbol's decimals."""
+        return _rounded(amount, symbol, self.size_decimals, self._sizes)
+
+
+def _written(
+    digits: str, symbol: str, known: Mapping[str, int], seen: dict[str, int]
+) -> tuple[str, str]:
+    decimals = known.get(symbol)
+    if decimals is None:
+        decimals = max(seen[symbol], significant_decimals(digits))
+        seen[symbol] = decimals
+    return grouped(digits, decimals)
+
+
+def _rounded(
+    amount: float, symbol: str, known: Mapping[str, int], seen: dict[str, int]
+) -> tuple[str, str]:
+    decimals = known.get(symbol)
+    if decimals is None:
+        decimals = seen[symbol]
+    whole, _, fraction = f"{amount:,.{decimals}f}".partition(".")
+    return whole, f".{fraction}" if fraction else ""
 
 
 class NumberColumn:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from k2cli.display.market import trade_facts
 from k2cli.display.meters import TICKS_PER_SECOND
 
 if TYPE_CHECKING:
     from k2cli.display.market import MarketState
-    from k2cli.display.prints import TradeFacts
     from k2cli.trade import TradeBatch
 
 
@@ -28,11 +26,12 @@ def observe_past(
         The clock of ``MarketState.observe`` after that.
     """
 
-    def tick(facts: TradeFacts) -> int:
-        return int((facts[5] / 1e6 + offset_seconds) * TICKS_PER_SECOND)
+    def tick(place_and_us: tuple[int, int]) -> int:
+        return int((place_and_us[1] / 1e6 + offset_seconds) * TICKS_PER_SECOND)
 
     seconds = 0.0
-    for reached, together in groupby(trade_facts(batch), tick):
+    for reached, together in groupby(enumerate(batch.timestamps_us()), tick):
+        places = [place for place, _ in together]
         seconds = (reached + 0.5) / TICKS_PER_SECOND
-        market.observe(together, seconds, batch.instruments, is_past=True)
+        market.observe(batch.part(places[0], places[-1] + 1), seconds, is_past=True)
     return seconds

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from k2cli.display.detail import Candle, Event
-    from k2cli.display.market import SymbolState
     from k2cli.display.numbers import Precision
+    from k2cli.display.symbol import SymbolState
 
 FEWEST_PRICES = 4
 """Prices that a chart is drawn from at least."""

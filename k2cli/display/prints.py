@@ -2,78 +2,143 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import deque
 from copy import copy
+from itertools import chain, count
 from math import inf
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
-TradeFacts = tuple[str, str, str, str, int, int, bool]
-"""What the screen needs of a trade.
+    from k2cli.trade import TradeBatch
 
-Symbol, price and quantity as decimal digits, taker side, exchange trade id, trade time
-in Unix microseconds, and whether it was back-filled.
+Fills = tuple[
+    *tuple[str, str, str, str, bool],
+    *tuple[int, int, int, int],
+    *tuple[float, float, float, float, float, float, float, float],
+]
+"""Fills of one taker order that came together: the market on show is made of these.
+
+Symbol, taker side, price and quantity of the last fill as digits, and whether they are
+from the history; their number, the last one's trade id and trade time in microseconds,
+and that in milliseconds (Unix); sum of quantities, sum of price times quantity, largest
+quantity; first, highest, lowest and last price, and the last price that differs from
+it, 0 if none does. A plain tuple: nearly every trade makes one.
 """
 
 FLOORS_USD = (0.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0)
 """Least worth of the prints on a tape, to choose from; 0 for every print."""
 
+# By the number of floors that are reached.
+_FLOORS_ABOVE = (*FLOORS_USD, inf)
+
 TAPE_PRINTS = 250
 """Latest prints kept for each floor: more than a tall screen shows."""
+
+
+def fills_of(batch: TradeBatch) -> Iterator[Fills]:
+    """Return the trades of a batch, those that follow one another in one order as one.
+
+    Every trade passes here: it does no more than it must.
+    """
+    times: Sequence[str] | Sequence[int]
+    milliseconds: Sequence[str] | Sequence[int]
+    if batch.is_plain:
+        times = batch.trade_times
+        milliseconds = [digits[:-3] for digits in batch.trade_times]
+    else:
+        times = list(batch.timestamps_us())
+        milliseconds = [us // 1000 for us in times]
+    orders = list(zip(batch.symbols, batch.sides(), milliseconds, strict=True))
+    trade_ids, price_digits, size_digits = (
+        *(batch.trade_ids, batch.prices, batch.quantities),
+    )
+    is_backfill = batch.is_backfill
+    trades = 0
+    for place, order, following, price, size in zip(
+        count(),
+        orders,
+        chain(orders[1:], (None,)),
+        map(float, price_digits),
+        map(float, size_digits),
+        strict=False,
+    ):
+        if not trades:
+            trades = 1
+            first = high = low = last = price
+            total = largest = size
+            notional = price * size
+            before = 0.0
+        else:
+            trades += 1
+            total += size
+            notional += price * size
+            if size > largest:
+                largest = size
+            if price != last:
+                before, last = last, price
+                if price > high:
+                    high = price
+                elif price < low:
+                    low = price
+        if order == following:
+            continue
+        symbol, side, _ = order
+        time_us = int(times[place])
+        # fmt: off
+        yield (
+            symbol, side, price_digits[place], size_digits[place], is_backfill,
+            trades, int(trade_ids[place]), time_us, time_us // 1000,
+            total, notional, largest, first, high, low, last, before,
+        )
+        # fmt: on
+        trades = 0
 
 
 class Print:
     """The fills of one taker order: same symbol, taker side and millisecond.
 
-    Every trade makes or changes one: it is as plain as it can be.
-
     Attributes:
-        latest: The latest fill: symbol, price and quantity as digits, taker side, trade
-            id, trade time in Unix microseconds, and whether it was back-filled.
+        latest: The fills that came last.
         millisecond: Trade time, Unix milliseconds.
+        trades: Number of fills.
         size: Sum of quantities, base asset.
         notional: Sum of price times quantity, quote asset.
         largest: Quantity of the largest fill.
         usd: The notional in USD; 0 while there is no rate.
         delta: Taker buys minus sells of the symbol so far, this print included.
-        is_large: Whether a fill was large for the symbol.
-        trades: Number of fills.
-        next_floor_usd: The least of the floors that it has not reached.
+        is_large: Whether it is large for its symbol.
+        floors: Number of the floors that it has reached.
+        next_floor_usd: The least of the others.
     """
 
     __slots__ = (
-        *("latest", "millisecond", "size", "notional", "largest", "usd", "delta"),
-        *("is_large", "trades", "next_floor_usd"),
+        *("latest", "millisecond", "trades", "size", "notional", "largest"),
+        *("usd", "delta", "is_large", "floors", "next_floor_usd"),
     )
 
     def __init__(
         self,
-        latest: TradeFacts,
+        latest: Fills,
         millisecond: int,
+        trades: int,
         size: float,
         notional: float,
+        largest: float,
         usd: float,
-        delta: float,
-        is_large: bool,
     ) -> None:
         self.latest = latest
         self.millisecond = millisecond
-        self.size = self.largest = size
+        self.trades = trades
+        self.size = size
         self.notional = notional
+        self.largest = largest
         self.usd = usd
-        self.delta = delta
-        self.is_large = is_large
-        self.trades = 1
-        self.next_floor_usd = FLOORS_USD[1]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Print) and all(
-            getattr(self, name) == getattr(other, name) for name in self.__slots__
-        )
-
-    __hash__ = None  # type: ignore[assignment]  # it changes
+        self.delta = 0.0
+        self.is_large = False
+        self.floors, self.next_floor_usd = 1, FLOORS_USD[1]
 
     @property
     def symbol(self) -> str:
@@ -81,29 +146,24 @@ class Print:
         return self.latest[0]
 
     @property
+    def side(self) -> str:
+        """Taker side, ``"BUY"`` or ``"SELL"``."""
+        return self.latest[1]
+
+    @property
     def price_digits(self) -> str:
         """Price of the latest fill, as received."""
-        return self.latest[1]
+        return self.latest[2]
 
     @property
     def size_digits(self) -> str:
         """Quantity of the latest fill, as received."""
-        return self.latest[2]
-
-    @property
-    def side(self) -> str:
-        """Taker side, ``"BUY"`` or ``"SELL"``."""
         return self.latest[3]
-
-    @property
-    def trade_id(self) -> int:
-        """Exchange trade id of the latest fill."""
-        return self.latest[4]
 
     @property
     def is_backfill(self) -> bool:
         """Whether the trades are from the history."""
-        return self.latest[6]
+        return self.latest[4]
 
     @property
     def mean_price(self) -> float:
@@ -112,23 +172,22 @@ class Print:
 
 
 class Tapes:
-    """The latest prints above each floor. A print grows while its fills come."""
+    """The latest prints above each floor. A print grows while its fills come.
+
+    Attributes:
+        begin: Puts a new print on the tape that has every print.
+    """
 
     def __init__(self) -> None:
         self._tapes = [deque[Print](maxlen=TAPE_PRINTS) for _ in FLOORS_USD]
-        above = (*FLOORS_USD[1:], inf)
-        self._floors = list(zip(self._tapes, FLOORS_USD, above, strict=True))[1:]
-
-    def begin(self, one: Print) -> None:
-        """Put a new print on the tape that has every print."""
-        self._tapes[0].append(one)
+        self.begin = self._tapes[0].append
 
     def raise_floor(self, one: Print) -> None:
         """Put a print on the tapes whose floor it has reached since the last time."""
-        for tape, floor_usd, next_usd in self._floors:
-            if one.next_floor_usd <= floor_usd <= one.usd:
-                tape.append(one)
-                one.next_floor_usd = next_usd
+        reached = bisect(FLOORS_USD, one.usd)
+        for tape in self._tapes[one.floors : reached]:
+            tape.append(one)
+        one.floors, one.next_floor_usd = reached, _FLOORS_ABOVE[reached]
 
     def latest(self, floor: int = 0) -> list[Print]:
         """Return the prints of a tape, newest first.

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from k2cli.display.controls import Controls
-    from k2cli.display.market import MarketState, SymbolState
+    from k2cli.display.market import MarketState
     from k2cli.display.numbers import Precision
     from k2cli.display.status import Status
+    from k2cli.display.symbol import SymbolState
 
 # Lines of the screen from which on there is room for the message, for air below the
 # header, and for a line of keys.

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from k2cli.display.columns import SortKey
     from k2cli.display.controls import Controls
-    from k2cli.display.market import MarketState, SymbolState
+    from k2cli.display.market import MarketState
     from k2cli.display.numbers import Precision
+    from k2cli.display.symbol import SymbolState
 
 RESORT_SECONDS = 2.0
 """Rows change places at most this often, unless a key asks for it."""

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from k2cli.display.columns import LARGE_MARK, LARGE_STYLE, SIDE_STYLES
+from k2cli.display.columns import LARGE_STYLE, SIDE_STYLES
 from k2cli.display.numbers import (
     NumberColumn,
     clock_text,
     scaled_text,
     signed_text,
 )
-from k2cli.display.text import BACKFILL_MARK, fit, padded, styled
+from k2cli.display.text import BACKFILL_MARK, LARGE_MARK, fit, padded, styled
 from k2cli.errors import printable
 
 if TYPE_CHECKING:

@@ -25,6 +25,9 @@ ERROR_BADGE = "bold reverse red on white"
 ERROR_STYLE = "bold red"
 """Style of what is wrong, in reports and progress lines."""
 
+LARGE_MARK = "◆"
+"""Stands for what is large."""
+
 BACKFILL_MARK = "↺"
 """Stands for trades that come late, from the history."""
 

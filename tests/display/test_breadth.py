@@ -9,6 +9,7 @@ from k2cli.display.breadth import breadth_lines
 from k2cli.display.controls import Controls
 from k2cli.display.market import MarketState
 from k2cli.trade import Instrument
+from tests.display.trading import observe
 
 
 def market() -> MarketState:
@@ -18,7 +19,7 @@ def market() -> MarketState:
         quote = {symbol: Instrument(symbol, "BINANCE", f"COIN{place}", "USDT")}
         for number, price in enumerate((100, 100 + 2 * (place - 3))):
             trade = (symbol, f"{price}", "50", "BUY", number, number * 1000, False)
-            market.observe([trade], 1.0 + number, quote)
+            observe(market, [trade], 1.0 + number, quote)
     return market
 
 

@@ -12,15 +12,11 @@ from k2cli.display.controls import Controls
 from k2cli.display.market import MarketState
 from k2cli.display.numbers import Precision
 from k2cli.display.screen import ScreenView
-from k2cli.display.status import Status
 from k2cli.display.terminal import LiveTable
+from tests.display.trading import LIVE, observe
 
 # The fixture's class lives in conftest, which is not to be imported.
 MakeTerminal = Callable[[int, int], Any]
-
-STATUS = Status(
-    host="stream.binance.com", exchange="BINANCE", connection="live", uptime_seconds=1
-)
 
 
 def lively(count: int, per_redraw: int) -> Iterator[tuple[MarketState, float]]:
@@ -41,7 +37,7 @@ def lively(count: int, per_redraw: int) -> Iterator[tuple[MarketState, float]]:
                 number,
                 False,
             )
-            market.observe([trade], now_seconds)
+            observe(market, [trade], now_seconds)
         yield market, now_seconds
         now_seconds += 0.25
 
@@ -76,7 +72,7 @@ def test_a_redraw_is_small(
             live.refresh(
                 lambda w, h: view.frame(
                     market,  # noqa: B023 - drawn at once
-                    STATUS,
+                    LIVE,
                     controls,
                     width=w,
                     height=h,
@@ -99,7 +95,7 @@ def test_a_market_in_which_nothing_happens_sends_nothing(
         return live.refresh(
             lambda w, h: view.frame(
                 market,
-                STATUS,
+                LIVE,
                 Controls(),
                 width=w,
                 height=h,
@@ -133,8 +129,6 @@ def test_sorting_thousands_of_symbols_is_done_now_and_then(
     markets = lively(3500, 10)
     for _ in range(41):  # ten seconds
         market, now_seconds = next(markets)
-        view.frame(
-            market, STATUS, controls, width=80, height=24, now_seconds=now_seconds
-        )
+        view.frame(market, LIVE, controls, width=80, height=24, now_seconds=now_seconds)
     # One of them as the market begins to move.
     assert sorts == 7

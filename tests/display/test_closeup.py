@@ -13,12 +13,9 @@ from k2cli.display.controls import Controls
 from k2cli.display.market import MarketState
 from k2cli.display.numbers import Precision
 from k2cli.display.screen import ScreenView
-from k2cli.display.status import Status
 from k2cli.trade import Instrument
+from tests.display.trading import LIVE, observe
 
-STATUS = Status(
-    host="stream.binance.com", exchange="BINANCE", connection="live", uptime_seconds=1
-)
 SIZES = [(10, 3), (20, 5), (60, 15), (80, 24), (99, 30), (120, 40), (250, 70)]
 QUOTES = {"BTCUSDT": Instrument("BTCUSDT", "BINANCE", "BTC", "USDT")}
 
@@ -36,7 +33,7 @@ def traded(seconds: int) -> MarketState:
             number * 250_000,
             False,
         )
-        market.observe([trade], number / 4, QUOTES)
+        observe(market, [trade], number / 4, QUOTES)
     return market
 
 
@@ -50,7 +47,7 @@ def draw(
 ) -> str:
     chosen = Controls(has_keys=True, opened="BTCUSDT", **controls)
     frame = ScreenView(Precision()).frame(
-        market, STATUS, chosen, width=width, height=height, now_seconds=now_seconds
+        market, LIVE, chosen, width=width, height=height, now_seconds=now_seconds
     )
     lines = [line.plain for line in frame.lines]
     assert len(lines) == height

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from k2cli.display.detail import CANDLES, SymbolDetail
 from k2cli.display.market import MarketState
+from tests.display.trading import observe
 
 
 def detail_of(market: MarketState) -> SymbolDetail:
@@ -40,7 +41,7 @@ def test_candles_add_up_to_the_live_trades(
         now_seconds += pause
         side = "BUY" if is_buy else "SELL"
         trade = ("A", str(price), str(size), side, number, number * 1000, late)
-        market.observe([trade], now_seconds)
+        observe(market, [trade], now_seconds)
         if not late:
             live.append((price, size, is_buy))
         if looked_at:
@@ -70,15 +71,15 @@ def test_sizes_are_counted_for_complete_orders() -> None:
     market = MarketState(["A"], started_seconds=0.0)
     for number, (size, millisecond) in enumerate([(2, 1), (3, 1), (40, 2), (1, 3)]):
         trade = ("A", "1", str(size), "BUY", number, millisecond * 1000, False)
-        market.observe([trade], 1.0)
+        observe(market, [trade], 1.0)
     assert detail_of(market).sizes() == [(3.0, 1), (10.0, 0), (30.0, 1)]
 
 
 def test_a_copy_stays_as_it_is() -> None:
     market = MarketState(["A"], started_seconds=0.0)
-    market.observe([("A", "1", "1", "BUY", 1, 1000, False)], 1.0)
+    observe(market, [("A", "1", "1", "BUY", 1, 1000, False)], 1.0)
     copied = market.copied()
-    market.observe([("A", "5", "1", "BUY", 2, 2000, False)], 1.0)
+    observe(market, [("A", "5", "1", "BUY", 2, 2000, False)], 1.0)
     (candle,) = detail_of(copied).candles(60.0, 1.0)
     assert (candle.high, candle.trades) == (1.0, 1)
     (candle,) = detail_of(market).candles(60.0, 1.0)

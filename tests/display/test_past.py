@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from k2cli.display.market import MarketState, trade_facts
+from k2cli.display.market import MarketState
 from k2cli.display.past import observe_past
 from tests.batches import BTC, FIRST_TIME_US, trade_batch
 
@@ -18,7 +18,7 @@ def test_windows_go_by_the_times_of_trades() -> None:
     reached_seconds = observe_past(market, batch, OFFSET_SECONDS)
     assert reached_seconds == pytest.approx(1119, abs=0.5)
     state = market[BTC]
-    assert state.last_trade_id == 120
+    assert state.trades == 120
     window = state.window(60.0)
     assert window is not None
     assert window.is_full
@@ -30,8 +30,8 @@ def test_live_ones_go_on_from_there() -> None:
     market = MarketState([BTC], started_seconds=1000.0)
     past = trade_batch([1, 2], is_backfill=True)
     observe_past(market, past, OFFSET_SECONDS)
-    market.observe(trade_facts(trade_batch([3])), 1001.0)
+    market.observe(trade_batch([3]), 1001.0)
     late = trade_batch([2], is_backfill=True)
-    market.observe(trade_facts(late), 1001.0)
-    assert market[BTC].last_trade_id == 3
+    market.observe(late, 1001.0)
+    assert market[BTC].last[6] == 3
     assert [one.is_backfill for one in market.tape()] == [True, False, True, True]

@@ -20,20 +20,12 @@ from k2cli.display.screen import ScreenView
 from k2cli.display.status import Status
 from k2cli.display.terminal import LiveTable
 from k2cli.display.text import Frame
+from tests.display.trading import LIVE, observe
 
 # The fixture's class lives in conftest, which is not to be imported.
 MakeTerminal = Callable[[int, int], Any]
 
 SIZES = [(60, 15), (80, 24), (120, 40), (250, 70), (20, 5), (1, 1), (7, 2), (30, 3)]
-LIVE = Status(
-    host="stream.binance.com",
-    exchange="BINANCE",
-    connection="live",
-    uptime_seconds=134.2,
-    trades=204_118,
-    trades_per_second=1284.2,
-    lag_us=38_000,
-)
 BUSY = replace(
     LIVE,
     exchange="SIM",
@@ -62,7 +54,7 @@ def filled(count: int) -> MarketState:
             continue
         price = PRICES.get(name, "12.50000000")
         for number in range(3 + place % 7):
-            market.observe([(name, price, "0.02", "SELL", number, number, False)], 1.0)
+            observe(market, [(name, price, "0.02", "SELL", number, number, False)], 1.0)
     return market
 
 
@@ -144,7 +136,7 @@ def test_a_terminal_shows_the_frame_as_drawn(
 def test_columns_drop_by_priority(width: int, height: int, shown: str) -> None:
     market = MarketState(["BTCUSDT", "ETHUSDT"], started_seconds=0.0)
     for symbol, price in (("BTCUSDT", "61837.63"), ("ETHUSDT", "2683.80")):
-        market.observe([(symbol, price, "1.5", "BUY", 1, 1, False)], 1.0)
+        observe(market, [(symbol, price, "1.5", "BUY", 1, 1, False)], 1.0)
     lines = draw(market, LIVE, width, height)
     assert headings(lines).split() == shown.split()
 
@@ -163,7 +155,7 @@ def test_a_row_says_all_there_is() -> None:
     market = MarketState(started_seconds=0.0)
     trades = (("50000.00", "BUY"), ("51000.50", "BUY"), ("50500.25", "SELL"))
     for number, (price, side) in enumerate(trades):
-        market.observe([("BTCUSDT", price, "0.02", side, number, 1, False)], 1.0)
+        observe(market, [("BTCUSDT", price, "0.02", side, number, 1, False)], 1.0)
     (row,) = [r for r in draw(market, LIVE, 250, 70) if r.startswith(" BTCUSDT")]
     assert row.split() == [
         *("BTCUSDT", "50,500.25", "▼", "+1.00%", "+1.00%"),
@@ -177,7 +169,7 @@ def test_a_row_says_all_there_is() -> None:
 def test_every_digit_of_the_last_price_is_shown() -> None:
     market = MarketState(started_seconds=0.0)
     digits = "1234567890.12345678"
-    market.observe([("BIGUSDT", digits, "1", "BUY", 1, 1, False)], 1.0)
+    observe(market, [("BIGUSDT", digits, "1", "BUY", 1, 1, False)], 1.0)
     assert "1,234,567,890.12345678" in "\n".join(draw(market))
 
 
@@ -194,7 +186,7 @@ def test_widths_and_decimals_do_not_shrink_back() -> None:
     view = ScreenView(Precision())
     shown = []
     for number, price in enumerate(("61837.62500000", "59000.5")):
-        market.observe([("BTCUSDT", price, "1", "BUY", number, 1, False)], 1.0)
+        observe(market, [("BTCUSDT", price, "1", "BUY", number, 1, False)], 1.0)
         drawn = view.frame(
             market, LIVE, Controls(), width=80, height=24, now_seconds=2.0
         )
@@ -205,7 +197,7 @@ def test_widths_and_decimals_do_not_shrink_back() -> None:
 
 def test_the_tick_size_decides_the_decimals() -> None:
     market = MarketState(started_seconds=0.0)
-    market.observe([("BTCUSDT", "100.50000000", "1", "BUY", 1, 1, False)], 1.0)
+    observe(market, [("BTCUSDT", "100.50000000", "1", "BUY", 1, 1, False)], 1.0)
     drawn = ScreenView(Precision({"BTCUSDT": 4})).frame(
         market, LIVE, Controls(), width=80, height=24, now_seconds=2.0
     )
@@ -239,16 +231,16 @@ def moving(*symbols: str, seconds: int = 20) -> MarketState:
         for place, symbol in enumerate(symbols):
             for number in range(place + 1):
                 price = f"{100 + (second % 5) / 10:.2f}"
-                observe(market, symbol, price, second * 9 + number, second)
+                observe_one(market, symbol, price, second * 9 + number, second)
     return market
 
 
-def observe(
+def observe_one(
     market: MarketState, symbol: str, price: str, number: int, now_seconds: float
 ) -> None:
     side = "BUY" if number % 2 else "SELL"
     time_us = number * 1_000_000
-    market.observe([(symbol, price, "1", side, number, time_us, False)], now_seconds)
+    observe(market, [(symbol, price, "1", side, number, time_us, False)], now_seconds)
 
 
 def draw_moving(
@@ -326,7 +318,7 @@ def test_the_cursor_is_on_the_chosen_row() -> None:
 def test_the_price_drawn_is_that_of_the_busiest_unless_rows_are_in_order() -> None:
     market = MarketState(["AUSDT", "BUSDT", "CUSDT"], started_seconds=0.0)
     for number, symbol in enumerate(["BUSDT", "CUSDT", "CUSDT"]):
-        market.observe([(symbol, "10", "1", "BUY", number, number, False)], 1.0)
+        observe(market, [(symbol, "10", "1", "BUY", number, number, False)], 1.0)
     assert "CUSDT, since" in "\n".join(draw(market, LIVE, 120, 20))
     by_name = "\n".join(draw(market, LIVE, 120, 20, sort="symbol"))
     assert "BUSDT, since" in by_name
@@ -347,19 +339,19 @@ def test_tall_screens_have_charts_of_several_symbols() -> None:
 def test_large_and_repaired_trades_are_marked_on_the_tape() -> None:
     market = MarketState(["BTCUSDT"], started_seconds=0.0)
 
-    def observe(number: int, size: str, side: str, *, late: bool = False) -> None:
+    def add(number: int, size: str, side: str, *, late: bool = False) -> None:
         trade = ("BTCUSDT", "10", size, side, number, number * 1000, late)
-        market.observe([trade], 1.0)
+        observe(market, [trade], 1.0)
 
     for number in range(120):
-        observe(number, "1", "BUY")
-    observe(120, "99", "BUY")
-    observe(7, "1", "SELL", late=True)
+        add(number, "1", "BUY")
+    add(120, "99", "BUY")
+    add(7, "1", "SELL", late=True)
     lines = draw(market)
     title = next(i for i, line in enumerate(lines) if "latest trades" in line)
     assert "↺" in lines[title + 2]
     assert "◆" not in lines[title + 2]
-    assert "990.0  ◆" in lines[title + 3]
+    assert "990  ◆" in lines[title + 3]
     assert "◆" in "\n".join(draw(market, LIVE, 250, 70)[:5])
 
 
@@ -489,7 +481,7 @@ def test_nothing_from_outside_reaches_the_terminal_unescaped(
 ) -> None:
     evil = "\x1b[2J\x9b\x07[bold]\r\n"
     market = MarketState(started_seconds=0.0)
-    market.observe([(evil, "1", "1", evil, 1, 1, False)], 1.0)
+    observe(market, [(evil, "1", "1", evil, 1, 1, False)], 1.0)
     status = Status(
         host=evil,
         exchange=evil,
@@ -522,7 +514,7 @@ def test_any_names_on_any_screen_fit(
     market = MarketState(symbols, started_seconds=0.0)
     for symbol in symbols[::2]:
         trade = (symbol, f"{price:f}", f"{size:f}", "BUY", 1, 1, False)
-        market.observe([trade], 1.0)
+        observe(market, [trade], 1.0)
     lines = draw(market, LIVE, width, height)
     assert len(lines) == height
     assert max(map(cell_len, lines)) <= width

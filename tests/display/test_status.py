@@ -13,16 +13,8 @@ from k2cli.display.status import (
     header_line,
     message_line,
 )
+from tests.display.trading import LIVE
 
-LIVE = Status(
-    host="stream.binance.com",
-    exchange="BINANCE",
-    connection="live",
-    uptime_seconds=134.2,
-    trades=204_118,
-    trades_per_second=1284.2,
-    lag_us=38_000,
-)
 KEYS = (("q", "quit"), ("?", "help"), ("space", "pause"))
 
 

@@ -8,6 +8,7 @@ from k2cli.display.controls import Controls
 from k2cli.display.market import MarketState
 from k2cli.display.numbers import Precision
 from k2cli.display.table import RESORT_SECONDS, Order
+from tests.display.trading import observe
 
 
 def market_of(**trades: int) -> MarketState:
@@ -20,7 +21,7 @@ def market_of(**trades: int) -> MarketState:
 
 
 def trade(market: MarketState, symbol: str, number: int = 1, price: str = "1") -> None:
-    market.observe([(symbol, price, "1", "BUY", number, number, False)], 1.0)
+    observe(market, [(symbol, price, "1", "BUY", number, number, False)], 1.0)
 
 
 def names(
