@@ -6,7 +6,8 @@ import contextlib
 import io
 import re
 from collections.abc import Callable
-from itertools import groupby
+from itertools import compress, count, groupby
+from operator import itemgetter, ne
 from typing import TYPE_CHECKING, Self
 
 from rich._export_format import CONSOLE_SVG_FORMAT
@@ -14,7 +15,6 @@ from rich.cells import get_character_cell_size
 from rich.console import Console
 from rich.control import Control
 from rich.segment import ControlType, Segment, Segments
-from rich.style import Style
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
@@ -29,9 +29,17 @@ if TYPE_CHECKING:
 FrameMaker = Callable[[int, int], Frame]
 """Draws the screen for a width and a height in cells."""
 
-# What stands in a cell; the text is empty in the second cell of a wide character.
-_Cell = tuple[str, Style]
-_BLANK: _Cell = (" ", Style.null())
+# What stands in a cell, and its style in words; the text is empty in the second cell of
+# a wide character.
+_Cell = tuple[str, str]
+_BLANK: _Cell = (" ", "")
+
+# Most lines have no others: Latin, punctuation, arrows, lines, blocks, Braille.
+_ONE_CELL_WIDE = frozenset(
+    character
+    for character in map(chr, (*range(0x20, 0x250), *range(0x2010, 0x2900)))
+    if get_character_cell_size(character) == 1
+)
 
 # Blank cells at the end of a line that take more bytes than to erase it.
 _WORTH_ERASING = 4
@@ -109,12 +117,9 @@ class LiveTable:
             self._cells = [[_BLANK] * size[0] for _ in lines]
         for row, line in enumerate(lines):
             if _differ(line, self._lines[row]):
-                # render() leaves the style of the whole text out.
-                style = console.get_style(line.style)
-                segments = Segment.apply_style(line.render(console), style)
-                cells = _cells(segments, size[0])
+                cells = _cells(line, size[0])
                 for column, changed in _changes(self._cells[row], cells):
-                    sent += _drawn(row, column, changed, size[0])
+                    sent += self._drawn(row, column, changed, size[0])
                 self._cells[row] = cells
         self._size, self._lines = size, lines
         if not sent:
@@ -122,6 +127,23 @@ class LiveTable:
         # One block, one write: a terminal never shows half a frame.
         console.print(Segments(sent), end="", crop=False)
         return True
+
+    def _drawn(
+        self, row: int, column: int, cells: list[_Cell], width: int
+    ) -> Iterator[Segment]:
+        """Draw a stretch of cells at its place."""
+        yield Control.move_to(column, row).segment
+        blank = 0
+        if column + len(cells) == width:
+            while blank < len(cells) and cells[-1 - blank] == _BLANK:
+                blank += 1
+        if blank < _WORTH_ERASING:
+            blank = 0
+        for words, run in groupby(cells[: len(cells) - blank], key=itemgetter(1)):
+            style = self._console.get_style(words)
+            yield Segment("".join(map(itemgetter(0), run)), style)
+        if blank:
+            yield Control((ControlType.ERASE_IN_LINE, 0)).segment
 
     def stop(self) -> None:
         """Restore the terminal; harmless twice, or if it is gone."""
@@ -198,37 +220,19 @@ def _differ(one: Text, other: Text) -> bool:
     return one.style != other.style or one != other
 
 
-def _drawn(row: int, column: int, cells: list[_Cell], width: int) -> list[Segment]:
-    """Draw a stretch of cells at its place."""
-    segments = [Control.move_to(column, row).segment]
-    blank = 0
-    if column + len(cells) == width:
-        while blank < len(cells) and cells[-1 - blank] == _BLANK:
-            blank += 1
-    if blank < _WORTH_ERASING:
-        return [*segments, *_segments(cells)]
-    erase = Control((ControlType.ERASE_IN_LINE, 0)).segment
-    return [*segments, *_segments(cells[: len(cells) - blank]), erase]
-
-
-def _cells(segments: Iterable[Segment], width: int) -> list[_Cell]:
+def _cells(line: Text, width: int) -> list[_Cell]:
     """Lay a line out on cells, cut or filled up to a width."""
-    cells: list[_Cell] = []
-    null = _BLANK[1]
-    for text, style, _ in segments:
-        shown = style or null
-        if text.isascii():
-            cells.extend([(character, shown) for character in text])
-            continue
-        for character in text:
-            size = get_character_cell_size(character)
-            if size:
-                cells.append((character, shown))
-                cells.extend([("", shown)] * (size - 1))
-            elif cells:
-                # It joins the one before it, which may be two cells wide.
-                last = -1 if cells[-1][0] else -2
-                cells[last] = (cells[last][0] + character, cells[last][1])
+    text = line.plain
+    styles = [str(line.style)] * len(text)
+    for start, end, style in line.spans:
+        below = styles[start:end]
+        if below.count("") == len(below):
+            styles[start:end] = [str(style)] * len(below)
+        else:
+            styles[start:end] = [f"{words} {style}".strip() for words in below]
+    cells = list(zip(text, styles, strict=True))
+    if not _ONE_CELL_WIDE.issuperset(text):
+        cells = _spread(cells)
     if len(cells) > width:
         is_halved = cells[width][0] == ""
         del cells[width:]
@@ -238,13 +242,29 @@ def _cells(segments: Iterable[Segment], width: int) -> list[_Cell]:
     return cells
 
 
+def _spread(characters: Iterable[_Cell]) -> list[_Cell]:
+    """Give every character the cells that it takes."""
+    cells: list[_Cell] = []
+    for character, style in characters:
+        size = get_character_cell_size(character)
+        if size:
+            cells.append((character, style))
+            if size > 1:
+                cells.append(("", style))
+        elif cells:
+            # It joins the one before it, which may be two cells wide.
+            last = -1 if cells[-1][0] else -2
+            cells[last] = (cells[last][0] + character, cells[last][1])
+    return cells
+
+
 def _changes(old: list[_Cell], new: list[_Cell]) -> Iterator[tuple[int, list[_Cell]]]:
     """Yield the first cell's place and the cells of each stretch to be drawn anew.
 
     Stretches with little between them are one: to skip a few cells costs more than to
     draw them. Both lines are equally long.
     """
-    differing = [i for i, cell in enumerate(new) if cell != old[i]]
+    differing = compress(count(), map(ne, new, old))
     start = end = -1
     for index in differing:
         if start >= 0 and index - end <= _WORTH_SKIPPING:
@@ -255,12 +275,6 @@ def _changes(old: list[_Cell], new: list[_Cell]) -> Iterator[tuple[int, list[_Ce
         start = end = index
     if start >= 0:
         yield _whole(new, start, end)
-
-
-def _segments(cells: list[_Cell]) -> Iterator[Segment]:
-    """Join neighbouring cells of one style."""
-    for style, group in groupby(cells, key=lambda cell: cell[1]):
-        yield Segment("".join(text for text, _ in group), style)
 
 
 def _whole(new: list[_Cell], start: int, end: int) -> tuple[int, list[_Cell]]:
