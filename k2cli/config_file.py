@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENVIRONMENT_PREFIX = "K2_BINANCE_"
-TABLE = "binance"
+TABLE, DISPLAY_TABLE, GROUPS_TABLE = _TABLES = ("binance", "display", "groups")
 API_URL = "wss://ws-api.binance.com:443/ws-api/v3"
 _MOST_BYTES = 2**20
 
@@ -77,12 +77,13 @@ def unknown_setting(name: str, source: str, names: Collection[str]) -> SettingsE
     )
 
 
-def read_table(file: Path, *, required: bool) -> dict[str, Any]:
-    """Return the settings of a configuration file.
+def read_table(file: Path, table: str = TABLE, *, required: bool) -> dict[str, Any]:
+    """Return the settings of a table of a configuration file.
 
     Args:
         file: A regular file.
-        required: Whether it is an error if there is none.
+        table: The table's name.
+        required: Whether it is an error if there is no file.
 
     Raises:
         SettingsError: If it cannot be read, or holds something else.
@@ -116,11 +117,13 @@ def read_table(file: Path, *, required: bool) -> dict[str, Any]:
         raise SettingsError(
             f"{name} is not TOML: {printable(str(exc))}", "Correct it there"
         ) from exc
-    table = content.pop(TABLE, {})
-    if content or not isinstance(table, dict):
-        strange = printable(min(content)) if content else TABLE
-        raise SettingsError(
-            f"{name} has {strange} where only the table [{TABLE}] belongs",
-            f"Write settings below a line [{TABLE}]",
-        )
-    return table
+    for other, value in content.items():
+        if other not in _TABLES or not isinstance(value, dict):
+            close = get_close_matches(other, _TABLES, n=1)
+            raise SettingsError(
+                f"{name} has {printable(other, 60)} where only the tables "
+                f"{', '.join(f'[{one}]' for one in _TABLES)} belong",
+                f"Write settings below a line [{close[0] if close else TABLE}]",
+            )
+    found: dict[str, Any] = content.get(table, {})
+    return found

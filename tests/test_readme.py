@@ -25,8 +25,10 @@ import typer.main
 
 import k2cli
 from k2cli import BinanceConfig, TradeV2
+from k2cli.cli import groups
 from k2cli.cli.app import app
 from k2cli.cli.exit_status import ExitStatus
+from k2cli.cli.looks import DisplayConfig
 from k2cli.config import load_config
 from k2cli.errors import K2Error
 from k2cli.simulator import Market, SimulatedExchange, parse_fault
@@ -225,9 +227,12 @@ def test_the_readme_has_the_two_commands() -> None:
 def test_a_configuration_example_is_taken(block: str, tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(block, encoding="utf-8")
-    config = load_config({}, file)
-    for name, value in tomllib.loads(block)["binance"].items():
+    config, tables = load_config({}, file), tomllib.loads(block)
+    for name, value in tables.get("binance", {}).items():
         assert getattr(config, name) == value
+    looks = DisplayConfig.load(file=file)
+    assert looks.model_fields_set == tables.get("display", {}).keys()
+    assert groups.load(file).keys() == tables.get("groups", {}).keys()
 
 
 # Links

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer  # noqa: TC002 - Typer reads annotations
 
+from k2cli.cli import groups
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,11 +31,16 @@ class _Pair(NamedTuple):
 def complete_symbol(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer symbols in the way the word begins: any case, with ``/`` or ``-``, listed.
 
+    Behind ``@``, the groups of the configuration are offered.
+
     Args:
         ctx: The command line in front of the word.
         incomplete: The word so far; after a comma, another symbol begins.
     """
     listed, comma, begun = incomplete.rpartition(",")
+    if begun.startswith(groups.MARK):
+        words = [groups.MARK + name for name in _groups(ctx)]
+        return [f"{listed}{comma}{word}" for word in words if word.startswith(begun)]
     separator = next((sign for sign in _SEPARATORS if sign in begun), "")
     names = [separator.join(pair[:2]) for pair in _pairs(ctx)]
     offered = [f"{listed}{comma}{name}" for name in _fitting(names, begun)]
@@ -71,6 +78,33 @@ def complete_status(ctx: typer.Context, incomplete: str) -> list[str]:
     return _fitting(
         ["all", *(pair.status for pair in _pairs(ctx, any_status=True))], incomplete
     )
+
+
+def complete_columns(incomplete: str) -> list[str]:
+    """Offer the columns of the live table; after a comma, another one."""
+    from k2cli.display.columns import COLUMNS
+
+    listed, comma, begun = incomplete.rpartition(",")
+    names = _fitting([column.name for column in COLUMNS], begun)
+    return [f"{listed}{comma}{name}" for name in names]
+
+
+def complete_floor(incomplete: str) -> list[str]:
+    """Offer the floors of the tape."""
+    from k2cli.display.prints import FLOORS_USD
+
+    return [text for usd in FLOORS_USD if (text := f"{usd:.0f}").startswith(incomplete)]
+
+
+def _groups(ctx: typer.Context) -> list[str]:
+    """Return the names of groups: letters, digits, and signs that no shell reads."""
+    from k2cli.errors import SettingsError
+
+    own: str | None = ctx.params.get("config")
+    try:
+        return sorted(groups.load(Path(own) if own else None))
+    except SettingsError:
+        return []
 
 
 def _fitting(names: list[str], begun: str) -> list[str]:

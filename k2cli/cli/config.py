@@ -18,7 +18,7 @@ def config(
     config: shared.Config = None,
     debug: shared.Debug = False,
 ) -> int:
-    """Print the settings in force, and where each comes from.
+    """Print the settings in force, looks and groups too, and where each comes from.
 
     Examples:
       k2 config
@@ -27,13 +27,19 @@ def config(
     del debug  # main() reads it
     import orjson
 
+    from k2cli.cli import groups
     from k2cli.cli.exit_status import ExitStatus
+    from k2cli.cli.looks import DisplayConfig
     from k2cli.cli.pipe import print_bytes
     from k2cli.config import explain_config
     from k2cli.config_file import default_config_file
     from k2cli.errors import printable
 
-    settings = explain_config({"websocket_url": url, "api_url": api_url}, config)
+    settings = [
+        *explain_config({"websocket_url": url, "api_url": api_url}, config),
+        *DisplayConfig.explain(config),
+        *groups.explain(config),
+    ]
     if json:
         keys = ("name", "value", "source")
         lines = [

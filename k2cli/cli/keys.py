@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 from contextlib import ExitStack
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 # An escape sequence follows its first byte at once; alone, that is the key Esc.
 _ESCAPE_SECONDS = 0.05
 
+# What a terminal tells of the mouse: button, column, line, and whether it is pressed.
+_is_mouse = re.compile(r"\x1b\[<(\d{1,3});(\d{1,5});(\d{1,5})M").fullmatch
+_MOUSE_KEY = "<vt100-mouse-event>"
+_BUTTONS = {"0": "click", "2": "right-click", "64": "wheel-up", "65": "wheel-down"}
+
 _NAMES = {
     "c-m": "enter",
     "c-j": "enter",
@@ -40,10 +46,12 @@ class Keyboard:
 
     Args:
         on_key: Called with a character, or with a key's name: ``"enter"``,
-            ``"escape"``, ``"backspace"``, ``"up"``, ``"pagedown"`` ….
+            ``"escape"``, ``"backspace"``, ``"up"``, ``"pagedown"`` …; for the mouse
+            with ``"click"``, ``"right-click"``, ``"wheel-up"`` or ``"wheel-down"``, and
+            the line of the screen, from 0 on.
     """
 
-    def __init__(self, on_key: Callable[[str], None]) -> None:
+    def __init__(self, on_key: Callable[[str, int], None]) -> None:
         self._on_key = on_key
         self._active = ExitStack()
         self._opening: asyncio.Task[None] | None = None
@@ -95,7 +103,10 @@ class Keyboard:
     def _press(self, keys: list[KeyPress]) -> None:
         for press in keys:
             key = str(getattr(press.key, "value", press.key))
-            self._on_key(_NAMES.get(key, key))
+            if key != _MOUSE_KEY:
+                self._on_key(_NAMES.get(key, key), 0)
+            elif (told := _is_mouse(press.data)) and told[1] in _BUTTONS:
+                self._on_key(_BUTTONS[told[1]], int(told[3]) - 1)
 
 
 class Suspension:

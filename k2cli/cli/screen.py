@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from k2cli.cli.keys import Keyboard, Suspension, in_foreground
 from k2cli.cli.pipe import STDOUT
 from k2cli.cli.redrawn import REDRAWS_PER_SECOND, Redrawn
+from k2cli.display.columns import chosen_columns
 from k2cli.display.controls import Controls
 from k2cli.display.detail import EVENT_KINDS
 from k2cli.display.market import MarketState
 from k2cli.display.meters import LagMeter
 from k2cli.display.numbers import Precision
 from k2cli.display.past import observe_past
+from k2cli.display.prints import FLOORS_USD
 from k2cli.display.screen import ScreenView
 from k2cli.display.status import Notice, Status
 from k2cli.display.symbol import WINDOWS_SECONDS
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from k2cli.cli.log import LogOutput
+    from k2cli.cli.looks import DisplayConfig
     from k2cli.cli.run import RunView
     from k2cli.completeness.id_ranges import IdRange
     from k2cli.completeness.ledger import Ledger
@@ -55,9 +58,8 @@ class ScreenSink(Redrawn):
     Args:
         console: The terminal on stdout.
         log_output: Log lines are shown in the table meanwhile, and again after it.
+        looks: How it looks at first.
         picture: File for a picture of the last screen.
-        sort: Name of the column to sort by at first.
-        window_seconds: Window of time for change and trend at first.
     """
 
     in_order = False
@@ -68,23 +70,25 @@ class ScreenSink(Redrawn):
         self,
         console: Console,
         log_output: LogOutput,
+        looks: DisplayConfig,
         picture: Path | None = None,
-        *,
-        sort: str | None = None,
-        window_seconds: float,
     ) -> None:
         self._log_output = log_output
         self._picture = picture
         self._console = console
-        self._live = LiveTable(console)
+        self._live = LiveTable(console, takes_mouse=looks.mouse)
         self._held: deque[str] = deque(maxlen=_LOG_LINES_HELD)
         self._closing = ExitStack()
         self._run: RunView | None = None
         self._controls = Controls(
-            sort=sort,
-            windows_seconds=tuple(sorted({*WINDOWS_SECONDS, window_seconds})),
-            window_seconds=window_seconds,
+            sort=looks.sort or None,
+            windows_seconds=tuple(sorted({*WINDOWS_SECONDS, looks.window})),
+            window_seconds=looks.window,
+            shows_tape=looks.tape,
+            floor=FLOORS_USD.index(looks.floor),
+            takes_mouse=looks.mouse,
         )
+        self._columns = chosen_columns(looks.columns)
         self._lag = LagMeter()
         self._notice = Notice()
         self._keyboard = Keyboard(self._press)
@@ -106,7 +110,8 @@ class ScreenSink(Redrawn):
     async def open(self, symbols: SymbolSet, ledger: Ledger) -> None:
         """Make ready to take trades."""
         self._view = ScreenView(
-            Precision(symbols.price_decimals(), symbols.quantity_decimals())
+            Precision(symbols.price_decimals(), symbols.quantity_decimals()),
+            self._columns,
         )
         self._market = MarketState(
             list(symbols.symbols),
@@ -204,13 +209,14 @@ class ScreenSink(Redrawn):
             loop.add_signal_handler(signal.SIGWINCH, self.draw_soon)
             self._closing.callback(loop.remove_signal_handler, signal.SIGWINCH)
 
-    def _press(self, key: str) -> None:
+    def _press(self, key: str, line: int) -> None:
         run = self._run
         assert run is not None, "no keys before the start"  # noqa: S101 - for the type checker
         controls = self._controls
         try:
-            if controls.press(key):
+            if controls.press(key, line):
                 run.stop()
+            self._live.take_mouse(controls.takes_mouse)
             if not controls.is_paused:
                 self._paused = None
             elif self._paused is None:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from k2cli.cli.completion import complete_columns, complete_floor
 from k2cli.cli.options import TailOptions, duration_seconds, takes
 from k2cli.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from k2cli.cli.log import LogOutput
     from k2cli.cli.pipe import PipeSink
     from k2cli.cli.run import Display
@@ -161,16 +164,57 @@ def stream(
             show_default=False,
         ),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="NAME,NAME...",
+            help="The columns to show, the one most wanted first.",
+            autocompletion=complete_columns,
+            rich_help_panel=_SCREEN,
+        ),
+    ] = None,
     window: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--window",
             metavar="TIME",
             parser=window_seconds,
-            help="Time that change and trend look back over: 1m, 5m, 1h …",
+            help="Time that change and trend look back over: 1m, 5m, 1h … By default "
+            "5m.",
             rich_help_panel=_SCREEN,
         ),
-    ] = "5m",  # type: ignore[assignment]  # Typer sends defaults through the parser
+    ] = None,
+    tape: Annotated[
+        bool | None,
+        typer.Option(
+            "--tape/--no-tape",
+            help="Show the tape of latest trades, or charts in its place. By default "
+            "as there is room.",
+            rich_help_panel=_SCREEN,
+            show_default=False,
+        ),
+    ] = None,
+    floor: Annotated[
+        float | None,
+        typer.Option(
+            "--floor",
+            metavar="USD",
+            help="Least worth of an order on the tape: 1000, 10000, 100000, 1000000.",
+            autocompletion=complete_floor,
+            rich_help_panel=_SCREEN,
+        ),
+    ] = None,
+    mouse: Annotated[
+        bool | None,
+        typer.Option(
+            "--mouse/--no-mouse",
+            help="Take clicks and the wheel, or leave the mouse to the terminal, for "
+            "selecting text. By default taken.",
+            rich_help_panel=_SCREEN,
+            show_default=False,
+        ),
+    ] = None,
 ) -> int:
     """Tail live trades: a table on a terminal, JSON lines in a pipe.
 
@@ -179,6 +223,7 @@ def stream(
       k2 stream BTCUSDT --json -n 10 | jq -r .price
       k2 stream --quote USDT --format lines --min-notional 100000 --bell
       k2 stream BTCUSDT --since 15m                 # the last minutes first
+      k2 stream @majors --columns last,trend        # a group of the configuration
       k2 stream BTCUSDT -o btc.jsonl                # watch and record
     """
     from k2cli.cli.checks import check_options
@@ -189,19 +234,30 @@ def stream(
         raise SettingsError(
             f"--json and --format {output_format} contradict", "Leave one out"
         )
-    if sort is not None and (
-        json or output_format not in (OutputFormat.AUTO, OutputFormat.TABLE)
-    ):
-        raise SettingsError("--sort is for the live table", "Leave it or --format out")
+    looks = {
+        "columns": columns,
+        "sort": sort.value if sort is not None else None,
+        "window": window,
+        "tape": tape,
+        "floor": floor,
+        "mouse": mouse,
+    }
+    given = [f"--{name}" for name, value in looks.items() if value is not None]
+    if given and (json or output_format not in (OutputFormat.AUTO, OutputFormat.TABLE)):
+        raise SettingsError(
+            f"{given[0]} is for the live table", "Leave it or --format out"
+        )
+    if given:
+        from k2cli.cli.looks import DisplayConfig
+
+        DisplayConfig.load(looks, options.config)
     if since is not None:
         _check_since(options, output)
     check_options(options, output=output, svg=picture)
     log_output = configure_log(options)
     chosen = OutputFormat.JSON if json else output_format
 
-    pipe, screen = _output(
-        chosen, options, log_output, picture, sort.value if sort else None, window
-    )
+    pipe, screen = _output(chosen, options, log_output, picture, looks)
     displays: list[Display] = []
     if screen is not None:
         displays.append(screen)
@@ -255,8 +311,7 @@ def _output(
     options: TailOptions,
     log_output: LogOutput,
     picture: Path | None,
-    sort: str | None,
-    window_seconds: float,
+    looks: Mapping[str, object],
 ) -> tuple[PipeSink | None, ScreenSink | None]:
     """Make what takes the trades: a pipe or a screen."""
     import os
@@ -270,6 +325,7 @@ def _output(
     if (terminal and is_table) or picture is not None:
         from rich.console import Console
 
+        from k2cli.cli.looks import DisplayConfig
         from k2cli.cli.screen import ScreenSink
         from k2cli.display.terminal import LiveTable
 
@@ -282,9 +338,8 @@ def _output(
         )
         console = Console(file=screen)
         if LiveTable.usable(console) or picture is not None:
-            return None, ScreenSink(
-                console, log_output, picture, sort=sort, window_seconds=window_seconds
-            )
+            first = DisplayConfig.load(looks, options.config)
+            return None, ScreenSink(console, log_output, first, picture)
     if chosen == OutputFormat.TABLE:
         raise SettingsError(
             "the table needs a terminal that can move its cursor",

@@ -10,6 +10,7 @@ from k2cli.binance.lookup import CatalogSource
 from k2cli.binance.pacing import MAX_DELAY_SECONDS
 from k2cli.binance.symbols import normalize_symbols
 from k2cli.binance.venue import BinanceVenue, SymbolSelection
+from k2cli.cli import groups
 from k2cli.config import BinanceConfig, load_config
 from k2cli.errors import SettingsError, printable
 
@@ -101,7 +102,10 @@ async def open_venue(
     selection = SymbolSelection(
         symbols=tuple(
             normalize_symbols(
-                [*(options.named_symbols or []), *(options.symbols or [])]
+                groups.expanded(
+                    [*(options.named_symbols or []), *(options.symbols or [])],
+                    options.config,
+                )
             )
         ),
         quote=tuple(options.quote or ()),

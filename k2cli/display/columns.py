@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from k2cli.display.charts import balance_bar, sparkline
@@ -12,7 +12,7 @@ from k2cli.display.text import LARGE_MARK
 from k2cli.errors import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from k2cli.display.numbers import Precision
     from k2cli.display.symbol import SymbolState
@@ -342,3 +342,17 @@ COLUMNS = (
 
 SORTABLE = tuple(column.name for column in COLUMNS if column.sort_key is not None)
 """What rows can be sorted by: the values of ``--sort``."""
+
+
+def chosen_columns(names: Sequence[str]) -> tuple[Column, ...]:
+    """Return the columns of these names, the first staying longest; all for none.
+
+    The symbol is always one of them.
+    """
+    if not names:
+        return COLUMNS
+    by_name = {column.name: column for column in COLUMNS}
+    wanted = dict.fromkeys(["symbol", *names] if "symbol" not in names else names)
+    return tuple(
+        replace(by_name[name], priority=place) for place, name in enumerate(wanted)
+    )

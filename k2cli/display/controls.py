@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _ASCENDING = {column.name: column.ascending for column in COLUMNS}
 _LONGEST_FILTER = 20
+_MOUSE = frozenset({"click", "wheel-up", "wheel-down"})
+_WHEEL_LINES = 3
 _NEXT_PAGE = frozenset({"n", "pagedown", "right"})
 _PREVIOUS_PAGE = frozenset({"p", "pageup", "left"})
 
@@ -26,6 +28,8 @@ _KEYS = (
     ("space", "pause or resume the screen; trades are still counted while it pauses"),
     ("s, S", "sort by the next column; reverse the order"),
     ("↑ ↓, Enter", "choose a symbol; look at it closely"),
+    ("click, wheel", "choose a symbol, look at it closely; scroll. Right: as Esc"),
+    ("M", "leave the mouse to the terminal, to select text; take it again"),
     ("Esc", "back to the table; clear the filter; put the cursor away"),
     ("n p, PgDn PgUp", "next, previous page or symbol; Home: the top"),
     ("/", "type part of a symbol to filter; Enter keeps it, Esc clears it"),
@@ -89,6 +93,8 @@ class Controls:
         has_pages: Whether there are more rows than that; likewise.
         has_tape: Whether the tape is on the screen; likewise.
         rows: All symbols that fit the filter, in order; likewise.
+        first_line: Line of the screen on which the first row is; likewise.
+        takes_mouse: Whether the mouse is the screen's, not the terminal's.
         cursor: The chosen symbol, if one is.
         opened: The symbol that is looked at closely, if one is.
         floor: Index into ``FLOORS_USD``: the least worth of prints on the tape.
@@ -110,6 +116,8 @@ class Controls:
     has_pages: bool = False
     has_tape: bool = False
     rows: Sequence[str] = ()
+    first_line: int = 0
+    takes_mouse: bool = True
     cursor: str | None = None
     opened: str | None = None
     floor: int = 0
@@ -123,16 +131,23 @@ class Controls:
         """Return whether a symbol fits the filter."""
         return self.filter in symbol.upper()
 
-    def press(self, key: str) -> bool:
-        """Do what a key asks for.
+    def press(self, key: str, line: int = 0) -> bool:
+        """Do what a key or the mouse asks for.
 
         Args:
             key: The character typed, or the name of the key: ``"enter"``,
-                ``"escape"``, ``"backspace"``, ``"up"``, ``"pagedown"`` ….
+                ``"escape"``, ``"backspace"``, ``"up"``, ``"pagedown"`` …; or
+                ``"click"``, ``"right-click"``, ``"wheel-up"``, ``"wheel-down"``.
+            line: Where the mouse is on the screen.
 
         Returns:
             Whether to quit.
         """
+        if key == "right-click":
+            key = "escape"
+        if key in _MOUSE:
+            self._point(key, line)
+            return False
         if self.is_typing:
             self._type(key)
             return False
@@ -150,6 +165,8 @@ class Controls:
                 self.window_seconds = windows[place % len(windows)]
             case "m":
                 self.floor = (self.floor + 1) % len(FLOORS_USD)
+            case "M":
+                self.takes_mouse = not self.takes_mouse
             case "?" | "h":
                 self.shows_help = True
                 self.help_row = 0
@@ -158,6 +175,27 @@ class Controls:
             case _:
                 self._press_in_table(key)
         return False
+
+    def _point(self, what: str, line: int) -> None:
+        """Do what the mouse asks for."""
+        if what != "click":
+            lines = _WHEEL_LINES if what == "wheel-down" else -_WHEEL_LINES
+            if self.shows_help:
+                self._scroll_help(lines)
+            elif self.opened is None:
+                self.first_row = max(0, self.first_row + lines)
+            return
+        place = line - self.first_line
+        if (
+            self.shows_help
+            or self.opened is not None
+            or not (0 <= place < min(self.page_rows, len(self.rows) - self.first_row))
+        ):
+            return
+        symbol = self.rows[self.first_row + place]
+        if symbol == self.cursor:
+            self.opened = symbol
+        self.cursor = symbol
 
     def _press_in_help(self, key: str) -> None:
         if key in {"escape", "q", "enter", " ", "?", "h"}:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from k2cli.display.breadth import breadth_lines
 from k2cli.display.closeup import CloseUp
+from k2cli.display.columns import COLUMNS
 from k2cli.display.controls import help_lines
 from k2cli.display.numbers import signed_text
 from k2cli.display.price_chart import chart_lines
@@ -21,6 +22,7 @@ from k2cli.display.text import Frame, fit, rule, side_by_side
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from k2cli.display.columns import Column
     from k2cli.display.controls import Controls
     from k2cli.display.market import MarketState
     from k2cli.display.numbers import Precision
@@ -60,10 +62,17 @@ _SYMBOL_KEYS = (("Esc", "table"), ("w", "window"), ("m", "floor"), ("↑↓", "s
 
 
 class ScreenView:
-    """Draws the screen."""
+    """Draws the screen.
 
-    def __init__(self, precision: Precision) -> None:
-        self._table = Table(precision)
+    Args:
+        precision: Writes prices and sizes.
+        columns: The table's columns.
+    """
+
+    def __init__(
+        self, precision: Precision, columns: Sequence[Column] = COLUMNS
+    ) -> None:
+        self._table = Table(precision, columns)
         self._tape = Tape(precision)
         self._closeup = CloseUp(precision)
         self._opened: str | None = None
@@ -112,7 +121,9 @@ class ScreenView:
         body: list[Text] = []
         note = ""
         if room > 0:
-            body, note = self._body(market, controls, width, room, now_seconds)
+            body, note = self._body(
+                market, controls, width, len(above), room, now_seconds
+            )
             body = body[:room] + [Text()] * (room - len(body))
         below = [message_line(status, note, width)] if with_message else []
         lines = [*above, *body, *below, *footer]
@@ -123,9 +134,15 @@ class ScreenView:
         market: MarketState,
         controls: Controls,
         width: int,
+        top: int,
         room: int,
         now_seconds: float,
     ) -> tuple[list[Text], str]:
+        """Draw what is between the lines above, of which there are ``top``, and below.
+
+        Returns:
+            The lines, and a note about them.
+        """
         if controls.shows_help:
             return _help(controls, width, room)
         if controls.opened is not None:
@@ -149,6 +166,7 @@ class ScreenView:
         lines = self._table.lines(shown, controls, width=width, now_seconds=now_seconds)
         if room == 1:
             lines = lines[1:]
+        controls.first_line = top + (room > 1)
         if not shown:
             what = f"no symbol has {controls.filter}" if len(market) else ""
             what = what or "waiting for the first trade"

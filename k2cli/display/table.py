@@ -148,13 +148,16 @@ class _Placed:
 class Table:
     """Draws rows, and remembers widths so that nothing jitters."""
 
-    def __init__(self, precision: Precision) -> None:
+    def __init__(
+        self, precision: Precision, columns: Sequence[Column] = COLUMNS
+    ) -> None:
         self._precision = precision
+        self._columns = columns
         self.forget_widths()
 
     def forget_widths(self) -> None:
         """Let columns be narrow again, for another size of the screen."""
-        self._widths = {column.name: _Widths() for column in COLUMNS}
+        self._widths = {column.name: _Widths() for column in self._columns}
         self._unit = 0
 
     def lines(
@@ -184,14 +187,16 @@ class Table:
             )
         cells = {
             column.name: [_cell(column, row) for row in rows]
-            for column in COLUMNS
+            for column in self._columns
             if column.room is None
         }
         for name, column_cells in cells.items():
             for cell in column_cells:
                 self._widths[name].widen(cell)
         window = _seen(states, window_seconds)
-        headings = {column.name: column.heading(window, unit) for column in COLUMNS}
+        headings = {
+            column.name: column.heading(window, unit) for column in self._columns
+        }
         placed, gap = self._layout(width, headings)
         for one in placed:
             if one.column.room is not None:
@@ -237,15 +242,15 @@ class Table:
         gap = _GAP if width >= _ROOMY else 1
         placed = {
             column.name: self._compact(column, headings[column.name])
-            for column in COLUMNS
+            for column in self._columns
         }
         if gap == _GAP:
-            for column in COLUMNS:
+            for column in self._columns:
                 if column.is_aligned:
                     placed[column.name] = self._aligned(placed[column.name])
         chosen: list[Column] = []
         left = width - (2 if width >= _WITH_MARGIN else 1) + gap
-        for _, group in groupby(sorted(COLUMNS, key=_priority), _priority):
+        for _, group in groupby(sorted(self._columns, key=_priority), _priority):
             together = list(group)
             cells = sum(
                 gap + placed[column.name].number + placed[column.name].mark
@@ -269,7 +274,9 @@ class Table:
                 left -= wider
         if len(chosen) > 1 and gap == _GAP:
             gap = min(_WIDEST_GAP, gap + left // (len(chosen) - 1))
-        return [placed[column.name] for column in COLUMNS if column in chosen], gap
+        return [
+            placed[column.name] for column in self._columns if column in chosen
+        ], gap
 
     def _compact(self, column: Column, words: str) -> _Placed:
         heading = cell_len(words)

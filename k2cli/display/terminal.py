@@ -41,6 +41,9 @@ _ONE_CELL_WIDE = frozenset(
     if get_character_cell_size(character) == 1
 )
 
+# Presses and the wheel, told in digits (SGR): nothing of moves, and no raw bytes.
+_MOUSE_ON, _MOUSE_OFF = "\x1b[?1000h\x1b[?1006h", "\x1b[?1006l\x1b[?1000l"
+
 # Blank cells at the end of a line that take more bytes than to erase it.
 _WORTH_ERASING = 4
 # To go to another place takes about as many bytes.
@@ -57,10 +60,12 @@ class LiveTable:
 
     Args:
         console: Where to draw. Its size is read anew at every refresh.
+        takes_mouse: Whether the terminal is to tell presses of the mouse, as keys.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, takes_mouse: bool = False) -> None:
         self._console = console
+        self._takes_mouse = takes_mouse
         self._started = False
         self._size = (0, 0)
         self._lines: tuple[Text, ...] = ()
@@ -90,10 +95,19 @@ class LiveTable:
             with self._console:
                 self._console.set_alt_screen(True)
                 self._console.show_cursor(False)
+                if self._takes_mouse:
+                    self._send(_MOUSE_ON)
         except BaseException:
             # An interrupt in here comes before any ``with`` block can see it.
             self.stop()
             raise
+
+    def take_mouse(self, wanted: bool) -> None:
+        """Have presses of the mouse told, or leave them to the terminal."""
+        if wanted != self._takes_mouse:
+            self._takes_mouse = wanted
+            if self._started:
+                self._send(_MOUSE_ON if wanted else _MOUSE_OFF)
 
     def refresh(self, make: FrameMaker) -> bool:
         """Draw what changed since the last refresh.
@@ -151,8 +165,14 @@ class LiveTable:
             return
         self._started = False
         with contextlib.suppress(OSError), self._console:
+            if self._takes_mouse:
+                self._send(_MOUSE_OFF)
             self._console.show_cursor(True)
             self._console.set_alt_screen(False)
+
+    def _send(self, codes: str) -> None:
+        control = [(ControlType.BELL,)]  # any: it is no text to be measured or styled
+        self._console.print(Segments([Segment(codes, None, control)]), end="")
 
     def __enter__(self) -> Self:
         self.start()

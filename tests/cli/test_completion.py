@@ -86,6 +86,21 @@ async def test_the_shell_offers_what_there_is(
 
 
 @needs_bash
+async def test_groups_and_columns_are_offered(k2: K2) -> None:
+    file = Path(k2.folder) / "config.toml"
+    file.write_text('[groups]\nmajors = ["BTCUSDT"]\nalts = ["SOLUSDT"]\n')
+    own = ["k2", "stream", "--config", str(file)]
+    assert await in_bash(k2, *own, "@") == ["@alts", "@majors"]
+    assert await in_bash(k2, *own, "BTCUSDT,@m") == ["BTCUSDT,@majors"]
+    assert await in_bash(k2, *own, "--columns", "last,tr") == [
+        *("last,trades", "last,trend")
+    ]
+    assert await in_bash(k2, *own, "--floor", "100") == [
+        *("1000", "10000", "100000", "1000000")
+    ]
+
+
+@needs_bash
 async def test_only_the_exchange_at_hand_is_offered(k2: K2) -> None:
     keep_a_catalog(k2, "ws://127.0.0.1:9/ws-api/v3")
     elsewhere = ["--api-url", "ws://127.0.0.1:9/ws-api/v3"]

@@ -94,7 +94,7 @@ def test_gaps_and_repairs_are_on_a_line_of_time() -> None:
     market = traded(90)
     for kind, seconds in (("gap", 80.0), ("repaired", 82.0), ("missing", 85.0)):
         market.note_event("BTCUSDT", kind, 3, seconds)
-    (line,) = [x for x in draw(market, 120, 40).splitlines() if " gaps " in x]
+    (line,) = [x for x in draw(market, 120, 40).splitlines() if "·" in x]
     marks = [line.index(mark) for mark in "!↺✗"]
     assert marks == sorted(marks)
     assert "3 missing 5s ago" in draw(market, 80, 24)

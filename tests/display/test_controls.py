@@ -172,3 +172,38 @@ def test_the_floor_of_the_tape_goes_round() -> None:
         controls.press("m")
         seen.append(controls.floor)
     assert seen == [*range(1, len(FLOORS_USD)), 0]
+
+
+def test_a_click_chooses_a_row_and_another_one_opens_it() -> None:
+    controls = pressed(**ROWS, first_line=3, first_row=1)
+    controls.press("click", 4)
+    assert (controls.cursor, controls.opened) == ("C", None)
+    controls.press("click", 3)
+    assert (controls.cursor, controls.opened) == ("B", None)
+    controls.press("click", 3)
+    assert controls.opened == "B"
+    controls.press("right-click", 9)
+    assert (controls.cursor, controls.opened) == ("B", None)
+
+
+@pytest.mark.parametrize("line", [0, 2, 5, 6, 999])
+def test_a_click_beside_the_rows_does_nothing(line: int) -> None:
+    controls = pressed(**ROWS, first_line=3)
+    controls.press("click", line)
+    assert controls == pressed(**ROWS, first_line=3)
+
+
+def test_the_wheel_scrolls_rows_and_the_help() -> None:
+    assert pressed("wheel-down", "wheel-down", **ROWS).first_row == 6
+    assert pressed("wheel-down", "wheel-up", "wheel-up", **ROWS).first_row == 0
+    assert pressed("?", "wheel-down", **ROWS).help_row == 3
+    assert pressed("wheel-down", opened="A", **ROWS).first_row == 0
+
+
+def test_the_mouse_does_not_type() -> None:
+    assert pressed("/", "b", "click", "wheel-up").filter == "B"
+
+
+def test_the_mouse_is_given_back_and_taken_again() -> None:
+    assert not pressed("M").takes_mouse
+    assert pressed("M", "M").takes_mouse

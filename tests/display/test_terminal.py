@@ -77,6 +77,19 @@ def test_starting_and_stopping_twice_does_no_harm(make_terminal: MakeTerminal) -
     assert terminal.getvalue() == TAKEN + GIVEN_BACK
 
 
+def test_the_mouse_is_told_only_while_it_is_wanted(
+    make_terminal: MakeTerminal,
+) -> None:
+    on, off = "\x1b[?1000h\x1b[?1006h", "\x1b[?1006l\x1b[?1000l"
+    terminal = make_terminal(20, 2)
+    live = LiveTable(terminal.console, takes_mouse=True)
+    live.start()
+    live.take_mouse(False)
+    live.take_mouse(True)
+    live.stop()
+    assert terminal.getvalue() == TAKEN + on + off + on + off + GIVEN_BACK
+
+
 def test_an_interrupt_while_starting_gives_the_terminal_back(
     make_terminal: MakeTerminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from .conftest import Terminal
 MakeTerminal = Callable[..., Terminal]
 
 ENTER_ALTERNATE, LEAVE_ALTERNATE = b"\x1b[?1049h", b"\x1b[?1049l"
+MOUSE_ON, MOUSE_OFF = b"\x1b[?1000h\x1b[?1006h", b"\x1b[?1006l\x1b[?1000l"
 HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
 
 
@@ -78,6 +79,7 @@ async def test_q_quits_and_gives_the_terminal_back(
     assert screen.is_as_it_was
     assert screen.sent.count(ENTER_ALTERNATE) == screen.sent.count(LEAVE_ALTERNATE) == 1
     assert screen.sent.rindex(SHOW_CURSOR) > screen.sent.rindex(HIDE_CURSOR)
+    assert screen.sent.rindex(MOUSE_OFF) > screen.sent.rindex(MOUSE_ON)
     assert "complete: " in screen.text
 
 
@@ -122,6 +124,36 @@ async def test_a_symbol_is_chosen_opened_and_left_by_keys(screen: Terminal) -> N
     await screen.until(lambda: f"▸{chosen}" in screen.text)
     screen.press("m")
     await screen.until(lambda: "latest trades, UTC, from 1,000 USD" in screen.text)
+
+
+async def test_a_symbol_is_chosen_and_opened_by_the_mouse(screen: Terminal) -> None:
+    assert screen.sent.count(MOUSE_ON) == 1
+    first = next(
+        i for i, line in enumerate(screen.screen.display) if line.startswith(" symbol")
+    )
+    # A press and its release; moves, other buttons and nonsense mean nothing.
+    click = f"\x1b[<0;5;{first + 2}M\x1b[<0;5;{first + 2}m"
+    screen.press("\x1b[<35;5;3M\x1b[<99;1;1M\x1b[<0;1;99999M" + click)
+    await screen.until(lambda: "▸" in screen.text)
+    (chosen,) = re.findall(r"▸(\w+)", screen.text)
+    screen.press(click.replace(f";{first + 2}", f";{rows_at(screen, chosen)}"))
+    await screen.until(lambda: "── price, " in screen.text)
+    assert re.search(rf"^ {chosen}  [\d.,]+", screen.text, re.MULTILINE)
+    screen.press("\x1b[<2;1;1M")  # the right button
+    await screen.until(lambda: f"▸{chosen}" in screen.text)
+    screen.press("\x1b[<65;1;9M")  # the wheel
+    await screen.until(lambda: " 4–" in screen.screen.display[-3])
+    screen.press("M")
+    await screen.until(lambda: screen.sent.count(MOUSE_OFF) == 1)
+
+
+def rows_at(screen: Terminal, symbol: str) -> int:
+    """Give the line of a symbol's row, from 1 on."""
+    return next(
+        i + 1
+        for i, line in enumerate(screen.screen.display)
+        if line[1:].startswith(symbol)
+    )
 
 
 async def test_sorting_by_keys(screen: Terminal) -> None:
