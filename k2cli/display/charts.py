@@ -125,7 +125,8 @@ def price_scale(
     for number in range(ceil(low / step), floor(high / step) + 1):
         line = round((high - number * step) / (high - low) * (lines - 1))
         scale.setdefault(line, text(number * step))
-    return scale or {0: text(high), lines - 1: text(low)}
+    # One price alone says nothing of the scale.
+    return scale if len(scale) > 1 else {lines - 1: text(low), 0: text(high)}
 
 
 def time_axis(seconds: float, cells: int) -> str:

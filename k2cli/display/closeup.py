@@ -19,6 +19,7 @@ from k2cli.display.numbers import (
 )
 from k2cli.display.price_chart import candle_price_chart
 from k2cli.display.prints import FLOORS_USD
+from k2cli.display.symbol import seen_text
 from k2cli.display.tape import Tape
 from k2cli.display.text import Part, fit, rule, side_by_side, spread, styled
 from k2cli.errors import printable
@@ -76,7 +77,7 @@ class CloseUp:
         return [title, *self._below(state, controls, width, room, now_seconds)]
 
     def _title(self, state: SymbolState, controls: Controls, width: int) -> Text:
-        window = span_text(controls.window_seconds)
+        window = seen_text([state], controls.window_seconds)
         price = "".join(self._precision.price(state.symbol, state.last_price))
         arrow, style = ARROWS[state.direction]
         parts = [
@@ -174,7 +175,7 @@ class CloseUp:
         """Draw the figures of window and session below one another."""
         rows = self._rows(state, controls, now_seconds)
         lines = [rule("figures", _FIGURES_CELLS)]
-        window = span_text(controls.window_seconds)
+        window = seen_text([state], controls.window_seconds)
         for name, of_window, of_session in [("", window, "session"), *rows]:
             text = f" {name:<11}{of_window:>14}{of_session:>15}"
             lines.append(styled([(text, "" if name else "dim")]))
@@ -188,7 +189,7 @@ class CloseUp:
         now_seconds: float,
     ) -> list[Text]:
         """Draw the most important figures, of the window, and of the session; gaps."""
-        window = span_text(controls.window_seconds)
+        window = seen_text([state], controls.window_seconds)
         rows = self._rows(state, controls, now_seconds)
         lines = []
         for which, title in ((1, window), (2, "session")):

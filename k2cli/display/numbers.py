@@ -20,6 +20,7 @@ _LEAST_PRICE_DECIMALS = 2
 _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 _LEAST_SCALED = 0.0005
 _LEAST_PERCENT = 0.005
+_LONG_LAG_MS = 120_000
 _SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
 # Most blank cells that aligned points may leave in a column: a price of 0.00001174
 # below one of 61,837.63 would tear it apart.
@@ -161,9 +162,12 @@ def clock_text(timestamp_us: int) -> str:
 def lag_text(lag_us: int) -> str:
     """Say how late trades arrive; a negative lag is a clock that is behind."""
     milliseconds = abs(lag_us) // 1000
-    text = (
-        f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
-    )
+    if milliseconds < 1000:
+        text = f"{milliseconds} ms"
+    elif milliseconds < _LONG_LAG_MS:
+        text = f"{milliseconds / 1000:.1f} s"
+    else:
+        text = age_text(milliseconds / 1000)
     return f"lag {text}" if lag_us >= 0 else f"clock behind by {text}"
 
 

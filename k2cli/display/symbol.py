@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Self
 
 from k2cli.display.meters import TICKS_PER_SECOND, PriceWindow, RateWindow
+from k2cli.display.numbers import age_text, short_span, span_text
 from k2cli.display.prints import Fills, Print
 
 if TYPE_CHECKING:
@@ -350,3 +351,13 @@ class SymbolState:
         if self.detail is not None:
             other.detail = self.detail.copied()
         return other
+
+
+def seen_text(states: Sequence[SymbolState], window_seconds: float) -> str:
+    """Say how much of the window of time changes are over, e.g. ``"45s/5m"``."""
+    windows = [state.window(window_seconds) for state in states]
+    if not windows or any(window is not None and window.is_full for window in windows):
+        return span_text(window_seconds)
+    seconds = max((one.seen_seconds for one in windows if one is not None), default=0)
+    seen = age_text(seconds) if seconds >= 1 else "0s"
+    return f"{seen}/{short_span(window_seconds)}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from k2cli.display.columns import COLUMNS, Cell, Column, Row
-from k2cli.display.numbers import age_text, short_span, span_text
+from k2cli.display.symbol import seen_text
 from k2cli.display.text import fit, styled
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class Table:
         for name, column_cells in cells.items():
             for cell in column_cells:
                 self._widths[name].widen(cell)
-        window = _seen(states, window_seconds)
+        window = seen_text(states, window_seconds)
         headings = {
             column.name: column.heading(window, unit) for column in self._columns
         }
@@ -293,16 +293,6 @@ class Table:
             return placed
         number = max(widths.text + widths.fraction, placed.number)
         return _Placed(placed.column, number, widths.fraction, placed.mark)
-
-
-def _seen(states: Sequence[SymbolState], window_seconds: float) -> str:
-    """Say how much of the window of time changes are over, e.g. ``"45s/5m"``."""
-    windows = [state.window(window_seconds) for state in states]
-    if not windows or any(window is not None and window.is_full for window in windows):
-        return span_text(window_seconds)
-    seconds = max((one.seen_seconds for one in windows if one is not None), default=0)
-    seen = age_text(seconds) if seconds >= 1 else "0s"
-    return f"{seen}/{short_span(window_seconds)}"
 
 
 def _priority(column: Column) -> int:

@@ -73,6 +73,11 @@ def test_a_scale_has_round_prices_on_their_lines() -> None:
     assert price_scale(5.0, 5.0, 3, str) == {1: "5.0"}
 
 
+def test_a_scale_has_two_prices_however_small_the_chart() -> None:
+    scale = price_scale(99.9, 100.2, 3, lambda price: f"{price:.1f}")
+    assert scale == {0: "100.2", 2: "99.9"}
+
+
 @given(st.floats(1e-9, 1e9), st.floats(0, 10), st.integers(1, 60))
 def test_every_scale_has_a_price_and_none_outside_the_chart(
     low: float, factor: float, lines: int

@@ -83,6 +83,15 @@ def test_a_large_screen_has_all_of_it() -> None:
     assert "Esc table" in text
 
 
+@pytest.mark.parametrize(("width", "height"), [(60, 15), (120, 40)])
+def test_a_change_says_how_much_of_the_window_it_is_over(
+    width: int, height: int
+) -> None:
+    text = draw(traded(90), width, height)
+    assert re.search(r"% (1m|89s)/5m", text)
+    assert "5 min" not in text.replace("price, 5 min", "")
+
+
 def test_a_small_screen_has_figures_and_the_tape() -> None:
     text = draw(traded(90), 60, 15)
     assert "session  high" in text

@@ -183,7 +183,7 @@ def test_a_click_chooses_a_row_and_another_one_opens_it() -> None:
     controls.press("click", 3)
     assert controls.opened == "B"
     controls.press("right-click", 9)
-    assert (controls.cursor, controls.opened) == ("B", None)
+    assert controls == pressed(**ROWS, first_line=3, first_row=1, cursor="B")
 
 
 @pytest.mark.parametrize("line", [0, 2, 5, 6, 999])
