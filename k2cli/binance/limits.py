@@ -37,6 +37,11 @@ class WeightBudget:
         """How much weight may be used in a minute."""
         return self._limit * self._share
 
+    @property
+    def remaining(self) -> tuple[int, int]:
+        """What is left in the minute of the last reply, and the exchange's limit."""
+        return self._limit - self._used, self._limit
+
     def note(
         self,
         rate_limits: Iterable[RateLimit | None] | None,

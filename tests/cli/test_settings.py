@@ -9,8 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from k2cli.cli.app import app
-from k2cli.config import explain_config
+from k2cli.cli.hosts import host_findings
+from k2cli.config import BinanceConfig, explain_config
 from k2cli.errors import SettingsError
+from k2cli.simulator import SimulatedExchange
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_doctor_finds_the_embedded_exchange_well(
     shown = capfd.readouterr().out
     assert status == 0
     assert "FAIL" not in shown
-    for what in ("settings", "exchange", "trades", "clock"):
+    for what in ("settings", "streams", "history", "clock", "exchange", "lag"):
         assert f"ok    {what}" in shown
 
 
@@ -79,3 +81,28 @@ def test_doctor_says_what_is_wrong(
     status = app(["doctor", "--demo", "--config", str(file)], standalone_mode=False)
     assert status == 3
     assert "FAIL  settings    open_timeout" in capfd.readouterr().out
+
+
+async def test_doctor_looks_at_every_host() -> None:
+    """An address that others can stand in for is no failure; the only API is."""
+    nobody = "ws://127.0.0.1:9"
+    async with SimulatedExchange() as exchange:
+        config = BinanceConfig(
+            websocket_url=nobody, fallback_urls=[exchange.url], api_url=exchange.api_url
+        )
+        found = await host_findings(config, proxy=False)
+        config = BinanceConfig(websocket_url=exchange.url, api_url=nobody)
+        alone = await host_findings(config, proxy=False)
+    assert [(good, what) for good, what, _ in found] == [
+        (None, "streams"),
+        (True, "streams"),
+        (True, "history"),
+        (True, "clock"),
+    ]
+    assert "5,997 of 6,000 request weight left" in found[2][2]
+    assert [good for good, _, _ in alone] == [True, False]
+    async with SimulatedExchange(wall_clock_us=lambda: 10**15) as exchange:
+        config = BinanceConfig(websocket_url=exchange.url, api_url=exchange.api_url)
+        *_, clock = await host_findings(config, proxy=False)
+    assert clock[0] is False
+    assert "ahead of the exchange's; set this computer's clock" in clock[2]
