@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from k2cli.config_file import (
+    API_FALLBACK_URL,
     API_URL,
     default_config_file,
     own_api_url,
@@ -31,6 +32,8 @@ from k2cli.text import without_secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+_T = TypeVar("_T")
 
 
 def _with_host(url: str) -> str:
@@ -70,6 +73,11 @@ _WebSocketUrl = Annotated[
     ),
     AfterValidator(_with_host),
 ]
+_WebSocketUrls = Annotated[
+    list[_WebSocketUrl],
+    BeforeValidator(_split),
+    Field(description="a list of addresses that start with wss:// or ws://"),
+]
 _HttpUrl = Annotated[
     str,
     Field(
@@ -80,6 +88,10 @@ _HttpUrl = Annotated[
 ]
 _Symbol = Annotated[str, Field(pattern=r"^[\w/:-]{1,40}\Z")]
 _Seconds = Annotated[float, BeforeValidator(_not_boolean)]
+
+
+# An address, and the setting that has others of the same exchange.
+_FALLBACKS = {"websocket_url": "fallback_urls", "api_url": "api_fallback_urls"}
 
 
 class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python-re"):
@@ -98,6 +110,8 @@ class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python
         redundant: Whether to keep two connections for every symbol, on different hosts
             where ``fallback_urls`` names some: when one is lost, no trade is.
         api_url: The WebSocket API: catalog and history.
+        api_fallback_urls: Other addresses of the same API, likewise; none where only
+            ``api_url`` is given.
         rest_url: The data-only host, asked for the catalog where the API refuses.
         symbols: What to tail if no symbol is named.
         reconnect_delay: Seconds before the first attempt after a drop.
@@ -113,16 +127,13 @@ class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python
 
     enabled: Annotated[bool, Field(description="true or false")] = False
     websocket_url: _WebSocketUrl = "wss://stream.binance.com:9443/stream"
-    fallback_urls: Annotated[
-        list[_WebSocketUrl],
-        BeforeValidator(_split),
-        Field(description="a list of addresses that start with wss:// or ws://"),
-    ] = [
+    fallback_urls: _WebSocketUrls = [
         "wss://stream.binance.com:443/stream",
         "wss://data-stream.binance.vision/stream",
     ]
     redundant: Annotated[bool, Field(description="true or false")] = False
     api_url: _WebSocketUrl = API_URL
+    api_fallback_urls: _WebSocketUrls = [API_FALLBACK_URL]
     rest_url: _HttpUrl = "https://data-api.binance.vision"
     symbols: Annotated[
         list[_Symbol],
@@ -150,10 +161,19 @@ class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python
     @property
     def fallbacks(self) -> list[str]:
         """The addresses to try where ``websocket_url`` fails."""
-        given = self.model_fields_set
-        if "websocket_url" in given and "fallback_urls" not in given:
+        return self._beside("websocket_url")
+
+    @property
+    def api_fallbacks(self) -> list[str]:
+        """The addresses to try where ``api_url`` fails."""
+        return self._beside("api_url")
+
+    def _beside(self, name: str) -> list[str]:
+        fallbacks, given = _FALLBACKS[name], self.model_fields_set
+        if name in given and fallbacks not in given:
             return []
-        return self.fallback_urls
+        urls: list[str] = getattr(self, fallbacks)
+        return urls
 
     @model_validator(mode="wrap")
     @classmethod
@@ -167,7 +187,9 @@ class BinanceConfig(BaseModel, frozen=True, extra="forbid", regex_engine="python
         if not isinstance(settings, dict):
             return handler(settings)
         environment = read_environment(cls.model_fields)
-        values = {name: text for name, (text, _) in environment.items()} | settings
+        values = _over(
+            {name: text for name, (text, _) in environment.items()}, settings
+        )
         sources = {name: variable for name, (_, variable) in environment.items()}
         sources |= info.context or dict.fromkeys(settings, "the program")
         streams = values.get("websocket_url")
@@ -203,9 +225,13 @@ def explain_config(
     """
     config = load_config(options, config_file)
     found = _found(options, config_file)
+    in_force = {
+        "fallback_urls": config.fallbacks,
+        "api_fallback_urls": config.api_fallbacks,
+    }
     explained = []
     for name in BinanceConfig.model_fields:
-        value = getattr(config, name)
+        value = in_force.get(name, getattr(config, name))
         text = ",".join(value) if isinstance(value, list) else str(value)
         source = found[name][1] if name in found else "the default"
         explained.append((name, without_secrets(text), source))
@@ -239,13 +265,23 @@ def _found(
     file = config_file or default_config_file()
     table = read_table(file, required=config_file is not None)
     found = {name: (value, printable(str(file))) for name, value in table.items()}
-    found |= read_environment(BinanceConfig.model_fields)
-    found |= {
+    found = _over(found, read_environment(BinanceConfig.model_fields))
+    given = {
         name: (value, "the command line")
         for name, value in options.items()
         if value is not None
     }
-    return found
+    return _over(found, given)
+
+
+def _over(below: Mapping[str, _T], above: Mapping[str, _T]) -> dict[str, _T]:
+    """Return settings with others that go before them.
+
+    Where those have an address, fallbacks from below are another exchange's.
+    """
+    foreign = {_FALLBACKS[name] for name in above if name in _FALLBACKS}
+    kept = {name: value for name, value in below.items() if name not in foreign}
+    return kept | dict(above)
 
 
 def _shown(value: object) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ENVIRONMENT_PREFIX = "K2_BINANCE_"
 TABLE, DISPLAY_TABLE, GROUPS_TABLE = _TABLES = ("binance", "display", "groups")
 API_URL = "wss://ws-api.binance.com:443/ws-api/v3"
+API_FALLBACK_URL = "wss://ws-api.binance.com:9443/ws-api/v3"
 _MOST_BYTES = 2**20
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from k2cli.config import BinanceConfig, load_config
+from k2cli.config import BinanceConfig, explain_config, load_config
 from k2cli.config_file import default_config_file
 from k2cli.errors import SettingsError
 
@@ -31,6 +31,11 @@ VALUES: dict[str, list[tuple[str, Any]]] = {
         ("ws://127.0.0.1:1/ws-api/v3", "ws://127.0.0.1:1/ws-api/v3"),
         ("wss://h", "wss://h"),
         ("ws://h:9", "ws://h:9"),
+    ],
+    "api_fallback_urls": [
+        ("ws://h:1,ws://i:2", ["ws://h:1", "ws://i:2"]),
+        ("wss://h", ["wss://h"]),
+        ('["wss://i:2/x"]', ["wss://i:2/x"]),
     ],
     "rest_url": [
         ("http://127.0.0.1:1", "http://127.0.0.1:1"),
@@ -56,6 +61,7 @@ DEFAULTS: dict[str, Any] = {
     ],
     "redundant": False,
     "api_url": "wss://ws-api.binance.com:443/ws-api/v3",
+    "api_fallback_urls": ["wss://ws-api.binance.com:9443/ws-api/v3"],
     "rest_url": "https://data-api.binance.vision",
     "symbols": ["BTCUSDT", "ETHUSDT"],
     "reconnect_delay": 5.0,
@@ -391,3 +397,29 @@ def test_true_is_no_number(tmp_path: Path, field: str, value: bool) -> None:
 def test_a_password_is_not_shown() -> None:
     exc = refusal({"websocket_url": "https://me:secret@proxy:1"})
     assert exc.message.endswith("is 'https://***@proxy:1'")
+
+
+@pytest.mark.parametrize(
+    ("address", "others"),
+    [("websocket_url", "fallback_urls"), ("api_url", "api_fallback_urls")],
+)
+def test_an_address_that_goes_before_others_has_none_of_their_fallbacks(
+    address: str, others: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fallbacks(**options: str) -> list[str]:
+        config = load_config(options, file)
+        return config.fallbacks if address == "websocket_url" else config.api_fallbacks
+
+    file = write(tmp_path / "k2.toml", **{address: "wss://a", others: ["wss://b"]})
+    assert fallbacks() == ["wss://b"]
+    assert fallbacks(**{address: "wss://c"}) == []
+    shown = {name: text for name, text, _ in explain_config({address: "wss://c"}, file)}
+    assert shown[others] == ""
+    monkeypatch.setenv(f"K2_BINANCE_{others.upper()}", "wss://d")
+    assert fallbacks() == ["wss://d"]
+    assert BinanceConfig.model_validate({address: "wss://c"}).model_fields_set == {
+        address
+    }
+    monkeypatch.setenv(f"K2_BINANCE_{address.upper()}", "wss://e")
+    assert fallbacks() == ["wss://d"]
+    assert fallbacks(**{address: "wss://c"}) == []

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from k2cli.binance.decoder import batch_from_history
 from k2cli.binance.handshake import (
     MOST_WAIT_SECONDS,
-    exchange_name,
+    SameExchange,
     open_websocket,
 )
 from k2cli.binance.limits import WeightBudget
@@ -37,6 +37,7 @@ from k2cli.errors import (
     ConnectFailed,
     ExchangeRefused,
     MalformedMessage,
+    RestrictedLocation,
     TooManyRequests,
     printable,
 )
@@ -68,6 +69,12 @@ _AGGREGATE_LIST: TypeAdapter[list[AggregateTrade | None]] = TypeAdapter(
 )
 _TICKERS: TypeAdapter[list[Ticker | None]] = TypeAdapter(list[Lenient[Ticker]])
 
+# Streams may be had where the API is not.
+_RESTRICTED = (
+    "Gaps cannot be filled from here and stay open; 'k2 repair' fills them from a "
+    "place that is served, or from the daily archives when the day is past"
+)
+
 log: FilteringBoundLogger = structlog.get_logger()
 
 
@@ -91,6 +98,7 @@ class BinanceApiClient:
         proxy: As for the stream client.
         budget: Learns from each reply how much weight has been used; shared by
             connections that follow each other.
+        same_exchange: Sees that connections that follow each other are of one exchange.
         clock: Returns Unix seconds.
 
     Attributes:
@@ -106,10 +114,12 @@ class BinanceApiClient:
         reply_timeout_seconds: float = 30.0,
         proxy: str | bool = True,
         budget: WeightBudget | None = None,
+        same_exchange: SameExchange | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._url = api_url(url)
         self._budget = budget or WeightBudget()
+        self._same_exchange = same_exchange or SameExchange()
         self._open_timeout_seconds = open_timeout_seconds
         self._reply_timeout_seconds = reply_timeout_seconds
         self._proxy = proxy
@@ -128,13 +138,18 @@ class BinanceApiClient:
             ConnectFailed: If the API cannot be reached.
             ExchangeRefused: If it refuses this address.
         """
-        self._connection = await open_websocket(
-            self._url,
-            open_timeout_seconds=self._open_timeout_seconds,
-            max_frame_bytes=MAX_REPLY_BYTES,
-            proxy=self._proxy,
-        )
-        self.exchange = exchange_name(self._connection)
+        try:
+            connection = await open_websocket(
+                self._url,
+                open_timeout_seconds=self._open_timeout_seconds,
+                max_frame_bytes=MAX_REPLY_BYTES,
+                proxy=self._proxy,
+            )
+        except RestrictedLocation as exc:
+            raise RestrictedLocation(exc.message, _RESTRICTED) from exc
+        self._same_exchange.check(connection, self._url)
+        self._connection = connection
+        self.exchange = self._same_exchange.name
         self._connection.begin(self)
 
     async def close(self) -> None:

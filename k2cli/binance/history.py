@@ -13,10 +13,12 @@ from k2cli.binance.api import (
     BinanceApiClient,
     tickers_weight,
 )
+from k2cli.binance.handshake import SameExchange
 from k2cli.binance.limits import SHARE, WeightBudget
 from k2cli.binance.lookup import lookup_of
+from k2cli.completeness.backoff import HostRotation
 from k2cli.completeness.id_ranges import IdRange
-from k2cli.errors import ConnectFailed
+from k2cli.errors import ConnectFailed, K2Error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -37,6 +39,8 @@ class BinanceHistory:
     Args:
         url: The WebSocket API.
         assets: Base and quote asset by symbol.
+        fallback_urls: Other addresses of the API, which have their turn after a
+            failure.
         open_timeout_seconds: Longest time to connect.
         reply_timeout_seconds: Longest time to wait for a reply.
         proxy: As for the stream client.
@@ -49,13 +53,15 @@ class BinanceHistory:
         url: str,
         assets: Mapping[str, tuple[str, str]],
         *,
+        fallback_urls: Sequence[str] = (),
         open_timeout_seconds: float = 10.0,
         reply_timeout_seconds: float = REPLY_SECONDS,
         proxy: str | bool = True,
         share: float = SHARE,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._url = url
+        self._hosts = HostRotation([url, *fallback_urls])
+        self._same_exchange = SameExchange()
         self._assets = dict(assets)
         self._open_timeout_seconds = open_timeout_seconds
         self._reply_timeout_seconds = reply_timeout_seconds
@@ -63,6 +69,7 @@ class BinanceHistory:
         self._clock = clock
         self._budget = WeightBudget(share=share)
         self._api: BinanceApiClient | None = None
+        self._connected_seconds = 0.0
         self._connecting = asyncio.Lock()
 
     @property
@@ -137,6 +144,7 @@ class BinanceHistory:
         """Close the connection; the next call opens another one."""
         api, self._api = self._api, None
         if api is not None:
+            self._hosts.ended(self._clock() - self._connected_seconds)
             await api.close()
 
     async def _ask(
@@ -161,6 +169,7 @@ class BinanceHistory:
         except ConnectFailed:
             if self._api is api:
                 self._api = None
+                self._hosts.failed()
             await api.close()
             raise
 
@@ -168,13 +177,18 @@ class BinanceHistory:
         async with self._connecting:
             if self._api is None:
                 api = BinanceApiClient(
-                    self._url,
+                    self._hosts.url,
                     open_timeout_seconds=self._open_timeout_seconds,
                     reply_timeout_seconds=self._reply_timeout_seconds,
                     proxy=self._proxy,
                     budget=self._budget,
+                    same_exchange=self._same_exchange,
                     clock=self._clock,
                 )
-                await api.connect()
-                self._api = api
+                try:
+                    await api.connect()
+                except K2Error:
+                    self._hosts.failed()
+                    raise
+                self._api, self._connected_seconds = api, self._clock()
             return self._api

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,11 @@ from k2cli.binance.catalog import FRESH_SECONDS, TRADING, Catalog
 from k2cli.binance.rest import get_exchange_info
 from k2cli.binance.symbols import parse_binance_symbol
 from k2cli.binance.wire import SIMULATED
+from k2cli.completeness.backoff import HostRotation
 from k2cli.errors import (
     AccessBlocked,
     ApiError,
+    ConnectFailed,
     K2Error,
     RestrictedLocation,
     UnknownSymbol,
@@ -24,7 +27,7 @@ from k2cli.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -77,6 +80,7 @@ class CatalogSource:
 
     Args:
         api_url: The WebSocket API.
+        fallback_urls: Other addresses of it, tried where one cannot be reached.
         rest_url: The data-only host, asked if the API refuses this location; ``None``
             for not at all.
         cache: Catalogs on disk; ``None`` to neither read nor keep any.
@@ -89,6 +93,7 @@ class CatalogSource:
         self,
         api_url: str,
         *,
+        fallback_urls: Sequence[str] = (),
         rest_url: str | None = None,
         cache: CatalogCache | None = None,
         open_timeout_seconds: float = 10.0,
@@ -96,6 +101,7 @@ class CatalogSource:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._api_url = api_url
+        self._hosts = HostRotation([api_url, *fallback_urls])
         self._rest_url = rest_url
         self._cache = cache
         self._open_timeout_seconds = open_timeout_seconds
@@ -164,7 +170,7 @@ class CatalogSource:
         try:
             async with (
                 asyncio.timeout(_ACTIVITY_SECONDS),
-                self._api() as api,
+                self._connection() as api,
             ):
                 return await api.trade_counts()
         except (K2Error, TimeoutError) as exc:
@@ -186,7 +192,7 @@ class CatalogSource:
     async def _fetch(self, symbols: Sequence[str] = ()) -> Catalog:
         is_simulated = False
         try:
-            async with self._api() as api:
+            async with self._connection() as api:
                 is_simulated = api.exchange == SIMULATED
                 reply: dict[str, Any] = await api.exchange_info(symbols)
         except (RestrictedLocation, AccessBlocked):
@@ -200,12 +206,27 @@ class CatalogSource:
             self._cache.save(self._api_url, catalog)
         return catalog
 
-    def _api(self) -> BinanceApiClient:
-        return BinanceApiClient(
-            self._api_url,
-            open_timeout_seconds=self._open_timeout_seconds,
-            proxy=self._proxy,
-        )
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[BinanceApiClient]:
+        """Connect to the first address that can be reached."""
+        while True:
+            api = BinanceApiClient(
+                self._hosts.url,
+                open_timeout_seconds=self._open_timeout_seconds,
+                proxy=self._proxy,
+            )
+            try:
+                await api.connect()
+                break
+            except ConnectFailed:
+                self._hosts.failed()
+                if self._hosts.all_failed:
+                    raise
+        self._hosts.ended(0.0)
+        try:
+            yield api
+        finally:
+            await api.close()
 
     def _kept(self) -> Catalog | None:
         return self._cache.load(self._api_url) if self._cache is not None else None

@@ -206,16 +206,18 @@ class ReconnectingConnection:
                 reason=connection.replacing.result(),
                 symbols=self._few,
             )
+            self._hosts.ended(self._clock() - opened)
             return await self._replace(connection)
         why = await connection.ended
         self._open.remove(connection)
         if self._closing.is_set():
             return None
         lived_seconds = self._clock() - opened
-        self._hosts.ended(lived_seconds)
         if connection.proved or lived_seconds >= STABLE_SECONDS:
+            self._hosts.ended(lived_seconds)
             self._backoff.proved()
         else:
+            self._hosts.failed()
             self._backoff.failed()
         await self._wait_after(ExchangeUnreachable(why, TRY_AGAIN))
         return await self._connect(waits=False)
@@ -257,6 +259,7 @@ class ReconnectingConnection:
                 break
             # It was lost before it was of any use: the old one goes on meanwhile.
             self._open.remove(successor)
+            self._hosts.failed()
             self._backoff.failed()
             await self._wait_after(
                 ExchangeUnreachable(await successor.ended, TRY_AGAIN)

@@ -103,6 +103,7 @@ class BinanceVenue:
         )
         catalog = CatalogSource(
             config.api_url,
+            fallback_urls=config.api_fallbacks,
             rest_url=config.rest_url if has_rest else None,
             cache=CatalogCache(),
             open_timeout_seconds=config.open_timeout,
@@ -173,6 +174,7 @@ class BinanceVenue:
         return BinanceHistory(
             self.config.api_url,
             {symbol: lookup.pair(symbol) for symbol in lookup.symbols},
+            fallback_urls=self.config.api_fallbacks,
             open_timeout_seconds=self.config.open_timeout,
             proxy=self._proxy,
             share=self._repair_share,

@@ -200,6 +200,7 @@ class RepairRun:
         history = BinanceHistory(
             self._config.api_url,
             pairs,
+            fallback_urls=self._config.api_fallbacks,
             open_timeout_seconds=self._config.open_timeout,
             share=self._share,
         )

@@ -161,6 +161,7 @@ async def open_venue(
                 "websocket_url": exchange.url,
                 "fallback_urls": [],
                 "api_url": exchange.api_url,
+                "api_fallback_urls": [],
                 "symbols": symbols,
             }
         )

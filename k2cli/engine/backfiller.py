@@ -14,6 +14,7 @@ from k2cli.completeness.backfill import PAGE_TRADES, BackfillPlan, BackfillReque
 from k2cli.completeness.backoff import Backoff
 from k2cli.engine.gap_log import LogThrottle
 from k2cli.engine.history_failures import HISTORY_ERRORS, explain_failure
+from k2cli.errors import RestrictedLocation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -243,7 +244,8 @@ class Backfiller:
         wait = self._backoff.next_delay_seconds(failure.wait_seconds)
         say(
             "Cannot read the history",
-            reason=exc.message,
+            # What that means for the gaps is worth a sentence.
+            reason=str(exc) if isinstance(exc, RestrictedLocation) else exc.message,
             symbol=request.symbol,
             retry_in_seconds=round(wait, 1),
         )

@@ -121,7 +121,7 @@ class SwitchingStream:
         self._stream.replace_connection(symbol, reason)
 
     async def switch_to(self, stream: TradeStream, gate: Gate) -> None:
-        """Let another stream take over once all its connections are live.
+        """Let another stream take over once it delivers all symbols.
 
         If it fails before that, or this is cancelled, the present one goes on.
 
@@ -135,7 +135,7 @@ class SwitchingStream:
         stream.first_with = self.first_with
         receiving = asyncio.create_task(stream.connect())
         try:
-            while not _is_live(stream.health()):
+            while not stream.health().delivers:
                 await _unless_ended(receiving, _LOOK_EVERY_SECONDS)
             await _unless_ended(receiving, OVERLAP_SECONDS)
             if self._is_ending:
@@ -158,7 +158,3 @@ async def _unless_ended(receiving: asyncio.Task[None], seconds: float) -> None:
     await asyncio.wait({receiving}, timeout=seconds)
     if receiving.done():
         receiving.result()
-
-
-def _is_live(health: StreamHealth) -> bool:
-    return 0 < health.connections == health.live

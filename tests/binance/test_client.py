@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -664,3 +665,58 @@ async def test_another_address_has_its_turn_after_a_failure(
 def test_an_address_that_was_given_has_no_fallbacks(given: dict[str, str]) -> None:
     client = BinanceWebSocketClient.from_config(BinanceConfig.model_validate(given))
     assert bool(client.fallback_urls) is not bool(given)
+
+
+async def test_a_replacement_goes_to_the_first_address_after_an_hour(
+    exchange: SimulatedExchange, inbox: Inbox, connected: Connected
+) -> None:
+    async with SimulatedExchange() as other:
+        now_seconds = [0.0]
+        exchange.add_fault("refuse@0:503:1:streams")
+        client = BinanceWebSocketClient(
+            ["BTCUSDT"],
+            inbox.take,
+            exchange.url,
+            fallback_urls=[other.url],
+            on_status=inbox.note,
+            reconnect_delay=0.01,
+            clock=lambda: now_seconds[0],
+            proxy=False,
+        )
+        async with connected(client):
+            await inbox.reached(ConnectionState.LIVE)
+            assert len(other.stream_connections) == 1
+            now_seconds[0] = 3600.0
+            client.replace_connection("BTCUSDT", "a test wants it")
+            await exchange.wait_subscribed("BTCUSDT")
+
+
+async def test_an_address_that_brings_nothing_before_it_is_lost_has_failed(
+    exchange: SimulatedExchange,
+    inbox: Inbox,
+    connected: Connected,
+    start_server: StartServer,
+) -> None:
+    async def hang_up(connection: ServerConnection) -> None:
+        await connection.close()
+
+    client = BinanceWebSocketClient(
+        ["BTCUSDT"],
+        inbox.take,
+        await start_server(hang_up),
+        fallback_urls=[exchange.url],
+        reconnect_delay=0.01,
+        proxy=False,
+    )
+    async with connected(client):
+        await exchange.wait_subscribed("BTCUSDT")
+
+
+def test_no_default_address_is_of_another_exchange() -> None:
+    config = BinanceConfig()
+    for url in (config.websocket_url, *config.fallbacks):
+        assert (urlsplit(url).hostname or "").endswith(
+            (".binance.com", ".binance.vision")
+        )
+    hosts = [urlsplit(url).netloc for url in (config.api_url, *config.api_fallbacks)]
+    assert hosts == ["ws-api.binance.com:443", "ws-api.binance.com:9443"]

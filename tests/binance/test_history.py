@@ -3,9 +3,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection
 
 from k2cli.binance.history import BinanceHistory
 from k2cli.errors import ConnectFailed, RestrictedLocation, TooManyRequests
@@ -13,12 +14,12 @@ from k2cli.simulator import SimulatedExchange, parse_fault
 
 if TYPE_CHECKING:
     from k2cli.engine.protocols import TradeHistory
-    from tests.binance.conftest import MakeTrades
+    from tests.binance.conftest import MakeTrades, StartServer
 
 ASSETS = {"BTCUSDT": ("BTC", "USDT")}
 
 
-def history_of(exchange: SimulatedExchange, **options: float) -> BinanceHistory:
+def history_of(exchange: SimulatedExchange, **options: Any) -> BinanceHistory:
     return BinanceHistory(
         exchange.api_url,
         ASSETS,
@@ -146,3 +147,65 @@ async def test_ids_are_found_by_time(
     await exchange.publish(made)
     assert await history.ids_since("BTCUSDT", made[10].trade_time_us) == (11, 30)
     assert await history.ids_since("BTCUSDT", made[-1].trade_time_us + 1000) is None
+
+
+async def test_another_address_has_its_turn_after_a_failure(
+    exchange: SimulatedExchange, make_trades: MakeTrades
+) -> None:
+    await exchange.publish(make_trades(3))
+    # Nobody listens there: the port is the exchange's only on another address.
+    dead = exchange.api_url.replace("127.0.0.1", "127.0.0.2")
+    now_seconds = [6000.0]
+    history = BinanceHistory(
+        dead,
+        ASSETS,
+        fallback_urls=[exchange.api_url],
+        proxy=False,
+        clock=lambda: now_seconds[0],
+    )
+    with pytest.raises(ConnectFailed):
+        await history.page("BTCUSDT", 1, 1)
+    assert await history.page("BTCUSDT", 1, 1) is not None
+    await history.close()
+    assert await history.page("BTCUSDT", 1, 1) is not None
+    # After an hour that was well, the first one has its turn again.
+    now_seconds[0] += 3600
+    await history.close()
+    with pytest.raises(ConnectFailed):
+        await history.page("BTCUSDT", 1, 1)
+
+
+async def test_no_address_is_of_another_exchange(
+    exchange: SimulatedExchange,
+    make_trades: MakeTrades,
+    start_server: StartServer,
+) -> None:
+    await exchange.publish(make_trades(3))
+
+    async def unlike(connection: ServerConnection) -> None:
+        await connection.wait_closed()
+
+    history = BinanceHistory(
+        exchange.api_url,
+        ASSETS,
+        fallback_urls=[await start_server(unlike)],
+        proxy=False,
+    )
+    assert await history.page("BTCUSDT", 1, 1) is not None
+    exchange.api_connections[0].reset()
+    with pytest.raises(ConnectFailed, match="lost"):
+        await history.page("BTCUSDT", 1, 1)
+    with pytest.raises(ConnectFailed, match="another exchange"):
+        await history.page("BTCUSDT", 1, 1)
+    page = await history.page("BTCUSDT", 1, 1)
+    assert page is not None
+    assert page.exchange == "SIM"
+    await history.close()
+
+
+async def test_a_location_that_is_refused_is_told_what_that_means(
+    history: TradeHistory, exchange: SimulatedExchange
+) -> None:
+    exchange.add_fault(parse_fault("refuse@0:451:api"))
+    with pytest.raises(RestrictedLocation, match="Gaps cannot be filled from here"):
+        await history.page("BTCUSDT", 1, 1)

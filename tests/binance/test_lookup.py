@@ -320,3 +320,14 @@ async def test_activity_of_another_shape_is_no_failure(
 
     url = await start_server(answer)
     assert await CatalogSource(url, proxy=False).activity() == {}
+
+
+async def test_another_address_is_asked_where_one_cannot_be_reached(
+    tmp_path: Path,
+) -> None:
+    async with SimulatedExchange() as exchange:
+        dead = exchange.api_url.replace("127.0.0.1", "127.0.0.2")
+        asked = CatalogSource(dead, fallback_urls=[exchange.api_url], proxy=False)
+        assert (await asked.check(["BTCUSDT"])).symbols == ["BTCUSDT"]
+        with pytest.raises(ConnectFailed):
+            await CatalogSource(dead, fallback_urls=[dead], proxy=False).whole()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 import k2cli
 from k2cli.errors import ExchangeUnreachable, OutputError
@@ -369,3 +370,24 @@ async def test_a_damaged_journal_ends_the_run_and_stays(recorder: Recorder) -> N
             await session.run()
     assert journal.read_bytes() == damaged
     assert recorder.ids() == [*range(1, 101)]
+
+
+async def test_where_the_api_refuses_this_place_recording_goes_on(
+    recorder: Recorder,
+) -> None:
+    exchange = recorder.exchange
+    with capture_logs() as logs:
+        async with recorder.run() as (session, run):
+            strike(exchange, "refuse@0:451:api", "skip@10:5")
+            await exchange.publish(trades(1, 10))
+            await exchange.publish(trades(11, 20))
+            await until(lambda: any(e["event"].startswith("Cannot read") for e in logs))
+            await exchange.publish(trades(31, 10))
+            await until(lambda: session.ledger.trades == 35)
+            session.stop(hurry=True)
+            ledger = await run
+
+    (said, *_) = (e for e in logs if e["event"].startswith("Cannot read"))
+    assert "HTTP 451" in said["reason"]
+    assert "Gaps cannot be filled from here and stay open" in said["reason"]
+    assert (ledger.verdict, ledger.missing, ledger.pending) == ("pending", 5, 25)
