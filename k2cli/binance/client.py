@@ -314,7 +314,7 @@ class BinanceWebSocketClient:
             symbols,
             shared,
             [self.url, *self.fallback_urls],
-            on_batch=self._hand_on,
+            on_batch=self._on_batch or _ignore,
             on_status=partial(self._note_status, symbols, 0),
         )
 
@@ -328,7 +328,7 @@ class BinanceWebSocketClient:
                 partial(self._connection, symbols, shared, each)
                 for each in (urls, other_host_first(urls))
             ],
-            on_batch=self._hand_on,
+            on_batch=self._on_batch or _ignore,
             on_statuses=[
                 partial(self._note_status, symbols, number) for number in (0, 1)
             ],
@@ -371,9 +371,6 @@ class BinanceWebSocketClient:
             clock=self._clock,
         )
 
-    def _hand_on(self, batch: TradeBatch) -> Awaitable[None] | None:
-        return None if self._on_batch is None else self._on_batch(batch)
-
     def _note_status(
         self, symbols: tuple[str, ...], number: int, status: ConnectionStatus
     ) -> None:
@@ -404,6 +401,10 @@ class BinanceWebSocketClient:
                 pairs=self._guessed[:_MOST_NAMED],
             )
             self._guessed = []
+
+
+def _ignore(_: TradeBatch) -> None:
+    pass
 
 
 def _for_each(on_message: OnMessage) -> OnBatch:

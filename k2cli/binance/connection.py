@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from k2cli.binance.transport import StreamConnection
 
     OnBatch = Callable[[TradeBatch], Awaitable[None] | None]
-    OnConnectionBatch = Callable[[TradeBatch, "Connection"], Awaitable[None] | None]
 
 # Between pings, and for an answer. That is far below the five frames a second that
 # Binance allows a client, answers to its own pings included.
@@ -55,8 +54,8 @@ class Connection:
     Args:
         transport: Open.
         decoder: Makes trades of what is received.
-        on_batch: Called with trades and the connection. An awaitable that it returns is
-            awaited before more is read; what it raises ends the connection.
+        on_batch: Called with trades. An awaitable that it returns is awaited before
+            more is read; what it raises ends the connection.
         pacer: Says when to read.
         ping_seconds: Time between pings, and to wait for an answer. A connection on
             which nothing at all has come by then should be replaced.
@@ -72,16 +71,15 @@ class Connection:
         replacing: Why to replace the connection, once there is a reason.
         silent: Whether it has stopped to answer.
         ended: Why the connection ended; raises what ``on_batch`` raised.
-        has_successor: Whether another connection is about to take over.
-        skip_to: Last ids handed on by the connection before, by symbol: not to be
-            repeated.
+        handed_on: While another connection is about to take over, the last ids that
+            were handed on, by symbol: that one will repeat them.
     """
 
     def __init__(
         self,
         transport: StreamConnection,
         decoder: MessageDecoder,
-        on_batch: OnConnectionBatch,
+        on_batch: OnBatch,
         *,
         pacer: ReadPacer,
         ping_seconds: float,
@@ -102,8 +100,9 @@ class Connection:
         self.proved = False
         self.replacing: asyncio.Future[str] = loop.create_future()
         self.silent = False
-        self.has_successor = False
-        self.skip_to: dict[str, int] = {}
+        self.handed_on: dict[str, int] | None = None
+        # The same of the connection before.
+        self._skip_to: dict[str, int] = {}
         self._end: asyncio.Future[str] = loop.create_future()
         self.ended = asyncio.create_task(self._run())
         transport.begin(self)
@@ -120,7 +119,7 @@ class Connection:
                 self._transport.pause()
             return position
         try:
-            if self._arbitration and not (self.skip_to or self.has_successor):
+            if self._arbitration and not self._skip_to and self.handed_on is None:
                 return self._arbitrate(self._arbitration, text, position, received_us)
             batch, end = self._decoder.decode_frames(
                 text, position, received_us, self.exchange
@@ -178,9 +177,10 @@ class Connection:
         """Hand on what comes, from the first frame on.
 
         Args:
-            skip_to: Last ids that the connection before has handed on, by symbol.
+            skip_to: Last ids that the connection before has handed on, by symbol: not
+                to be repeated.
         """
-        self.skip_to = skip_to
+        self._skip_to = skip_to
         asyncio.get_running_loop().call_later(REPEATS_SECONDS, skip_to.clear)
         self._waits = False
         self._transport.resume()
@@ -190,9 +190,13 @@ class Connection:
         if not self.replacing.done():
             self.replacing.set_result(reason)
 
+    def expect_successor(self) -> None:
+        """Note from here on what is handed on."""
+        self.handed_on = {}
+
     def keep(self) -> None:
         """Go on with it although it was to be replaced."""
-        self.has_successor = False
+        self.handed_on = None
         self.replacing = asyncio.get_running_loop().create_future()
 
     async def close(self) -> None:
@@ -211,7 +215,24 @@ class Connection:
 
     def _hand_on(self, batch: TradeBatch) -> None:
         self._received(len(batch.symbols))
-        self._wait_for(self._on_batch(batch, self))
+        if self._skip_to:
+            batch = self._without_repeated(batch)
+        if self.handed_on is not None:
+            self.handed_on.update(
+                zip(batch.symbols, map(int, batch.trade_ids), strict=True)
+            )
+        if batch.symbols:
+            self._wait_for(self._on_batch(batch))
+
+    def _without_repeated(self, batch: TradeBatch) -> TradeBatch:
+        """Leave out what the connection before has handed on."""
+        new = []
+        for index, trade_id in enumerate(map(int, batch.trade_ids)):
+            symbol = batch.symbols[index]
+            if trade_id > self._skip_to.get(symbol, -1):
+                self._skip_to.pop(symbol, None)
+                new.append(index)
+        return batch.select(new)
 
     def _received(self, trades: int) -> None:
         self.delivered.set()

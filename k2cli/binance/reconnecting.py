@@ -24,7 +24,7 @@ from k2cli.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from structlog.typing import FilteringBoundLogger
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from k2cli.binance.pacing import ReadPacer
     from k2cli.binance.transport import StreamConnection
     from k2cli.completeness.backoff import AttemptWindow, Backoff, HostRotation
-    from k2cli.trade import TradeBatch
 
 # A connection that lives this long has proved itself, even in a silent market.
 STABLE_SECONDS = 60.0
@@ -119,8 +118,6 @@ class ReconnectingConnection:
         self._open_timeout_seconds = open_timeout_seconds
         self._proxy = proxy
         self._clock = clock
-        # Last trade ids, by symbol, of a connection that is about to be replaced.
-        self._handed_on: dict[str, int] = {}
         # The present connection, and its successor while there is one.
         self._open: list[Connection] = []
         self._opening: asyncio.Future[StreamConnection] | None = None
@@ -167,26 +164,6 @@ class ReconnectingConnection:
         for connection in self._open[-1:]:
             connection.replace_because(reason)
 
-    def _hand_on(
-        self, batch: TradeBatch, connection: Connection
-    ) -> Awaitable[None] | None:
-        """Hand on trades, but none that the connection before has handed on."""
-        if connection.skip_to:
-            new = []
-            for index, trade_id in enumerate(map(int, batch.trade_ids)):
-                symbol = batch.symbols[index]
-                if trade_id > connection.skip_to.get(symbol, -1):
-                    connection.skip_to.pop(symbol, None)
-                    new.append(index)
-            if not new:
-                return None
-            batch = batch.select(new)
-        if connection.has_successor:
-            self._handed_on.update(
-                zip(batch.symbols, map(int, batch.trade_ids), strict=True)
-            )
-        return self._on_batch(batch)
-
     async def _keep(self, connection: Connection) -> Connection | None:
         """Carry a connection to its end; return the one that follows it."""
         opened = self._clock()
@@ -224,9 +201,7 @@ class ReconnectingConnection:
 
     async def _replace(self, connection: Connection) -> Connection | None:
         """Open a successor, which takes over when it delivers."""
-        # What this connection hands on from here on, the successor will repeat.
-        self._handed_on.clear()
-        connection.has_successor = True
+        connection.expect_successor()
         try:
             successor = await self._successor(connection)
         except (ExchangeUnreachable, ExchangeRefused) as exc:
@@ -240,7 +215,7 @@ class ReconnectingConnection:
         self._open.remove(connection)
         await connection.ended
         if successor is not None:
-            successor.take_over(dict(self._handed_on))
+            successor.take_over(connection.handed_on or {})
         return successor
 
     async def _successor(self, connection: Connection) -> Connection | None:
@@ -294,7 +269,7 @@ class ReconnectingConnection:
             connection = Connection(
                 transport,
                 self._decoder,
-                self._hand_on,
+                self._on_batch,
                 pacer=self._pacer,
                 ping_seconds=self._ping_seconds,
                 waits=waits,

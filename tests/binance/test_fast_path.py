@@ -178,7 +178,7 @@ async def by_k2(chunks: list[bytes], *, fast: bool = True) -> tuple[Messages, in
     decoder = Decoder(fast=fast)
     handed_on: Messages = []
 
-    def take(batch: TradeBatch, _: Connection) -> None:
+    def take(batch: TradeBatch) -> None:
         handed_on.extend(said(batch))
 
     protocol = ClientProtocol(parse_uri("ws://h/"))
