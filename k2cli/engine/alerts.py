@@ -143,20 +143,23 @@ class AlertWatch:
         symbols = self._symbols
         now_us = batch.timestamp_us(len(batch) - 1)
         # Every trade passes here: between the bounds of its symbol nothing happens.
-        for index, symbol in enumerate(batch.symbols):
+        for index, (symbol, digits) in enumerate(
+            zip(batch.symbols, batch.prices, strict=True)
+        ):
             watch = symbols.get(symbol)
             if watch is None:
                 watch = symbols[symbol] = self._watch(symbol)
-            price = float(batch.prices[index])
+            price = float(digits)
             if now_us >= watch.due_us:
                 watch.advance(price, now_us)
             watch.price = price
             if not watch.low <= price <= watch.high:
                 found = watch.crossed(price)
                 alerts += [Alert(rule, batch.trade(index), x) for rule, x in found]
-            if watch.notional < inf:
+            limit = watch.notional
+            if limit is not None:
                 notional = price * float(batch.quantities[index])
-                if notional > watch.notional:
+                if notional > limit:
                     exceeded = watch.exceeded(notional, batch.timestamp_us(index))
                     alerts += [Alert(r, batch.trade(index), notional) for r in exceeded]
         return alerts
@@ -174,7 +177,8 @@ class _SymbolWatch:
         price: The latest one; 0 before the first.
         low: What a price must go below before anything can change.
         high: What it must go above, likewise.
-        notional: What a trade must be worth more than, likewise.
+        notional: What a trade must be worth more than, likewise; ``None`` if no
+            condition is on single trades.
         due_us: Trade time at which the bounds change by themselves.
     """
 
@@ -189,7 +193,7 @@ class _SymbolWatch:
         ]
         # Conditions on single trades, each with the time until which it is silent.
         self._trades = {rule: 0 for rule in rules if rule.figure == "notional"}
-        self.notional = min((rule.limit for rule in self._trades), default=inf)
+        self.notional = min((rule.limit for rule in self._trades), default=None)
         self.due_us: float = 0
         self._bound()
 
