@@ -91,7 +91,10 @@ class HistoryFirst:
         waiting: Where live trades wait; nothing else is in it.
         on_past: Takes trades from before the start, of one symbol each.
         on_live: Takes live trades.
-        on_failure: Called if the history cannot be had at all.
+        on_failure: Called if the history cannot be had, or not in the time there is.
+
+    Raises:
+        SettingsError: If there are more symbols than can be asked for.
 
     Attributes:
         is_live: Set once trades are handed on as they come.
@@ -113,6 +116,7 @@ class HistoryFirst:
         self._since_us = time.time_ns() // 1000 - int(since_seconds * 1e6)
         self._symbols = symbols
         self._requests_per_minute = history.requests_per_minute
+        self._check_symbols()
         self._history = PatientHistory(history)
         self._waiting = waiting
         self._on_past = on_past
@@ -176,14 +180,6 @@ class HistoryFirst:
         await self.is_live.wait()
 
     async def _bring_history(self) -> None:
-        symbols = len(self._symbols)
-        if 2 * symbols > MOST_MINUTES * self._requests_per_minute:
-            raise SettingsError(
-                f"the history of {symbols:,} symbols takes more than "
-                f"{MOST_MINUTES:g} minutes, as requests are limited",
-                f"Follow {int(MOST_MINUTES * self._requests_per_minute / 2)} symbols "
-                "at most, or leave the history out",
-            )
         async with aclosing(_ahead(map(self._look_up, self._symbols))) as found:
             async for symbol, ids in found:
                 if ids is None:
@@ -209,6 +205,15 @@ class HistoryFirst:
 
     async def _look_up(self, symbol: str) -> tuple[str, IdRange | None]:
         return symbol, await self._history.ids_since(symbol, self._since_us)
+
+    def _check_symbols(self) -> None:
+        symbols, requests = len(self._symbols), MOST_MINUTES * self._requests_per_minute
+        if 2 * symbols > requests:
+            raise SettingsError(
+                f"the history of {symbols:,} symbols takes more than "
+                f"{MOST_MINUTES:g} minutes, as requests are limited",
+                f"Follow {int(requests / 2)} symbols at most, or leave the history out",
+            )
 
     def _check_length(self) -> None:
         requests = sum(course.pages_left for course in self._courses.values())

@@ -44,8 +44,8 @@ def session_on(venue: FakeVenue, sink: Memory) -> Session:
 
 
 async def run(venue: FakeVenue) -> None:
-    async with running(venue, session_on(venue, Watched())) as (_, task):
-        await task
+    async with asyncio.timeout(20), session_on(venue, Watched()) as session:
+        await session.run()
 
 
 async def test_live_trades_wait_for_the_history_and_follow_it(
@@ -150,19 +150,10 @@ async def test_more_than_the_budget_brings_is_refused(venue: FakeVenue) -> None:
     venue.past.requests_per_minute = 1
     venue.past.ids = set(range(1, 10_001))
     with pytest.raises(SettingsError, match=r"10,000 trades, .* Ask for 30s"):
-        async with running(venue, session_on(venue, Watched())) as (
-            _,
-            run,
-        ):
-            await run
+        await run(venue)
     venue.symbols = FakeSymbols(("BTCUSDT", "ETHUSDT", "BNBUSDT"))
-    venue.streaming = asyncio.get_running_loop().create_future()
     with pytest.raises(SettingsError, match="Follow 2 symbols at most"):
-        async with running(venue, session_on(venue, Watched())) as (
-            _,
-            run,
-        ):
-            await run
+        await run(venue)
     assert venue.past.requests == []
 
 
@@ -170,11 +161,7 @@ async def test_a_history_that_cannot_be_had_ends_the_run(venue: FakeVenue) -> No
     venue.past.ids = {1, 2}
     venue.past.errors = [ConnectFailed("no way", permanent=True)]
     with pytest.raises(ConnectFailed, match="no way"):
-        async with running(venue, session_on(venue, Watched())) as (
-            _,
-            run,
-        ):
-            await run
+        await run(venue)
 
 
 async def test_one_that_breaks_off_leaves_a_gap(venue: FakeVenue) -> None:
