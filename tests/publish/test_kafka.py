@@ -245,6 +245,7 @@ def test_a_topic_that_takes_no_such_message_refuses(k2: K2, kafka_address: str) 
     assert k2.proven(url)["trades"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not LONG, reason="takes long: set K2_TEST_LONG")
 def test_a_topic_that_vanishes_ends_it(k2: K2, kafka_address: str) -> None:
     from confluent_kafka.admin import AdminClient
@@ -278,6 +279,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S607
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not LONG, reason="takes long: set K2_TEST_LONG")
 def test_a_broker_whose_disk_is_full_loses_nothing(
     k2: K2, tiny_disk: Path, tmp_path: Path

@@ -95,6 +95,7 @@ def secure_log(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         )
 
 
+@pytest.mark.slow
 def test_credentials_and_tls_work_and_are_not_shown(
     k2: K2, secure_log: SecureLog
 ) -> None:
