@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -89,6 +90,7 @@ class KafkaDestination:
     def open(self, capture: Capture) -> int:
         """Take the capture over: a publisher before this one is shut out."""
         self.close()
+        self._errors.transaction_seconds = math.inf
         name = f"k2-publish-{capture.identity}"
         settings = _settings(self._target, self._errors)
         with self._errors.explained():
@@ -144,6 +146,7 @@ class KafkaDestination:
                     producer.poll(0)
             position = self._kafka.TopicPartition(topic, 0, records[-1].number + 1)
             self._commit(producer, position)
+        self._errors.transaction_seconds = math.inf
         self._next_number = records[-1].number + 1
         return sent
 
@@ -212,7 +215,7 @@ class KafkaDestination:
             found = {
                 name: one.value for name, one in asked.result(_FIND_SECONDS).items()
             }
-        except self._kafka.KafkaException:
+        except (self._kafka.KafkaException, TimeoutError):
             return None  # not everybody may ask
         by_its_time = found.get("message.timestamp.type") != "LogAppendTime"
         deletes = "delete" in found.get("cleanup.policy", "")
@@ -355,8 +358,8 @@ class _Errors:
         self._target = target
         self._kafka = kafka
         self.latest: Any = None
-        # When the last transaction began, Unix time.
-        self.transaction_seconds = float("inf")
+        # When the transaction began that is open, Unix time.
+        self.transaction_seconds = math.inf
         # Brings what the client says in the background.
         self.poll: Callable[[float], object] = lambda seconds: None
 
@@ -369,7 +372,7 @@ class _Errors:
         """Raise our errors for the client's."""
         try:
             yield
-        except (self._kafka.KafkaException, BufferError) as exc:
+        except (self._kafka.KafkaException, BufferError, TimeoutError) as exc:
             raise self._of(exc) from None  # what is behind it may hold secrets
 
     def _of(self, exc: Exception) -> Exception:
@@ -394,7 +397,7 @@ class _Errors:
         background = getattr(self.latest, "name", lambda: "")()
         if background in _REFUSALS:
             name, error = background, self.latest
-        text = getattr(error, "str", lambda: str(error))()
+        text = getattr(error, "str", lambda: str(error) or "no answer")()
         shown = self._target.cleaned(text).rstrip(".")
         if name in _REFUSALS:
             return self._target.refusal(shown)
