@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -406,6 +407,7 @@ async def _connected(target: Target, lost: asyncio.Event) -> Any:
         options["nkeys_seed_str"] = options.pop("nkeys_seed")
     if _FILES & set(target.options):
         options["tls"] = _tls(target)
+        logging.getLogger("asyncio").addFilter(_matters)
 
     async def note(*_: Any) -> None:
         lost.set()
@@ -427,6 +429,11 @@ async def _connected(target: Target, lost: asyncio.Event) -> Any:
             error_cb=ignore,
             **options,
         )
+
+
+def _matters(record: logging.LogRecord) -> bool:
+    """Leave out what asyncio remarks on the end of a connection that changed to TLS."""
+    return "eof_received" not in str(record.msg)
 
 
 def _tls(target: Target) -> Any:

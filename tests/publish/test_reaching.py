@@ -127,3 +127,4 @@ def test_credentials_and_tls_work_and_are_not_shown(
     said += err
     assert secure_log.password not in said
     assert wrong not in said
+    assert "eof_received" not in said
