@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "completeness": {"trade", "errors"},
     "binance": {"completeness", "config", "errors", "files", "trade", "text"},
     "capture": {"completeness", "errors", "files", "schema", "trade", "text"},
-    "display": {"errors", "trade", "text"},
+    "display": {"errors", "files", "trade", "text"},
     "simulator": {"capture", "errors", "trade", "text"},
     "publish": {
         *("capture", "completeness", "errors", "extras", "files", "schema", "trade")

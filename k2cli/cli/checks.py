@@ -49,8 +49,8 @@ def check_options(options: TailOptions, **written: Path | None) -> None:
         if path is not None
     }
     _check_apart(reads, writes)
-    if options.summary is not None:
-        _check_summary(options.summary)
+    for name in writes.keys() & {"--summary", "--svg"}:
+        _check_replaced(name, writes[name])
 
 
 def did_you_mean(word: str, words: Collection[str]) -> str:
@@ -135,8 +135,8 @@ def _are_same(one: Path, other: Path) -> bool:
         return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _check_summary(path: Path) -> None:
-    shown = f"--summary {printable(str(path))}"
+def _check_replaced(name: str, path: Path) -> None:
+    shown = f"{name} {printable(str(path))}"
     try:
         check_replaceable(path)
         if not path.parent.is_dir():
@@ -146,9 +146,7 @@ def _check_summary(path: Path) -> None:
                 "Make it first, or choose another place",
             )
     except IsADirectoryError:
-        raise SettingsError(
-            f"{shown} is a folder", "Name a file, like summary.json"
-        ) from None
+        raise SettingsError(f"{shown} is a folder", "Name a file in it") from None
     except OSError as exc:
         raise SettingsError(
             f"{shown} cannot be written: {printable(exc.strerror or str(exc))}",

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from k2cli.display.text import Frame
 from k2cli.errors import OutputError, printable
+from k2cli.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -227,10 +228,11 @@ def save_svg(path: Path, frame: Frame, title: str, *, width: int, height: int) -
     """
     picture = svg(frame, title, width=width, height=height)
     try:
-        path.write_text(picture, encoding="utf-8", newline="\n")
+        replace_file(path, picture.encode(), private=False)
     except OSError as error:
         raise OutputError(
-            f"{printable(str(path))} cannot be written: {error.strerror}",
+            f"{printable(str(path))} cannot be written: "
+            f"{printable(error.strerror or str(error))}",
             "Choose another file",
         ) from error
 

@@ -63,6 +63,11 @@ class Outbox:
         self._waiting: list[Record] = []
         if not self._growing.exists() and not (follow and self._finished):
             CaptureSource(self._growing)  # says what is wrong with it
+        if self._growing.exists() and not self._growing.is_file():
+            raise SettingsError(
+                f"{printable(str(self._growing))} is no regular file",
+                "Record into one first, and publish that",
+            )
 
     @property
     def behind_bytes(self) -> int:

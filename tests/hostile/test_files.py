@@ -49,6 +49,15 @@ def test_a_frame_that_unpacks_to_gigabytes_costs_what_it_may(victim: Victim) -> 
         (("simulate", "--replay", "pipe", "--port", "0"), "pipe", 2),
         (("stream", "--demo", "--config", "pipe", "--json", "-n", "1"), "pipe", 2),
         ((*RECORD, "x.jsonl", "--summary", "pipe"), "pipe", 2),
+        (("stream", "--demo", "-n", "1", "--svg", "pipe"), "pipe", 2),
+        (("publish", "pipe", "--to", "nats://127.0.0.1:1/T"), "pipe", 2),
+        (
+            ("publish", "x", "--to", "kafka://h/T", "--to-config", "pipe"),
+            "pipe",
+            2,
+        ),
+        (("repair", "pipe"), "pipe", 2),
+        ((*RECORD, "x.jsonl"), ".x.jsonl.replacing", 5),
         ((*RECORD, "x.jsonl"), ".x.jsonl.missing", 5),
         ((*RECORD, "x.jsonl"), ".x.jsonl.pending", 5),
         ((*RECORD, "y.jsonl"), "y.000000000001.jsonl", 5),
@@ -111,6 +120,54 @@ def test_no_link_is_followed(victim: Victim, sidecar: str) -> None:
     cost = victim(*RECORD, "x.jsonl", "--summary", "s.json")
     assert cost.status in (2, 5), cost.text
     assert target.read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"renames": [], "removals": ["mine"]},
+        {"renames": [["mine", "x.jsonl"]], "removals": []},
+        {"renames": [["x.jsonl", "mine"]], "removals": []},
+        {"renames": [[".mine.replacement", "x.jsonl"]], "removals": []},
+        {"renames": [["..", "x.jsonl"]], "removals": ["../mine"]},
+        {"renames": [["x.jsonl"]], "removals": [7]},
+        {"renames": [[None, None]], "removals": "mine"},
+        [],
+        "[" * 100_000,
+    ],
+)
+def test_a_list_of_other_files_moves_none(victim: Victim, what: object) -> None:
+    before = {"mine": b"mine\n", ".mine.replacement": b"mine\n"}
+    before["x.jsonl"] = record(1, 1, exchange="SIM")
+    for name, content in before.items():
+        (victim.folder / name).write_bytes(content)
+    planned = victim.folder / ".x.jsonl.replacing"
+    planned.write_text(what if isinstance(what, str) else json.dumps(what))
+    for arguments in ((*RECORD, "x.jsonl"), ("repair", "x.jsonl")):
+        cost = victim(*arguments)
+        assert cost.status == 5, cost.text
+        assert "is damaged" in cost.text
+        for name, content in before.items():
+            assert (victim.folder / name).read_bytes() == content
+
+
+def test_no_file_that_replaces_another_is_opened_through_a_link(
+    victim: Victim, server: RawServer
+) -> None:
+    target = victim.folder / "target"
+    target.write_text("mine\n")
+    capture = victim.folder / "x.jsonl"
+    for link in (".x.jsonl.replacement", "..x.jsonl.replacing.replacement"):
+        capture.write_bytes(record(1, 1) + b"no record\n" + record(2, 5))
+        (victim.folder / ".x.jsonl.pending").write_bytes(
+            record(1, 9, platform_sequence=None)
+        )
+        (victim.folder / link).symlink_to(target)
+        cost = victim("repair", "x.jsonl")
+        assert "Traceback" not in cost.text
+        assert cost.status != 1, cost.text
+        assert target.read_text() == "mine\n"
+        (victim.folder / link).unlink(missing_ok=True)
 
 
 def test_a_journal_that_k2_did_not_write_is_refused(
