@@ -14,6 +14,8 @@ from .forks import Forks
 
 # Machines may be busy: no example is judged by its time.
 settings.register_profile("k2", deadline=None)
+# For tests/hostile/test_fuzz.py: --hypothesis-profile long
+settings.register_profile("long", deadline=None, max_examples=5_000)
 settings.load_profile("k2")
 
 

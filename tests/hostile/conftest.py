@@ -111,20 +111,21 @@ class Victim:
     def __call__(
         self,
         *arguments: str,
-        signal_after_seconds: float | None = None,
+        signal_after: float | threading.Event | None = None,
         **environment: str,
     ) -> Cost:
         """Run it to its end, or kill it when patience ends.
 
         Args:
             arguments: Of k2.
-            signal_after_seconds: When to send SIGTERM; ``seconds`` counts from there.
+            signal_after: Seconds, or what happens, before SIGTERM is sent; ``seconds``
+                counts from there.
             environment: More variables.
         """
         out, err = os.pipe(), os.pipe()
         streams = (os.open(os.devnull, os.O_RDONLY), out[1], err[1])
         cost, (said, complained) = self._run(
-            arguments, environment, streams, (out[0], err[0]), signal_after_seconds
+            arguments, environment, streams, (out[0], err[0]), signal_after
         )
         return replace(cost, out=said, err=complained)
 
@@ -157,7 +158,7 @@ class Victim:
         environment: Mapping[str, str],
         streams: Sequence[int],
         readable: Sequence[int],
-        signal_after_seconds: float | None = None,
+        signal_after: float | threading.Event | None = None,
         stop_at: bytes = b"",
     ) -> tuple[Cost, list[bytes]]:
         fork = self._forks.start(
@@ -176,8 +177,11 @@ class Victim:
             thread.start()
         killing = threading.Timer(PATIENCE_SECONDS, os.kill, (fork.pid, signal.SIGKILL))
         killing.start()
-        if signal_after_seconds is not None:
-            time.sleep(signal_after_seconds)
+        if signal_after is not None:
+            if isinstance(signal_after, threading.Event):
+                assert signal_after.wait(PATIENCE_SECONDS)
+            else:
+                time.sleep(signal_after)
             begun = time.monotonic()
             os.kill(fork.pid, signal.SIGTERM)
         status, cpu_seconds = fork.wait()

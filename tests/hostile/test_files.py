@@ -36,7 +36,7 @@ def test_a_frame_that_unpacks_to_gigabytes_costs_what_it_may(victim: Victim) -> 
         for i in range(12_000)
     )
     (victim.folder / "x.zst").write_bytes(b"\x28\xb5\x2f\xfd\x00\x58" + blocks)
-    cost = victim("verify", "x.zst", signal_after_seconds=8.0)
+    cost = victim("verify", "x.zst", signal_after=3.0)
     # Of 1.5 GB; the package unpacks some blocks ahead.
     assert cost.memory_mb < 400
     assert cost.seconds < 4
@@ -182,29 +182,6 @@ def test_a_journal_that_k2_did_not_write_is_refused(
         assert cost.status == 5, cost.text
         assert "damaged" in cost.text
         assert (victim.folder / "x.jsonl").read_bytes() == record(1, 1)
-
-
-@pytest.mark.parametrize(
-    "name", [f"x{EVIL.replace('/', '')}.jsonl", "\udcff\u202ex.jsonl", "x\n\x9b.jsonl"]
-)
-def test_a_name_reaches_no_terminal(victim: Victim, name: str) -> None:
-    (victim.folder / name).write_bytes(
-        record(1, 1) + b"{\xc2\x9b\x1b[2J}\n" + record(3, 9)
-    )
-    for arguments in (
-        ("verify", name),
-        ("verify", "--json", name),
-        ("stream", "--replay", name, "--json"),
-        ("record", "--demo", "-o", name, "-n", "2", "--debug", "--log-level", "debug"),
-        ("record", "--demo", "-o", "y", "--summary", f"no/{name}"),
-        ("stream", "--config", name),
-        ("stream", "--demo", name),
-        ("manual", name),
-        ("symbols", "--demo", "--status", name),
-    ):
-        cost = victim(*arguments)
-        assert cost.text.replace("\n", "").replace("\t", "").isprintable(), arguments
-        assert cost.status not in (0, 1), arguments
 
 
 def test_sums_beyond_64_bits_are_told(victim: Victim) -> None:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ import pytest
 from .conftest import Victim
 from .raw import (
     BINARY,
+    CLOSE,
     CONTINUATION,
     EVIL,
     PING,
@@ -35,11 +37,13 @@ MOST_MB = 200.0
 ONE = ("stream", "BTCUSDT", "--json", "-n", "1", "--no-backfill")
 # After each attack, one good trade ends the command.
 GOOD = trade(7)
+# Spares the wait for a better reply.
+GOODBYE = frame(b"\x03\xe8", CLOSE)
 
 
 def empty_fragments(sock: socket.socket, _: int) -> None:
     sock.sendall(frame(b'{"a":1}', TEXT, fin=False))
-    sock.sendall(frame(b"", CONTINUATION, fin=False) * 200_000)
+    sock.sendall(frame(b"", CONTINUATION, fin=False) * 60_000)
     sock.sendall(frame(b"", CONTINUATION) + GOOD)
     stay(sock)
 
@@ -59,7 +63,7 @@ def empty_messages(sock: socket.socket, _: int) -> None:
 
 
 def alternating_symbols(sock: socket.socket, _: int) -> None:
-    pairs = [trade(3, "ETHUSDT") + trade(1 + 2 * i) for i in range(5_000)]
+    pairs = [trade(3, "ETHUSDT") + trade(1 + 2 * i) for i in range(1_000)]
     sock.sendall(b"".join(pairs))
     stay(sock)
 
@@ -77,11 +81,11 @@ def pings_unread(sock: socket.socket, count: int) -> None:
 @pytest.mark.parametrize(
     ("attack", "most_seconds"),
     [
-        (empty_fragments, 12.0),
-        (byte_by_byte, 12.0),
-        (empty_messages, 12.0),
-        (alternating_symbols, 12.0),
-        (pings_unread, 12.0),
+        (empty_fragments, 4.0),
+        (byte_by_byte, 4.0),
+        (empty_messages, 4.0),
+        (alternating_symbols, 4.0),
+        (pings_unread, 4.0),
     ],
 )
 def test_a_stream_costs_what_it_may(
@@ -169,8 +173,8 @@ def test_a_header_may_come_twice(victim: Victim, server: RawServer) -> None:
     "reply",
     [
         lambda _: frame(b'{"id":1,"status":200,"result":' + b"[" * 62 * 2**20),
-        lambda _: frame(b'{"a":[' + b"[]," * 7_000_000 + b"[]]}"),
-        lambda _: frame(b"x" * (20 * 2**20)),
+        lambda _: frame(b'{"a":[' + b"[]," * 7_000_000 + b"[]]}") + GOODBYE,
+        lambda _: frame(b"x" * (20 * 2**20)) + GOODBYE,
     ],
     ids=["62 MiB", "brackets", "no JSON"],
 )
@@ -191,17 +195,17 @@ def test_a_history_of_junk_is_one_line(victim: Victim, server: RawServer) -> Non
         if not method.startswith("trades"):
             return None
         head = b'{"id":%d,"status":200,"result":[' % request["id"]
-        return frame(head + b"7," * 400_000 + b"7]}")
+        return frame(head + b"7," * 100_000 + b"7]}")
 
     def gap(sock: socket.socket, _: int) -> None:
         sock.sendall(trade(1) + trade(9) + trade(10))
         stay(sock)
 
     server.api, server.streams = junk, gap
-    cost = victim("stream", "BTCUSDT", "--json", "--duration", "4s")
-    assert cost.cpu_seconds < 12
+    cost = victim("stream", "BTCUSDT", "--json", "--duration", "2s")
+    assert cost.cpu_seconds < 4
     assert cost.memory_mb < MOST_MB
-    assert len(cost.err) < 60_000
+    assert len(cost.err) < 40_000
 
 
 def test_names_are_admitted_once(victim: Victim, server: RawServer) -> None:
@@ -294,8 +298,11 @@ def test_secrets_appear_nowhere(victim: Victim, server: RawServer) -> None:
 
 
 def test_rest_that_drips_is_not_waited_for(victim: Victim, server: RawServer) -> None:
+    dripping = threading.Event()
+
     def drip(sock: socket.socket, request: bytes) -> bool:
         if b"/api/v3/exchangeInfo" in request:
+            dripping.set()
             sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
             with suppress(OSError):
                 while True:
@@ -311,8 +318,7 @@ def test_rest_that_drips_is_not_waited_for(victim: Victim, server: RawServer) ->
         "-o",
         "x.jsonl",
         "BTCUSDT",
-        signal_after_seconds=12.0,
+        signal_after=dripping,
         K2_BINANCE_REST_URL=rest,
     )
     assert cost.seconds < 2.5
-    assert any("exchangeInfo" in path for path in server.paths)
