@@ -39,7 +39,25 @@ class _Doubt:
     trades: list[TradeBatch] = field(default_factory=list)
     # Whether the exchange may still answer.
     is_asked: bool = False
-    is_restart: bool = False
+    is_run: bool = False
+    """Whether it is a run of duplicates."""
+
+    def is_restarted(
+        self, newest_id: int, newest_us: int, tracker: SequenceTracker
+    ) -> bool:
+        """Say whether the exchange's newest trade is of a new count.
+
+        It may be older than what has come since it was asked for, or the exchange's
+        memory behind: a lower id alone proves nothing.
+        """
+        last_id, last_us = tracker.last_id, tracker.known_time_us
+        if last_id is None or newest_id > last_id or not self.trades:
+            return False
+        if self.is_run:
+            run_id = int(self.trades[-1].trade_ids[0])
+            return abs(newest_id - run_id) < last_id - newest_id
+        # Within a count, times rise with the ids.
+        return last_us is not None and newest_us > last_us
 
 
 class Doubts:
@@ -102,7 +120,7 @@ class Doubts:
             doubt = self._doubts.setdefault(symbol, _Doubt())
             doubt.trades += run
             run.clear()
-            doubt.is_restart = True
+            doubt.is_run = True
             doubt.is_asked = self._on_doubt(symbol)
 
     def forget_duplicates(self, symbol: str) -> None:
@@ -134,7 +152,7 @@ class Doubts:
         del self._doubts[symbol]
         newest_id, newest_us = int(newest.trade_ids[-1]), newest.timestamp_us(-1)
         last_id = tracker.last_id
-        is_restart = last_id is not None and newest_id < last_id
+        is_restart = doubt.is_restarted(newest_id, newest_us, tracker)
         believed: list[TradeBatch] = []
         strays: list[TradeBatch] = []
         for trade in doubt.trades:
@@ -169,7 +187,7 @@ class Doubts:
         trades: list[TradeBatch],
     ) -> None:
         """Count trades as strays; those of a run of duplicates had come before."""
-        if trades and not doubt.is_restart:
+        if trades and not doubt.is_run:
             tracker.strays += len(trades)
             self._on_stray(symbol, trades)
 

@@ -132,8 +132,37 @@ async def test_a_lower_id_with_a_newer_time_is_a_reset_only_if_confirmed(
     assert ledger.trackers["BTCUSDT"].resets == 0
 
 
+async def test_an_answer_that_is_older_than_what_has_come_since_proves_no_reset(
+    venue: FakeVenue,
+) -> None:
+    venue.past.ids = set(range(1, 1001))
+    forged = [at(batch_of(each), FIRST_US + 5_000_000) for each in (500, 501, 1000)]
+    # All of it comes before the exchange's answer is read.
+    together = [batch_of(999, 1000), *forged, batch_of(*range(1001, 1010))]
+    sink = Memory(in_order=False)
+    session = Session(venue=venue, sinks=[sink])
+    async with running(venue, session) as (stream, run):
+        for batch in together:
+            stream.on_batch(batch)
+        await stream.settled()
+        session.stop()
+        ledger = await run
+    assert sink.ids == [*range(999, 1010)]
+    tracker = ledger.trackers["BTCUSDT"]
+    assert (tracker.resets, tracker.strays, ledger.missing) == (0, 3, 0)
+
+
+async def test_trades_repeated_after_a_reconnect_are_no_reset(venue: FakeVenue) -> None:
+    venue.past.ids = set(range(1, 199))
+    sink, ledger = await run_of(
+        venue, batch_of(*range(1, 201)), batch_of(*range(120, 201)), batch_of(201)
+    )
+    assert sink.ids == [*range(1, 202)]
+    assert ledger.trackers["BTCUSDT"].resets == 0
+
+
 async def test_a_reset_that_the_exchange_confirms_is_one(venue: FakeVenue) -> None:
-    venue.past.ids = {1, 2, 3}
+    venue.past.ids, venue.past.newest_us = {1, 2, 3}, FIRST_US + 5_000_001
     sink, ledger = await run_of(
         venue,
         batch_of(999, 1000),
