@@ -119,14 +119,17 @@ def price_scale(
     if high <= low:
         return {lines // 2: text(low)}
     aim = (high - low) / max(1, lines // _LINES_A_PRICE)
-    power = 10 ** floor(log10(aim))
-    step = next(power * n for n in (1, 2, 5, 10) if power * n >= aim * 0.999)
-    scale: dict[int, str] = {}
-    for number in range(ceil(low / step), floor(high / step) + 1):
-        line = round((high - number * step) / (high - low) * (lines - 1))
-        scale.setdefault(line, text(number * step))
-    # One price alone says nothing of the scale.
-    return scale if len(scale) > 1 else {lines - 1: text(low), 0: text(high)}
+    # One price alone says nothing of the scale: then there are more.
+    for aimed in (aim, aim / 2.5, aim / 5):
+        power = 10 ** floor(log10(aimed))
+        step = next(power * n for n in (1, 2, 5, 10) if power * n >= aimed * 0.999)
+        scale: dict[int, str] = {}
+        for number in range(ceil(low / step), floor(high / step) + 1):
+            line = round((high - number * step) / (high - low) * (lines - 1))
+            scale.setdefault(line, text(number * step))
+        if len(scale) > 1:
+            return scale
+    return {lines - 1: text(low), 0: text(high)}
 
 
 def time_axis(seconds: float, cells: int) -> str:

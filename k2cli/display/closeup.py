@@ -97,7 +97,9 @@ class CloseUp:
         now_seconds: float,
     ) -> list[Text]:
         """Draw chart and figures on the left, the tape on the right."""
-        tape_width = min(self._tape.width + 2, width - _NARROWEST_LEFT - _GAP)
+        tape_width = min(
+            self._tape.width(with_largest=True) + 2, width - _NARROWEST_LEFT - _GAP
+        )
         left_width = width - tape_width - _GAP
         figures = self._figures(state, controls, now_seconds)
         if left_width >= _FIGURES_CELLS + _GAP + _HISTOGRAM_CELLS:

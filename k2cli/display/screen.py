@@ -46,6 +46,8 @@ _WITH_BREADTH = 5
 # Lines from which on a chart is worth its place below another one.
 _COMFORTABLE_CHART = 10
 _NARROWEST_CHART = 31
+# Width from which on the largest fill has room beside the chart.
+_WITH_LARGEST = 150
 _WIDEST_CHART = 201
 _CHART_GAP = 2
 
@@ -210,7 +212,7 @@ class ScreenView:
             one for one in market.tape(controls.floor) if controls.shows(one.symbol)
         )
         self._tape.look_at(prints, room - 1)
-        left = self._tape.width + _CHART_GAP
+        left = self._tape.width(with_largest=width >= _WITH_LARGEST) + _CHART_GAP
         chart_width = min(width - left, _WIDEST_CHART)
         if not has_chart or chart_width < _NARROWEST_CHART:
             return [rule(title, width), *self._tape.lines(width)]

@@ -66,11 +66,16 @@ class Tape:
         self._worth_cells = 8
         self._largest_cells = len("largest")
 
-    @property
-    def width(self) -> int:
-        """Cells that a line with all but the largest fill takes, by what was seen."""
+    def width(self, *, with_largest: bool) -> int:
+        """Return the cells that a line takes, by what was seen.
+
+        Args:
+            with_largest: Whether the largest fill counts.
+        """
         cells = self._numbers_cells() + _TIME_CELLS - _SHORT_TIME_CELLS
         cells += self._worth_cells + 2 + _BAR_CELLS + 1 + _FILLS_CELLS + 1
+        if with_largest:
+            cells += self._largest_cells + 2
         return cells + (_DELTA_CELLS + 2 if self._is_single else 0)
 
     def look_at(self, prints: Iterable[Print], room: int) -> None:

@@ -74,8 +74,10 @@ def test_a_scale_has_round_prices_on_their_lines() -> None:
 
 
 def test_a_scale_has_two_prices_however_small_the_chart() -> None:
-    scale = price_scale(99.9, 100.2, 3, lambda price: f"{price:.1f}")
-    assert scale == {0: "100.2", 2: "99.9"}
+    scale = price_scale(64_165.4, 64_219.2, 10, lambda price: f"{price:.0f}")
+    assert scale == {7: "64180", 3: "64200"}
+    scale = price_scale(99.9, 100.2, 2, lambda price: f"{price:.1f}")
+    assert scale == {0: "100.2", 1: "100.0"}
 
 
 @given(st.floats(1e-9, 1e9), st.floats(0, 10), st.integers(1, 60))

@@ -32,6 +32,7 @@ class Terminal:
         screen: What a person sees now.
         sent: Everything the command has sent.
         stdin: What the command gets as stdin, if not the terminal.
+        on_data: Called with what is sent, as it comes.
         program: What Python is to run.
         folder: Where it runs, and its home.
     """
@@ -40,6 +41,7 @@ class Terminal:
         self.screen = pyte.Screen(columns, lines)
         self.sent = b""
         self.stdin: int | None = None
+        self.on_data: Callable[[bytes], None] = lambda _: None
         self.program = ["-m", "k2cli"]
         self._stream = pyte.ByteStream(self.screen)
         self._text: str | None = None
@@ -146,6 +148,7 @@ class Terminal:
     def _read(self) -> None:
         data = os.read(self._master, 65536)
         self.sent += data
+        self.on_data(data)
         self._stream.feed(data)
         self._text = None
         self._arrived.set()

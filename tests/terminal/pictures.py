@@ -8,8 +8,10 @@ headings, words and size, is what k2 shows today.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import html
 import io
+import json
 import os
 import re
 import sys
@@ -51,6 +53,13 @@ RECORDED = "BTCUSDT ETHUSDT SOLUSDT BNBUSDT"
 STREAMED = (
     "BTCUSDT,ETHUSDT,SOLUSDT,BNBUSDT,XRPUSDT,DOGEUSDT,PEPEUSDT,BTCFDUSD,ETHBTC,ADAUSDT"
 )
+
+
+# What a terminal has been told before the recording begins.
+_TAKE_SCREEN = "\x1b[?1049h\x1b[?25l"
+CAST, CAST_SECONDS = "stream.cast", 15.0
+# Down, down, open; wait; the next symbol; back; sorted by change; largest orders only.
+_CAST_KEYS = ("\x1b[B", "\r", "", "", "\x1b[B", "", "\x1b", "s", "s", "s", "m", "")
 
 
 @dataclass(frozen=True)
@@ -99,8 +108,36 @@ class Picture:
         return console.export_svg(title="k2", theme=THEME, unique_id="k2")
 
 
+async def symbol(terminal: Terminal, seconds: float) -> list[Text]:
+    """Look at a symbol closely."""
+    run(terminal, "stream --demo BTCUSDT --since 15m")
+    # Its window is full, and trades are live.
+    await terminal.until(
+        lambda: (
+            all(words in terminal.text for words in ("● live", "% 5 min", "largest"))
+            and re.search(r" lag +\d", terminal.text)
+        )
+    )
+    await asyncio.sleep(seconds)
+    await settled(terminal)
+    shown = seen(terminal)
+    terminal.press_ctrl_c()
+    await terminal.ended()
+    return shown
+
+
 async def stream(terminal: Terminal, seconds: float) -> list[Text]:
     """Watch the live table."""
+    await watch(terminal, seconds)
+    await settled(terminal)
+    shown = seen(terminal)
+    terminal.press_ctrl_c()
+    await terminal.ended()
+    return shown
+
+
+async def watch(terminal: Terminal, seconds: float) -> None:
+    """Run the live table until all symbols have traded, and for some seconds more."""
     run(terminal, f"stream --demo --symbols {STREAMED}")
     await terminal.until(
         lambda: (
@@ -112,11 +149,6 @@ async def stream(terminal: Terminal, seconds: float) -> list[Text]:
         )
     )
     await asyncio.sleep(seconds)
-    await settled(terminal)
-    shown = seen(terminal)
-    terminal.press_ctrl_c()
-    await terminal.ended()
-    return shown
 
 
 async def lines(terminal: Terminal, seconds: float) -> list[Text]:
@@ -192,12 +224,53 @@ async def symbols(terminal: Terminal, seconds: float) -> list[Text]:
 
 
 PICTURES = (
+    Picture("symbol", 140, 38, symbol),
     Picture("stream", 110, 28, stream),
     Picture("lines", 90, 20, lines),
     Picture("record", 100, 30, record),
     Picture("verify", 110, 30, verify),
     Picture("symbols", 80, 30, symbols),
 )
+
+
+async def cast(folder: Path, seconds: float, lasting_seconds: float) -> str:
+    """Record the live table while keys are pressed, as asciicast v2.
+
+    Args:
+        folder: For what k2 writes, and its home.
+        seconds: How long to watch the market before.
+        lasting_seconds: How long the recording is to last.
+
+    Returns:
+        A header, and a line for what was sent at each moment.
+    """
+    columns, height = 110, 28
+    terminal = Terminal(folder, columns, height - 1)
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    sent: list[list[object]] = [[0.0, "o", _TAKE_SCREEN]]
+    try:
+        await watch(terminal, seconds)
+        loop = asyncio.get_running_loop()
+        begun_seconds = loop.time()
+
+        def note(data: bytes) -> None:
+            at_seconds = round(loop.time() - begun_seconds, 3)
+            sent.append([at_seconds, "o", decoder.decode(data)])
+
+        terminal.on_data = note
+        terminal.resize(columns, height)  # all is drawn anew
+        for keys in _CAST_KEYS:
+            await asyncio.sleep(lasting_seconds / (len(_CAST_KEYS) + 1))
+            terminal.press(keys)
+        await asyncio.sleep(lasting_seconds / (len(_CAST_KEYS) + 1))
+        terminal.on_data = lambda _: None
+        terminal.press_ctrl_c()
+        await terminal.ended()
+    finally:
+        terminal.close()
+    header = {"version": 2, "width": columns, "height": height, "title": "k2 stream"}
+    lines = (json.dumps(line, ensure_ascii=False) for line in (header, *sent))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def run(
@@ -274,13 +347,18 @@ def structure(svg: str) -> tuple[set[str], str]:
 
 async def main() -> None:
     """Make all pictures anew."""
-    chosen = sys.argv[1:] or [picture.name for picture in PICTURES]
+    chosen = sys.argv[1:] or [*(picture.name for picture in PICTURES), CAST]
     for picture in PICTURES:
         if picture.name in chosen:
             with tempfile.TemporaryDirectory() as folder:
                 svg = await picture.draw(Path(folder), seconds=60.0)
             (FOLDER / f"{picture.name}.svg").write_text(svg, encoding="utf-8")
             os.write(1, f"{picture.name}.svg\n".encode())
+    if CAST in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            recorded = await cast(Path(folder), 20.0, CAST_SECONDS)
+        (FOLDER / CAST).write_text(recorded, encoding="utf-8")
+        os.write(1, f"{CAST}\n".encode())
 
 
 if __name__ == "__main__":
