@@ -40,6 +40,7 @@ _KEYS = (
 )
 _MARKS = (
     ("● ○", "the connection delivers trades, or does not"),
+    ("00:02:14", "how long it has been running"),
     (
         "lag",
         "time from the exchange to here; seconds: a slow line, or a wrong clock",
@@ -65,6 +66,11 @@ _TAPE = (
     ("USD", "its worth, by the stream's own pairs"),
     ("fills, largest", "how many trades it is, and the size of the largest"),
     ("buy−sell", "taker buys minus sells since the start; in USD over all symbols"),
+)
+_MARKET = (
+    ("▲ 14 ▼ 5 = 1", "symbols that rose, fell, or did neither over the window of time"),
+    ("USD/s", "what all of them trade, over the last five seconds"),
+    ("moved, largest", "the largest changes, and the largest orders, of the window"),
 )
 # Cells of the names in the help, and the fewest of their meanings.
 _NAME_CELLS = 16
@@ -304,6 +310,7 @@ def help_lines(controls: Controls, width: int) -> list[Text]:
         ("keys", keys),
         ("columns", columns),
         ("tape", _TAPE),
+        ("line about the market, from five symbols on", _MARKET),
         ("marks", _MARKS),
     ):
         if lines:
