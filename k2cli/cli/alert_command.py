@@ -63,6 +63,7 @@ class AlertCommand:
                 "Name a program, like notify-send; for pipes and the like, sh -c '…'",
             )
         self._running: set[asyncio.Task[None]] = set()
+        self._processes: set[asyncio.subprocess.Process] = set()
         self._begun_seconds: list[float] = []
         self._left_out = 0
 
@@ -85,8 +86,13 @@ class AlertCommand:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
+    def kill(self) -> None:
+        """Kill what still runs, at once."""
+        for process in self._processes:
+            _kill(process)
+
     async def close(self) -> None:
-        """Kill what still runs."""
+        """Kill what still runs, and wait for its end."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -110,6 +116,7 @@ class AlertCommand:
             reason = printable(exc.strerror or str(exc))
             log.warning("Cannot run the command of an alert", reason=reason)
             return
+        self._processes.add(process)
         try:
             async with asyncio.timeout(MOST_SECONDS):
                 await process.communicate(machine_json(facts))
@@ -120,6 +127,7 @@ class AlertCommand:
         finally:
             _kill(process)
             await process.wait()
+            self._processes.discard(process)
 
 
 def alert_facts(alert: Alert) -> dict[str, Any]:

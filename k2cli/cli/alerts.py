@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from k2cli.cli.alert_command import AlertCommand
     from k2cli.cli.options import TailOptions
+    from k2cli.cli.run import RunView
     from k2cli.completeness.id_ranges import IdRange
     from k2cli.completeness.ledger import Ledger
     from k2cli.engine.alerts import Alert, AlertRule
@@ -69,6 +70,14 @@ class AlertSink:
         """Look at trades."""
         for alert in self._watch.observe(batch):
             self._say(alert)
+
+    def start(self, view: RunView) -> None:
+        """See that no command outlasts k2, however that ends."""
+        if self._command is not None:
+            view.before_exit(self._command.kill)
+
+    def stop(self) -> None:
+        """``close`` ends the commands."""
 
     def lost(self, symbol: str, ids: IdRange) -> None:
         """The ledger names them."""

@@ -162,6 +162,8 @@ def run_session(
     """
     alerts = alert_sink(options)
     sinks = [sink for sink in (pipe, display_sink, capture, alerts) if sink is not None]
+    if alerts is not None:
+        displays = (*displays, alerts)
     run = _Run(
         options,
         log_output,

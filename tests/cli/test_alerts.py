@@ -36,7 +36,10 @@ async def test_a_command_gets_the_facts(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs sh")
-async def test_commands_are_bounded_and_killed_at_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_commands_are_bounded_and_killed_at_the_end(
+    tmp_path: Path, at_once: bool
+) -> None:
     """Without the bound there are ten; without the kill they outlast the end."""
     os.mkfifo(tmp_path / "started")
     with (tmp_path / "started").open("r+b", buffering=0) as started:
@@ -45,7 +48,11 @@ async def test_commands_are_bounded_and_killed_at_the_end(tmp_path: Path) -> Non
             command.run(ALERT)
         assert len(command._running) == MOST_AT_ONCE
         lines = [await asyncio.to_thread(started.readline) for _ in range(MOST_AT_ONCE)]
-    await command.close()
+    if at_once:
+        command.kill()
+        await asyncio.gather(*command._running)
+    else:
+        await command.close()
     for line in lines:
         with pytest.raises(ProcessLookupError):
             os.kill(int(line), 0)
