@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 APART_SECONDS = 1.0
 """How much later than the first connection the second one is opened, at least."""
 
+LOOK_SECONDS = 30.0
+"""How often it is looked whether one connection lacks a symbol that the other has."""
+
 # A connection that has been given up is tried again as long as the other one is not.
 _TRIED_AGAIN_SECONDS = 60.0
 
@@ -110,6 +113,7 @@ class RedundantConnections:
     ) -> None:
         self.symbols = symbols
         self._on_batch = on_batch
+        self._clock = clock
         self._arbiter = Arbiter(first_with, clock=clock)
         self._feeds = self._arbiter.feeds
         receivers = [
@@ -149,7 +153,9 @@ class RedundantConnections:
             ExchangeRefused: Likewise.
         """
         try:
-            await run_together(self._keep_both(), self._release_in_time())
+            await run_together(
+                self._keep_both(), self._release_in_time(), self._watch_symbols()
+            )
         finally:
             if self._under_way is not None:
                 self._under_way.cancel()
@@ -219,6 +225,7 @@ class RedundantConnections:
     ) -> None:
         feed.is_live = status.state is ConnectionState.LIVE
         if feed.is_live:
+            feed.since_seconds = self._clock()
             feed.host = self._connections[feed].host
             self._given_up.discard(feed)
         if status.state is not ConnectionState.CONNECTING:
@@ -250,6 +257,15 @@ class RedundantConnections:
             self._changed.clear()
             await _end_of(self._hand_on(self._arbiter.due()))
         await _end_of(self._hand_on(self._arbiter.rest()))
+
+    async def _watch_symbols(self) -> None:
+        """Replace a connection that lacks a symbol: the other one would not tell."""
+        while not self._closing.is_set():
+            await self._pause(LOOK_SECONDS)
+            for feed, symbol in self._arbiter.look():
+                self._connections[feed].replace(
+                    f"{symbol} comes over the other connection only"
+                )
 
 
 async def _end_of(held_back: Awaitable[None] | None) -> None:

@@ -43,6 +43,7 @@ class Feed:
         other: The other feed.
         host: Where its trades come from at present.
         is_live: Whether trades may come.
+        since_seconds: Since when its connection is the present one, by the clock.
         starts: First id of the range, by symbol.
         ends: Last id of it.
         unusual: Symbols whose next trade takes more than a look at the two ends.
@@ -55,6 +56,7 @@ class Feed:
         self.name = name
         self.host = ""
         self.is_live = False
+        self.since_seconds = 0.0
         self.starts: dict[str, int] = defaultdict(lambda: _NOWHERE)
         self.ends: dict[str, int] = defaultdict(lambda: _NOWHERE)
         self.unusual: set[str] = set()
@@ -146,6 +148,8 @@ class Arbiter:
         first.other, second.other = second, first
         self.waiting = 0
         self._queues: dict[str, _Queue] = {}
+        # When it was looked how far the feeds have come, and what was found.
+        self._looks: deque[tuple[float, dict[Feed, dict[str, int]]]] = deque(maxlen=2)
 
     def count_known(
         self, feed: Feed, symbols: Sequence[str], trade_ids: Sequence[str]
@@ -254,6 +258,31 @@ class Arbiter:
             queue.trades.clear()
             self._end_queue(symbol)
         return rest
+
+    def look(self) -> list[tuple[Feed, str]]:
+        """Look how far the feeds have come, and find those that lack a symbol.
+
+        Call it now and then. What one feed has brought between the last two calls, the
+        other one should have brought by now, if it was live all the time.
+
+        Returns:
+            Feeds, each with a symbol that it lacks.
+        """
+        found = []
+        if len(self._looks) == self._looks.maxlen:
+            (first_seconds, first), (_, second) = self._looks
+            for feed in self.feeds:
+                other = feed.other
+                if not feed.is_live or feed.since_seconds > first_seconds:
+                    continue
+                for symbol, end in second[other].items():
+                    brought = first[other].get(symbol, _NOWHERE) < end
+                    if brought and feed.ends[symbol] < end:
+                        found.append((feed, symbol))
+                        break
+        ends = {feed: dict(feed.ends) for feed in self.feeds}
+        self._looks.append((self._clock(), ends))
+        return found
 
     def _judge(self, feed: Feed, symbol: str, trade_id: int) -> _Verdict:
         """Say what a trade is, and add it to the range of its feed."""

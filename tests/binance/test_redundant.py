@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
@@ -17,6 +18,17 @@ from k2cli.trade import TradeBatch
 
 if TYPE_CHECKING:
     from tests.binance.conftest import Connected, Inbox, MakeTrades, StartServer
+
+TRADE = {
+    "e": "trade",
+    "E": 1723161601438456,
+    "s": "BTCUSDT",
+    "p": "61685.99000000",
+    "q": "0.00017000",
+    "T": 1723161601437123,
+    "m": True,
+    "M": True,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -190,3 +202,33 @@ async def test_no_connection_is_of_another_exchange(
         await inbox.holds(3)
 
     assert [trade.exchange for trade in inbox.trades] == ["SIM"] * 3
+
+
+async def test_a_connection_that_lacks_a_symbol_is_replaced(
+    inbox: Inbox,
+    connected: Connected,
+    start_server: StartServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("k2cli.binance.redundant.LOOK_SECONDS", 0.05)
+    opened = asyncio.Semaphore(0)
+
+    async def trade(connection: ServerConnection) -> None:
+        for trade_id in range(1, 1000):
+            await connection.send(orjson.dumps({**TRADE, "t": trade_id}))
+            await asyncio.sleep(0.01)
+
+    async def say_nothing(connection: ServerConnection) -> None:
+        opened.release()
+        await connection.wait_closed()
+
+    deaf = (await start_server(say_nothing)).replace("127.0.0.1", "localhost")
+    with capture_logs() as logs:
+        async with connected(
+            client_of(await start_server(trade), inbox, fallback_urls=[deaf])
+        ):
+            await opened.acquire()
+            await opened.acquire()
+
+    (replaced, *_) = (e for e in logs if e["event"] == "Replacing the connection")
+    assert replaced["reason"] == "BTCUSDT comes over the other connection only"

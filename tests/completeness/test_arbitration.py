@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.completeness.arbitration import MOST_WAITING, WAIT_SECONDS, Arbiter, Feed
+from k2cli.completeness.arbitration import WAIT_SECONDS, Arbiter, Feed
 from k2cli.trade import TradeBatch
 from tests.batches import BTC, ETH, ids_of, trade_batch
 
@@ -161,41 +161,78 @@ def test_a_new_count_is_followed(feeds: Feeds) -> None:
     assert feeds.bring(feeds.b, *range(4, 13)) == [12]
 
 
-def test_what_waits_is_bounded(feeds: Feeds) -> None:
-    many = range(12, 12 + MOST_WAITING)
+def test_what_waits_is_bounded(feeds: Feeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("k2cli.completeness.arbitration.MOST_WAITING", 100)
+    many = range(12, 112)
     assert feeds.bring(feeds.a, *many) == []
     assert feeds.bring(feeds.a, many.stop) == [*many, many.stop]
     assert feeds.arbiter.waiting == 0
 
 
+def looks(feeds: Feeds) -> list[tuple[str, str]]:
+    feeds.clock.now_seconds += 1
+    return [(feed.name, symbol) for feed, symbol in feeds.arbiter.look()]
+
+
+def test_a_feed_that_lacks_a_symbol_is_found(feeds: Feeds) -> None:
+    assert looks(feeds) == []
+    feeds.bring(feeds.a, 11, 12)
+    assert looks(feeds) == []
+    # What has just come may be on its way, and a slow feed is not a deaf one.
+    feeds.bring(feeds.a, 13)
+    feeds.bring(feeds.b, 11, 12)
+    assert looks(feeds) == []
+    assert looks(feeds) == [("B", BTC)]
+    feeds.bring(feeds.b, 13)
+    assert looks(feeds) == []
+
+
+def test_a_feed_lacks_nothing_of_the_time_before_it_was_live(feeds: Feeds) -> None:
+    looks(feeds)
+    feeds.b.is_live = False
+    feeds.bring(feeds.a, 11, 12)
+    looks(feeds)
+    feeds.b.is_live, feeds.b.since_seconds = True, feeds.clock.now_seconds
+    assert looks(feeds) == looks(feeds) == []
+    feeds.bring(feeds.a, 13)
+    assert looks(feeds) == []
+    assert looks(feeds) == [("B", BTC)]
+
+
+TAPE = range(100, 130)
+
+
 @st.composite
-def interleavings(draw: st.DrawFn) -> list[tuple[str, int]]:
-    """Two feeds of the same tape that come to its end, each with losses of its own."""
-    tape = range(100, 100 + draw(st.integers(5, 40)))
-    turns = []
-    lost = draw(st.sets(st.sampled_from(tape)))
-    # What the one loses the other one brings.
-    for name, missing in (("a", lost), ("b", set(tape) - lost)):
-        gone = draw(st.sets(st.sampled_from(sorted(missing)))) if missing else set()
-        turns.append([(name, each) for each in tape if each not in gone])
-    mixed = []
-    while turns[0] or turns[1]:
-        side = (
-            turns[0] if not turns[1] or (turns[0] and draw(st.booleans())) else turns[1]
-        )
-        mixed.append(side.pop(0))
-    return mixed
+def turns(draw: st.DrawFn, *, each_is_brought: bool) -> list[tuple[str, int]]:
+    """Two feeds of the same tape, each with losses of its own, in any order."""
+    losses = st.sets(st.sampled_from(TAPE))
+    lost = {"a": draw(losses), "b": draw(losses)}
+    if each_is_brought:
+        lost["b"] -= lost["a"]
+    left = {name: [one for one in TAPE if one not in lost[name]] for name in lost}
+    order = draw(st.permutations("a" * len(left["a"]) + "b" * len(left["b"])))
+    return [(name, left[name].pop(0)) for name in order]
 
 
-@given(interleavings())
-def test_no_gap_is_seen_that_one_of_both_can_fill(turns: list[tuple[str, int]]) -> None:
+def handed_on(turns: list[tuple[str, int]]) -> list[int]:
     feeds = Feeds()
     seen = []
     for name, trade_id in turns:
         seen += feeds.bring(feeds.a if name == "a" else feeds.b, trade_id)
     seen += _ids(feeds.arbiter.rest())
-
-    tape = sorted({trade_id for _, trade_id in turns})
-    assert seen == tape == [*range(tape[0], tape[-1] + 1)]
-    assert feeds.first_with.total() == len(tape)
     assert feeds.arbiter.waiting == 0
+    assert feeds.first_with.total() == len(seen)
+    return seen
+
+
+@given(turns(each_is_brought=True))
+def test_no_gap_is_seen_that_one_of_both_can_fill(turns: list[tuple[str, int]]) -> None:
+    seen = handed_on(turns)
+    assert seen == sorted({trade_id for _, trade_id in turns})
+
+
+@given(turns(each_is_brought=False))
+def test_what_any_of_both_brings_is_handed_on_once(
+    turns: list[tuple[str, int]],
+) -> None:
+    assert sorted(handed_on(turns)) == sorted({trade_id for _, trade_id in turns})
