@@ -35,9 +35,12 @@ class SymbolReloader:
         self._reread = reread
         self._changing: asyncio.Task[None] | None = None
         self._is_asked_again = False
+        self._is_over = False
 
     def ask(self) -> None:
         """Begin; asked meanwhile, it does so once more in the end."""
+        if self._is_over:
+            return
         if self._changing is not None and not self._changing.done():
             self._is_asked_again = True
         else:
@@ -45,6 +48,7 @@ class SymbolReloader:
 
     def cancel(self) -> None:
         """Leave the symbols as they are from now on."""
+        self._is_over = True
         if self._changing is not None:
             self._changing.cancel()
 
