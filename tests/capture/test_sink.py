@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,32 @@ async def test_the_file_is_synced_now_and_then(
     monkeypatch.setattr("k2cli.capture.disk.os.fsync", fsync)
     sink.write(batch(1))
     await asyncio.wait_for(synced.wait(), PATIENCE_SECONDS)
+    await sink.close()
+
+
+async def test_a_disk_that_hangs_is_noticed_while_the_loop_turns(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks, "CHECK_SECONDS", 0.001)
+    loop = asyncio.get_running_loop()
+    hangs, answers = asyncio.Event(), threading.Event()
+
+    def fsync(_fd: int) -> None:
+        loop.call_soon_threadsafe(hangs.set)
+        assert answers.wait(PATIENCE_SECONDS)
+
+    sink = CaptureSink(path, fsync_seconds=0.001)
+    await begin(sink)
+    monkeypatch.setattr("k2cli.capture.disk.os.fsync", fsync)
+    sink.write(batch(1))
+    await asyncio.wait_for(hangs.wait(), PATIENCE_SECONDS)
+    answered = sink.checked_seconds
+    await asyncio.sleep(0.02)
+    assert sink.checked_seconds == answered
+    answers.set()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while sink.checked_seconds == answered:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.001)
     await sink.close()
 
 
