@@ -269,6 +269,9 @@ class ScreenSink(Redrawn):
         run = self._run
         assert run is not None, "drawn before the start"  # noqa: S101 - for the type checker
         snapshot = run.snapshot()
+        if snapshot.past is None and snapshot.health is not None:
+            # Also where nothing is traded since.
+            self._past_seconds = None
         self._note_events(snapshot, now_seconds)
         last = snapshot.last_trade
         # Any address may be that of a made-up market: its trades say it.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from k2cli.simulator import SimulatedExchange, parse_fault
+from k2cli.simulator import SimulatedExchange, Trade, parse_fault
 
 from .conftest import Terminal
 
@@ -238,3 +239,33 @@ async def test_closing_the_window_ends_it(
     assert await screen.ended() == 0
     assert screen.is_as_it_was
     assert (tmp_path / "trades.jsonl").read_bytes().endswith(b"}\n")
+
+
+async def test_the_last_minutes_are_there_from_the_start(
+    terminal: MakeTerminal,
+) -> None:
+    """By their times, and the clock goes on where nothing is traded since."""
+    now_us = time.time_ns() // 1000
+    past = [
+        Trade(
+            "BTCUSDT",
+            number,
+            price=f"{64_000 + number}.51000000",
+            quantity="0.00017000",
+            trade_time_us=now_us - (60 - number) * 1_000_000,
+            event_time_us=now_us - (60 - number) * 1_000_000,
+            buyer_is_maker=False,
+        )
+        for number in range(1, 41)
+    ]
+    async with SimulatedExchange() as exchange:
+        await exchange.publish(past)
+        screen = terminal(100, 24)
+        screen.run("stream", "BTCUSDT", "ETHUSDT", "--since", "2m", **urls(exchange))
+        await screen.until(
+            lambda: re.search(r"^ BTCUSDT .* 2\ds$", screen.text, re.MULTILINE)
+        )
+        assert "40 trades" in screen.text
+        assert "↺" in screen.text
+        screen.press_ctrl_c()
+        assert await screen.ended() == 0
