@@ -70,13 +70,16 @@ def read_bounded(path: Path, most_bytes: int, *, own: bool = False) -> bytes:
     return content
 
 
-def replace_file(path: Path, content: bytes, *, private: bool) -> None:
+def replace_file(
+    path: Path, content: bytes, *, private: bool, sync: bool = False
+) -> None:
     """Write a file as a whole: readers see the old one or the new one.
 
     Args:
         path: The file. What is there already must be a regular file of this user.
         content: What to write.
         private: Whether nobody else may read it, whatever the user's umask says.
+        sync: Whether to wait until a power cut, too, leaves the one or the other.
 
     Raises:
         OSError: If it cannot be written.
@@ -86,6 +89,9 @@ def replace_file(path: Path, content: bytes, *, private: bool) -> None:
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
             if not private and sys.platform != "win32":
                 mask = os.umask(0o077)
                 os.umask(mask)

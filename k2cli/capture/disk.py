@@ -94,6 +94,30 @@ class DiskFile:
         """Return a file object to read it with; closing that keeps the file open."""
         return open(self._fd, "rb", closefd=False)
 
+    def read_at(self, offset: int, most_bytes: int) -> bytes:
+        """Read at a position, in any thread, also while it is appended to.
+
+        Raises:
+            OutputError: If there is nothing to read, or it cannot be read.
+        """
+        with self._guard:
+            try:
+                if sys.platform != "win32":
+                    data = os.pread(self._fd, most_bytes, offset)
+                else:
+                    with self._path.open("rb") as file:
+                        file.seek(offset)
+                        data = file.read(most_bytes)
+                if not data:
+                    raise OSError(errno.EIO, "it has become shorter")
+            except OSError as exc:
+                raise OutputError(
+                    f"{self._name} cannot be read: "
+                    f"{printable(exc.strerror or str(exc))}",
+                    "See to it and start again: k2 resumes at its end",
+                ) from exc
+        return data
+
     def cut(self, size_bytes: int) -> None:
         """Cut it to this size.
 

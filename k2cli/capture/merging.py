@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import orjson
 
 from k2cli.capture.compression import GzipBlocks, ZstdBlocks, compression_of
-from k2cli.capture.missing import MissingRanges
+from k2cli.capture.former_notes import former_notes_path
+from k2cli.capture.manifest import (
+    FinishedFile,
+    GrowingFile,
+    Manifest,
+    SymbolState,
+    manifest_bytes,
+    manifest_path,
+)
 from k2cli.capture.pending import journal_path
 from k2cli.capture.reader import BrokenOff, CaptureSource
 from k2cli.capture.replacing import Replacement, discard_replacements, replace_files
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from k2cli.capture.checksum import MarkedChecksum
     from k2cli.capture.compression import Compression
     from k2cli.capture.repair import CaptureRepair
     from k2cli.capture.spool import Spool
@@ -87,7 +96,20 @@ class Merging:
         self._open: list[Replacement] = []
         # Where pending trades of a symbol wait on from.
         self._waits_from: dict[str, int] = {}
-        self._number = 0
+        self._number = self._first_number = 1
+        self._manifest = Manifest(
+            capture_id=repair.manifest.capture_id,
+            exchange=self._report.exchange,
+            since_sequence=repair.manifest.since_sequence,
+        )
+        unconfirmed = {one.place for one in self._report.problems[Kind.RESET]}
+        self._reset_places = {
+            place: symbol
+            for symbol, account in self._report.symbols.items()
+            for place in account.reset_places
+            if place not in unconfirmed
+        }
+        self._resets: dict[str, list[int]] = {}
 
     def run(self) -> Outcome:
         """Replace the capture.
@@ -107,16 +129,17 @@ class Merging:
         inserts = self._inserts()
         ends = self._ends()
         first = self._first_file(inserts, appends=bool(ends))
-        removals = [self._spool.path]
+        removals = [self._spool.path, former_notes_path(self._path)]
+        self._number = self._first_number = sources[0].first_number() or 1
+        for index in range(len(sources) if first is None else first):
+            self._pass_over(index)
         if first is not None:
-            lines_before = sum(one.lines for one in self._report.files[:first])
-            start = sources[0].first_number() or 1
-            self._number = start + lines_before
             for index in range(first, len(sources)):
                 removals += self._write_file(index, inserts, ends)
             outcome.files = len(sources) - first
         removals += self._write_journal()
-        removals += self._write_missing()
+        self._name_missing()
+        self._write_manifest(ends)
         self._check()
         for replacement in self._open:
             replacement.finish()
@@ -128,6 +151,33 @@ class Merging:
                 self._repair.keep_locked(replacement)
                 break
         return outcome
+
+    def _pass_over(self, index: int) -> None:
+        """Note a file that stays as it is."""
+        source = self._repair.sources[index]
+        assert source.checksum is not None  # noqa: S101 - for the type checker
+        first_number = self._number
+        for place, symbol in self._reset_places.items():
+            if place.file == index:
+                number = first_number + place.line - 1
+                self._resets.setdefault(symbol, []).append(number)
+        self._number += self._report.files[index].lines
+        self._note_file(source.path, first_number, source.checksum)
+
+    def _note_file(
+        self, path: Path, first_number: int, checksum: MarkedChecksum
+    ) -> None:
+        size_bytes, sha256 = checksum.size_bytes, checksum.digest()
+        last_number = self._number - 1
+        if path == self._path:
+            self._manifest.growing = GrowingFile(
+                first_number, last_number if size_bytes else 0, size_bytes, sha256
+            )
+        elif size_bytes:
+            name = finished_name(self._path.name, first_number)
+            self._manifest.files.append(
+                FinishedFile(name, first_number, last_number, size_bytes, sha256)
+            )
 
     def _inserts(self) -> dict[Place, list[tuple[str, IdRange]]]:
         """Find which holes can be filled, at least in part, and where they are."""
@@ -198,14 +248,21 @@ class Merging:
             place = Place(index, line_number)
             for symbol, ids in inserts.get(place, ()):
                 self._insert(replacement, symbol, ids)
+            if place in self._reset_places:
+                symbol = self._reset_places[place]
+                self._resets.setdefault(symbol, []).append(self._number)
             if place not in torn:
                 self._write(replacement, line)
         if path == self._path:
             for symbol, ids in ends.items():
                 self._insert(replacement, symbol, ids)
+            replacement.flush()
+            self._note_file(path, first_number, replacement.checksum)
             if replacement.size_bytes or not self._repair.is_new:
                 self._renames[replacement.path] = path
             return []
+        replacement.flush()
+        self._note_file(path, first_number, replacement.checksum)
         finished = path.with_name(finished_name(self._path.name, first_number))
         self._renames[replacement.path] = finished
         return [path]
@@ -251,15 +308,15 @@ class Merging:
                 if (
                     account is not None
                     and int(trade.trade_ids[0]) <= account.last_id
-                    and trade.timestamp_us(0) > int(account.last_time_us)
+                    and trade.timestamp_us(0) > account.last_time_us
                 ):
                     replacement.write(trade.json_lines()[0].encode())
         for symbol, count in left.items():
             waiting[symbol] = waiting.get(symbol, 0) + count
         return []
 
-    def _write_missing(self) -> list[Path]:
-        """Name what is missing still; return the file's name if nothing is."""
+    def _name_missing(self) -> None:
+        """Name what is missing still."""
         for symbol, given_up in self._repair.given_up.items():
             account = self._report.symbols.get(symbol)
             # Which count of several the ids are of is not known.
@@ -275,16 +332,64 @@ class Merging:
                     due = trade_id + 1
                 if due <= hole.last_id:
                     self._lacks(symbol, IdRange(due, hole.last_id))
-        missing = MissingRanges(self._path)
-        lines = missing.lines(self._outcome.missing)
-        if not lines:
-            return [missing.path]
-        replacement = Replacement(missing.path)
+
+    def _write_manifest(self, ends: Mapping[str, IdRange]) -> None:
+        """State the capture as it will be."""
+        start = self._first_number
+        manifest, former = self._manifest, self._repair.manifest
+        if start == 1:
+            first = self._repair.sources[0].first_record() or {}
+            manifest.capture_id = first.get("message_id", former.capture_id)
+            manifest.since_sequence = 1
+        else:
+            # Files that were moved away are still part of it.
+            manifest.files[:0] = [f for f in former.files if f.last_sequence < start]
+            manifest.symbols |= former.symbols
+            if not former.symbols:
+                manifest.since_sequence = start
+        for symbol in {*self._report.symbols, *ends}:
+            state = self._symbol_state(symbol, ends.get(symbol), is_all=start == 1)
+            manifest.symbols[symbol] = state
+        replacement = Replacement(manifest_path(self._path))
         self._open.append(replacement)
-        for line in lines:
-            replacement.write(line)
-        self._renames[replacement.path] = missing.path
-        return []
+        replacement.write(manifest_bytes(manifest))
+        self._renames[replacement.path] = manifest_path(self._path)
+
+    def _symbol_state(
+        self, symbol: str, end: IdRange | None, *, is_all: bool
+    ) -> SymbolState:
+        """Return what the capture will have of a symbol; ``is_all`` if all is here."""
+        outcome = self._outcome
+        account = self._report.symbols.get(symbol)
+        inserted = outcome.filled.get(symbol, 0) + outcome.merged.get(symbol, 0)
+        if end is not None:
+            last_id = end.last_id
+            last_time_us = next(self._spool.ids(symbol, last_id, last_id))[1]
+        else:
+            assert account is not None  # noqa: S101 - for the type checker
+            last_id, last_time_us = account.last_id, account.last_time_us
+        state = SymbolState(None, last_id, last_time_us)
+        former = self._repair.manifest.symbols.get(symbol)
+        if is_all and account is not None:
+            state.first_id, state.trades = account.first_id, account.trades + inserted
+        elif is_all and end is not None:
+            state.first_id, state.trades = end.first_id, inserted
+        elif former is not None:
+            state.first_id = former.first_id
+            state.resets = [n for n in former.resets if n < self._first_number]
+        state.resets += self._resets.get(symbol, [])
+        missing = outcome.missing.get(symbol, IdRanges())
+        state.missing = [(ids.first_id, ids.last_id) for ids in missing]
+        if symbol in self._waits_from:
+            pending = IdRanges()
+            for trade_id, _ in self._spool.ids(symbol, last_id + 1, MAX_ID):
+                pending.add(trade_id, trade_id)
+            awaited = IdRanges([(last_id + 1, pending.last_id or last_id + 1)])
+            for ids in pending:
+                awaited.remove(*ids)
+            state.pending = [(ids.first_id, ids.last_id) for ids in pending]
+            state.awaited = [(ids.first_id, ids.last_id) for ids in awaited]
+        return state
 
     def _lacks(self, symbol: str, ids: IdRange) -> None:
         self._outcome.missing.setdefault(symbol, IdRanges()).add(*ids)

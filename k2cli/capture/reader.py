@@ -7,7 +7,7 @@ import stat
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import orjson
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from io import BufferedReader
 
+    from k2cli.capture.checksum import MarkedChecksum
     from k2cli.capture.compression import Unpacker
 
 CHUNK_BYTES = 128 * 1024
@@ -52,22 +53,35 @@ class CaptureSource:
     Args:
         path: The file.
         stdin: What to read instead of opening it.
+        start_bytes: Where to begin: at the beginning of a line or of a block.
+        end_bytes: Where to end; ``None`` for its end.
 
     Attributes:
         name: As people know it.
         size_bytes: Its size on disk; ``None`` if it has none, as a pipe.
         read_bytes: How much of that was read.
         path: Where it is; not to be used for stdin.
+        checksum: Takes everything that is read, as it is on disk, if it is set.
 
     Raises:
         SettingsError: If there is no such file, or it cannot be read.
     """
 
-    def __init__(self, path: Path, stdin: BinaryIO | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        stdin: BinaryIO | None = None,
+        *,
+        start_bytes: int = 0,
+        end_bytes: int | None = None,
+    ) -> None:
         self.name = "stdin" if stdin is not None else str(path)
         self.size_bytes: int | None = None
         self.read_bytes = 0
         self.path = path
+        self.checksum: MarkedChecksum | None = None
+        self._start_bytes = start_bytes
+        self._most_bytes = None if end_bytes is None else end_bytes - start_bytes
         self._stdin = stdin
         self._shown = printable(self.name)
         if stdin is None:
@@ -94,8 +108,10 @@ class CaptureSource:
             closing(self._stdin or self.path.open("rb")) as opened,
         ):
             file = cast("BufferedReader", opened)
+            if self._start_bytes:
+                file.seek(self._start_bytes)
             beginning = file.read(_MAGIC_BYTES)
-            self.read_bytes += len(beginning)
+            self._note(beginning)
             begin_unpacking = self._unpacker_of(beginning)
             if begin_unpacking is not None:
                 yield from self._unpack(file, beginning, begin_unpacking)
@@ -104,8 +120,8 @@ class CaptureSource:
                 yield beginning
                 beginning = self._read(file)
 
-    def first_number(self) -> int | None:
-        """Return the ``platform_sequence`` of the first record, if one can be seen.
+    def first_record(self) -> dict[str, Any] | None:
+        """Return the first record as it stands there, if one can be seen.
 
         Nothing is read from what cannot be read twice.
         """
@@ -121,14 +137,26 @@ class CaptureSource:
             record = orjson.loads(beginning.partition(b"\n")[0])
         except (BrokenOff, orjson.JSONDecodeError):
             return None
-        number = record.get("platform_sequence") if isinstance(record, dict) else None
+        return record if isinstance(record, dict) else None
+
+    def first_number(self) -> int | None:
+        """Return the ``platform_sequence`` of that, if it has one."""
+        number = (self.first_record() or {}).get("platform_sequence")
         return number if type(number) is int else None
 
     def _read(self, file: BufferedReader) -> bytes:
         # As much as is there: one that waits for more may miss a signal meanwhile.
-        data = file.read1(CHUNK_BYTES)
-        self.read_bytes += len(data)
+        most = CHUNK_BYTES
+        if self._most_bytes is not None:
+            most = min(most, self._most_bytes - self.read_bytes)
+        data = file.read1(most)
+        self._note(data)
         return data
+
+    def _note(self, data: bytes) -> None:
+        self.read_bytes += len(data)
+        if self.checksum is not None:
+            self.checksum.update(data)
 
     def _unpacker_of(self, beginning: bytes) -> Callable[[], Unpacker] | None:
         try:

@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from k2cli.capture.checksum import MarkedChecksum
 from k2cli.capture.disk import DiskFile
+from k2cli.capture.former_notes import read_former_notes
+from k2cli.capture.manifest import Manifest
 from k2cli.capture.merging import Merging, Outcome
-from k2cli.capture.missing import MissingRanges
 from k2cli.capture.reader import BrokenOff, CaptureSource
 from k2cli.capture.replacing import (
     discard_replacements,
     finish_replacing,
 )
 from k2cli.capture.report import Kind
-from k2cli.capture.rotation import finished_files, finished_sequence
+from k2cli.capture.rotation import finished_files, growing_name
 from k2cli.capture.spool import Spool
-from k2cli.capture.verify import Verifier
+from k2cli.capture.verify import CaptureCheck
 from k2cli.completeness.id_ranges import IdRange, IdRanges
 from k2cli.completeness.repair_plan import Hole
 from k2cli.errors import OutputError, SettingsError, printable
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from k2cli.trade import TradeBatch
 
 _NUMBER = re.compile(rb'"platform_sequence":(?:[0-9]+|null)')
-_SEQUENCE_NAME = re.compile(r"(.+)\.(\d{12,18})((?:\.[^.]+)?(?:\.gz|\.zst)?)", re.ASCII)
 _ASSETS = re.compile(
     rb'"symbol":"([^"\\]+)"[^\n]*?"base_asset":"([^"\\]+)","quote_asset":"([^"\\]+)"'
 )
@@ -57,6 +58,7 @@ class CaptureRepair:
     Attributes:
         path: The file that a recorder writes.
         sources: Its files, in order.
+        manifest: The capture's as it was found.
         report: What is wrong with it, once it was read.
         exchange: Its exchange, once it was read; empty if it has no record.
         wanted: Ids that are missing and not at hand, by symbol.
@@ -84,14 +86,15 @@ class CaptureRepair:
             discard_replacements(self.path)
             files = [*finished_files(self.path), self.path]
             self.sources = [CaptureSource(file) for file in files]
+            self._check = CaptureCheck(self.sources)
             self._spool = Spool(self.path)
         except BaseException:
             self._lock.close(remove_if_empty=self._lock.created)
             raise
         self._successor: Replacement | None = None
         self.exchange = ""
-        self._verifier = Verifier()
-        self.report: Report = self._verifier.report
+        self.manifest = self._check.manifest or Manifest()
+        self.report: Report = self._check.verifier.report
         self.wanted: dict[str, IdRanges] = {}
         self.instruments: dict[str, Instrument] = {}
         self.given_up: dict[str, list[IdRange]] = {}
@@ -150,13 +153,19 @@ class CaptureRepair:
             followed: Returns the chunks of a file; see ``CaptureSource.chunks``.
 
         Raises:
-            SettingsError: If the capture is damaged.
+            SettingsError: If the capture is damaged, or was filtered.
             OutputError: If one of the files beside it is.
         """
-        self._verifier.read((one.name, followed(one)) for one in self.sources)
-        self._refuse_damaged()
+        for source in self.sources:
+            source.checksum = source.checksum or MarkedChecksum()
+        self._check.run(followed)
+        self._refuse()
         self.exchange = self.report.exchange
-        self.given_up = MissingRanges(self.path).read()
+        self.given_up = read_former_notes(self.path)
+        for symbol, state in self.manifest.symbols.items():
+            if state.missing:
+                lost = self.given_up.setdefault(symbol, [])
+                lost += [IdRange(*ids) for ids in state.missing]
         for symbol, account in self.report.symbols.items():
             for first_id, last_id, _, since_us, until_us in account.holes:
                 self._lack(Hole(symbol, first_id, last_id, since_us, until_us))
@@ -226,18 +235,23 @@ class CaptureRepair:
             outcome: What ``apply`` has returned, if it was called.
             followed: Returns the chunks of a file.
         """
-        verifier = self._verifier
+        check = self._check
         if outcome is not None and outcome.files:
-            verifier = Verifier()
             files = [*finished_files(self.path), *([self.path] * self.path.exists())]
-            verifier.read(
-                (one.name, followed(one)) for one in map(CaptureSource, files)
-            )
-        verifier.read_journal(self.path)
-        return verifier.report
+            check = CaptureCheck([CaptureSource(file) for file in files])
+            check.run(followed)
+        check.verifier.read_journal(self.path)
+        return check.verifier.report
 
-    def _refuse_damaged(self) -> None:
-        for kind in (Kind.DAMAGED, Kind.SCHEMA):
+    def _refuse(self) -> None:
+        """Raise if it cannot be said what the capture lacks."""
+        if self.manifest.is_filtered:
+            raise SettingsError(
+                f"{self.name} was recorded with --side or --min-notional: what it "
+                "lacks, k2 record alone can tell",
+                "Record on with the same options, which fills what is missing",
+            )
+        for kind in (Kind.DAMAGED, Kind.SCHEMA, Kind.CHANGED):
             for problem in self.report.problems[kind]:
                 name = self.report.files[problem.place.file].name
                 raise SettingsError(
@@ -268,14 +282,14 @@ class CaptureRepair:
                 spool.keep(trade)
             elif self._want(symbol, trade_id):
                 spool.keep(trade)
-            elif trade.timestamp_us(0) > int(account.last_time_us):
+            elif trade.timestamp_us(0) > account.last_time_us:
                 # Made after the exchange had begun to count anew.
                 left = self.left_in_journal
                 left[symbol] = left.get(symbol, 0) + 1
         for symbol, last_id in self._last_pending.items():
             account = self.report.symbols.get(symbol)
             before = account.last_id if account is not None else None
-            before_us = int(account.last_time_us) if account is not None else 0
+            before_us = account.last_time_us if account is not None else 0
             first_id = account.next_id if account is not None else 0
             for trade_id, time_us in spool.ids(symbol, first_id, last_id):
                 if before is not None and trade_id > before + 1:
@@ -319,12 +333,7 @@ def _growing_file(paths: Sequence[Path]) -> Path:
         SettingsError: If they are not of one capture.
     """
     resolved = [path.resolve() if path.is_symlink() else path for path in paths]
-    candidates = set()
-    for path in resolved:
-        found = _SEQUENCE_NAME.fullmatch(path.name)
-        name = f"{found[1]}{found[3]}" if found else path.name
-        is_finished = found and finished_sequence(path.name, name) is not None
-        candidates.add(path.with_name(name) if is_finished else path)
+    candidates = {path.with_name(growing_name(path.name)) for path in resolved}
     if len(candidates) > 1 or not candidates:
         raise SettingsError(
             "these are files of several captures",

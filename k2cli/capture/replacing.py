@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from k2cli.capture.checksum import MarkedChecksum
 from k2cli.capture.disk import DiskFile, output_error, sync_folder
 from k2cli.capture.rotation import finished_sequence
 from k2cli.errors import OutputError, printable
@@ -40,6 +41,7 @@ class Replacement:
     Attributes:
         path: Where it is.
         size_bytes: What was written, before compression.
+        checksum: Of what was handed to the system, compressed.
 
     Raises:
         OutputError: If it cannot be made.
@@ -48,6 +50,7 @@ class Replacement:
     def __init__(self, path: Path, compression: Compression | None = None) -> None:
         self.path = replacement_path(path)
         self.size_bytes = 0
+        self.checksum = MarkedChecksum()
         self._compression = compression
         self._buffer = bytearray()
         self._disk = DiskFile(self.path, printable(str(self.path)), own=True)
@@ -69,7 +72,7 @@ class Replacement:
         self.size_bytes += len(text)
         self._buffer += text
         if len(self._buffer) >= _BUFFER_BYTES:
-            self._flush()
+            self.flush()
 
     def finish(self) -> None:
         """Wait until all of it would outlast a power cut; it stays open and locked.
@@ -77,7 +80,7 @@ class Replacement:
         Raises:
             OutputError: If the disk failed.
         """
-        self._flush()
+        self.flush()
         self._disk.sync()
         if sys.platform == "win32":
             # Windows renames no file that is open.
@@ -87,13 +90,19 @@ class Replacement:
         """Close it, which lets others open it."""
         self._disk.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hand what was written to the system.
+
+        Raises:
+            OutputError: If it does not take it.
+        """
         if not self._buffer:
             return
         text = bytes(self._buffer)
         self._buffer.clear()
         if self._compression is not None:
             text = self._compression.encode(text)
+        self.checksum.update(text)
         self._disk.append(text, line_wise=False)
 
 

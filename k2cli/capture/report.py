@@ -10,7 +10,9 @@ from k2cli.completeness.id_ranges import IdRanges
 from k2cli.completeness.sequence import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from k2cli.completeness.id_ranges import IdRange
 
 MOST_RANGES = 100_000
 """Missing ranges that are kept for one symbol; further ones are only counted."""
@@ -66,6 +68,11 @@ class _Jump(NamedTuple):
     until_us: int
 
 
+def digits_of(time_us: int) -> str:
+    """Write a time so that it compares as a text."""
+    return f"{time_us:016}"
+
+
 class SymbolAccount:
     """Follows the ids of one symbol through a capture that is written already.
 
@@ -80,13 +87,15 @@ class SymbolAccount:
     Attributes:
         first_id: The first trade's id; a lower one if it comes later.
         next_id: One more than the highest id.
-        last_time_us: When the trade with the highest id was made, Unix microseconds;
-            digits do as well as a number.
+        last_time: When the trade with the highest id was made, Unix microseconds: 16
+            digits, which compare as texts.
+        left_out: Ids of trades that a filter has left out.
         repaired: Trades that came from the history.
         gaps: Jumps in the ids, whether or not their trades come later.
         duplicates: Trades that are there once more.
         disorders: Trades behind one with a higher id.
         resets: Times the exchange began to count anew, as test networks do monthly.
+        reset_places: The first trades of the new counts.
         unnamed_ranges: Missing ranges that are not kept.
     """
 
@@ -95,6 +104,7 @@ class SymbolAccount:
         "_former_ranges",
         "_former_trades",
         "_jumps",
+        "_left_out",
         "_low_id",
         "_missing",
         "_unnamed_from",
@@ -103,9 +113,11 @@ class SymbolAccount:
         "duplicates",
         "first_id",
         "gaps",
-        "last_time_us",
+        "last_time",
+        "left_out",
         "next_id",
         "repaired",
+        "reset_places",
         "resets",
         "unnamed_ranges",
     )
@@ -117,7 +129,9 @@ class SymbolAccount:
         self.duplicates = 0
         self.disorders = 0
         self.resets = 0
+        self.reset_places: list[Place] = []
         self.unnamed_ranges = 0
+        self.left_out = 0
         self._former_ranges: list[MissingRange] = []
         self._former_missing = 0
         self._former_trades = 0
@@ -126,7 +140,8 @@ class SymbolAccount:
     def _begin_count(self, trade_id: int, time_us: int) -> None:
         self._low_id = trade_id
         self.next_id = trade_id + 1
-        self.last_time_us: int | str = time_us
+        self._left_out = 0
+        self.last_time = digits_of(time_us)
         self._missing = IdRanges()
         # How each of these ranges was noticed, by its first id.
         self._jumps: dict[int, _Jump] = {}
@@ -138,6 +153,11 @@ class SymbolAccount:
     def last_id(self) -> int:
         """The highest id, of the last count if there are several."""
         return self.next_id - 1
+
+    @property
+    def last_time_us(self) -> int:
+        """When the trade with the highest id was made, Unix microseconds."""
+        return int(self.last_time)
 
     @property
     def trades(self) -> int:
@@ -173,7 +193,7 @@ class SymbolAccount:
 
     @property
     def _present(self) -> int:
-        return self.next_id - self._low_id - self._missing_now
+        return self.next_id - self._low_id - self._missing_now - self._left_out
 
     def observe(self, trade_id: int, time_us: int, place: Place) -> Verdict:
         """Record a trade other than the first.
@@ -194,16 +214,17 @@ class SymbolAccount:
             jumped = trade_id > self.next_id
             if jumped:
                 self.gaps += 1
-                jump = _Jump(place, int(self.last_time_us), time_us)
+                jump = _Jump(place, self.last_time_us, time_us)
                 self._lack(self.next_id, trade_id - 1, jump)
             self.next_id = trade_id + 1
-            self.last_time_us = max(time_us, int(self.last_time_us))
+            self.last_time = digits_of(time_us)
             return Verdict.GAP if jumped else Verdict.NEXT
         if self._fill(trade_id):
             return Verdict.LATE
-        if time_us > int(self.last_time_us):
+        if time_us > self.last_time_us:
             # A repeated trade keeps its time: a lower id made later is a new count.
             self._begin_anew(trade_id, time_us)
+            self.reset_places.append(place)
             return Verdict.RESET
         if trade_id < self._low_id:
             self._extend_down(trade_id, _Jump(place, time_us, time_us))
@@ -213,6 +234,27 @@ class SymbolAccount:
             return Verdict.LATE
         self.duplicates += 1
         return Verdict.DUPLICATE
+
+    def leave_out(
+        self, last_id: int, missing: Iterable[IdRange], place: Place, time_us: int
+    ) -> None:
+        """Record that the next ids were left out by a filter.
+
+        Args:
+            last_id: The last of them.
+            missing: Those of them that are missing all the same, as they never came.
+            place: The trade that jumped over them.
+            time_us: When that was made.
+        """
+        jump = _Jump(place, self.last_time_us, time_us)
+        left_out = last_id + 1 - self.next_id
+        for ids in missing:
+            self.gaps += 1
+            self._lack(*ids, jump)
+            left_out -= ids.ids
+        self._left_out += left_out
+        self.left_out += left_out
+        self.next_id = last_id + 1
 
     def _lack(self, first_id: int, last_id: int, jump: _Jump) -> None:
         if len(self._former_ranges) + len(self._missing) < MOST_RANGES:
@@ -268,8 +310,12 @@ class Kind(StrEnum):
 
     DUPLICATE = "duplicate"
     DISORDER = "disorder"
+    TIME = "time"
+    RESET = "reset"
     SCHEMA = "schema"
     NUMBERING = "numbering"
+    FILES = "files"
+    CHANGED = "changed"
     PENDING = "pending"
     TORN = "torn"
     DAMAGED = "damaged"
@@ -327,6 +373,10 @@ class Report:
         exchange: That of the first record; empty if there is none.
         is_stream: Whether it is what ``k2 stream`` prints, and no capture: its records
             have no numbers, and need not be in order.
+        is_log: Whether it is a log that captures were published to.
+        stated_sequence: ``platform_sequence`` up to which its manifest states it;
+            ``None`` if there is no manifest to be used.
+        manifest_refused: Why its manifest was not used, if there is one.
     """
 
     files: list[FileFigures] = field(default_factory=list)
@@ -337,6 +387,14 @@ class Report:
     counts: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
     exchange: str = ""
     is_stream: bool = False
+    is_log: bool = False
+    stated_sequence: int | None = None
+    manifest_refused: str = ""
+
+    @property
+    def left_out(self) -> int:
+        """Ids of trades that a filter has left out, of all symbols."""
+        return sum(account.left_out for account in self.symbols.values())
 
     @property
     def resets(self) -> int:
@@ -375,11 +433,14 @@ class Report:
         """Return everything as ``k2 verify --json`` prints it."""
         return {
             "verdict": self.conclusion.value,
-            "kind": "stream" if self.is_stream else "capture",
+            "kind": "stream" if self.is_stream else "log" if self.is_log else "capture",
             "exchange": self.exchange or None,
             "trades": self.trades,
             "missing": self.missing,
+            "left_out": self.left_out,
             "resets": self.resets,
+            "stated_sequence": self.stated_sequence,
+            "manifest_refused": self.manifest_refused or None,
             "counts": {kind.value: count for kind, count in self.counts.items()},
             "files": [
                 {
@@ -410,6 +471,7 @@ class Report:
             "gaps": account.gaps,
             "repaired": account.repaired,
             "missing": account.missing,
+            "left_out": account.left_out,
             "duplicates": account.duplicates,
             "disorders": account.disorders,
             "resets": account.resets,

@@ -54,6 +54,7 @@ class _LastRecord(_Trade):
 
 
 class _FirstRecord(BaseModel):
+    message_id: Text
     platform_sequence: PlatformSequence
     ingestion_timestamp: TimeUs
 
@@ -85,10 +86,12 @@ class CaptureStart:
     Attributes:
         platform_sequence: Its number.
         ingestion_us: When it was received, Unix microseconds UTC.
+        message_id: Its random UUID.
     """
 
     platform_sequence: int
     ingestion_us: int
+    message_id: str = ""
 
 
 def read_end(
@@ -149,7 +152,9 @@ def read_start(
         record = _FirstRecord.model_validate_json(line)
     except ValueError as exc:
         raise _no_capture(name) from exc
-    return CaptureStart(record.platform_sequence, record.ingestion_timestamp)
+    return CaptureStart(
+        record.platform_sequence, record.ingestion_timestamp, record.message_id
+    )
 
 
 def texts_backwards(

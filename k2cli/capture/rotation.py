@@ -20,7 +20,7 @@ from k2cli.errors import OutputError, SettingsError, printable
 from k2cli.files import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from k2cli.capture.compression import Compression
@@ -38,6 +38,9 @@ _TIME_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # Enough for a trillion trades to sort by name.
 _SEQUENCE_DIGITS = 12
 _NEVER = 2**63 - 1
+_FINISHED_NAME = re.compile(
+    rf"(.+)\.\d{{{_SEQUENCE_DIGITS},18}}((?:\.[^.]+)?(?:\.gz|\.zst)?)", re.ASCII
+)
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", re.ASCII)
 
 
@@ -66,14 +69,18 @@ class RotationState:
 
     Args:
         rotation: The rule.
-        first_sequence: ``platform_sequence`` of the file's first record.
-        begun_us: When that was received; anything if there is none yet.
+        begun_us: When the first record of the file was received; anything if there is
+            none yet.
+        clock_us: Returns the time, Unix microseconds.
     """
 
-    def __init__(self, rotation: Rotation, first_sequence: int, begun_us: int) -> None:
+    def __init__(
+        self, rotation: Rotation, begun_us: int, clock_us: Callable[[], int]
+    ) -> None:
         self._rotation = rotation
         self._size_limit_bytes = rotation.size_bytes or _NEVER
-        self.begin(first_sequence, begun_us)
+        self._clock_us = clock_us
+        self._begin(begun_us)
 
     def due(self, size_bytes: int, line_bytes: int, now_us: int) -> bool:
         """Return whether a line received now belongs in a new file.
@@ -81,17 +88,22 @@ class RotationState:
         A file without records is never finished.
         """
         if not size_bytes:
-            self.begin(self.first_sequence, now_us)
+            self._begin(now_us)
             return False
+        if now_us < self._period_begin_us:
+            # The trade has waited for a repair, unless the clock was set back.
+            clock_us = self._clock_us()
+            if clock_us < self._period_begin_us:
+                self._begin(clock_us)
         return (
             now_us >= self._period_end_us
             or size_bytes + line_bytes > self._size_limit_bytes
         )
 
-    def begin(self, first_sequence: int, now_us: int) -> None:
-        """Begin a new file; see the arguments of the class."""
-        self.first_sequence = first_sequence
+    def _begin(self, now_us: int) -> None:
         self._period_end_us = self._rotation.period_end_us(now_us) or _NEVER
+        period_us = (self._rotation.period_seconds or 0) * 1_000_000
+        self._period_begin_us = self._period_end_us - period_us if period_us else 0
 
 
 def parse_size(text: str) -> int:
@@ -155,6 +167,14 @@ def finished_sequence(finished: str, name: str) -> int | None:
     return int(digits)
 
 
+def growing_name(name: str) -> str:
+    """Return the name of the file being written, by that or by a finished one's."""
+    found = _FINISHED_NAME.fullmatch(name)
+    growing = f"{found[1]}{found[2]}" if found else name
+    is_finished = found is not None and finished_sequence(name, growing) is not None
+    return growing if is_finished else name
+
+
 @dataclass(frozen=True, slots=True)
 class CaptureState:
     """What a capture holds when it is opened.
@@ -162,8 +182,7 @@ class CaptureState:
     Attributes:
         end: Where it stops. If there is nothing in the file being written, number and
             trades are those of the last finished one.
-        start: The first record of the file being written, if there is one and it was
-            asked for.
+        start: The first record of the file being written, if there is one.
         torn_finished: A finished file that a power cut tore, and how many bytes of it
             are whole.
     """
@@ -178,10 +197,8 @@ def read_state(
     path: Path,
     name: str,
     compression: Compression | None,
-    *,
-    with_start: bool,
 ) -> CaptureState:
-    """Return where a capture stopped, with its first record if asked for.
+    """Return where a capture stopped, with its first record.
 
     Raises:
         OutputError: If a file cannot be read, or is no capture of k2's.
@@ -190,8 +207,7 @@ def read_state(
         with disk.reader() as file:
             end = read_end(file, disk.size_bytes, name, compression)
             if end.whole_bytes:
-                start = read_start(file, name, compression) if with_start else None
-                return CaptureState(end, start)
+                return CaptureState(end, read_start(file, name, compression))
     except OSError as exc:
         raise disk.error(exc) from exc
     for finished in reversed(finished_files(path)):

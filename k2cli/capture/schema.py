@@ -30,12 +30,26 @@ _MOST_SHOWN = 40
 _MOST_NAMED = 12
 
 
+# Price and quantity as the exchange writes them: no zero in front, and above 0.
+_DIGITS = r"(?:0|[1-9][0-9]{0,29})"
+_AmountText = Annotated[
+    str,
+    Field(
+        strict=True,
+        pattern=rf"^{_DIGITS}(\.[0-9]{{1,30}})?$",
+        description="decimal digits in a text, above 0 and without an exponent",
+    ),
+]
+
+
 @dataclass(slots=True)
 class RecordedTrade(TradeV2):
     """A trade of Binance Spot in a capture: fewer values than a TradeV2 may have."""
 
     exchange: Annotated[Exchange, Field(description=" or ".join(EXCHANGES))]
     asset_class: Annotated[Literal["crypto"], Field(description="crypto")]
+    price: _AmountText
+    quantity: _AmountText
     side: Annotated[Literal["BUY", "SELL"], Field(description="BUY or SELL")]
     source_sequence: TradeId
     platform_sequence: PlatformSequence
@@ -81,7 +95,7 @@ def canonical_lines(exchange: str) -> re.Pattern[str]:
     """
     # Optional pieces are alternatives with nothing, which is faster than "?".
     hex_digit, number, name = "[0-9a-f]", "[1-9][0-9]{0,17}", r'[^\x00-\x1f"\\]{1,20}'
-    decimal, boolean = r"[0-9]{1,30}\.[0-9]{1,30}", "(?:true|false)"
+    decimal, boolean = rf"(?![0.]+\"){_DIGITS}\.[0-9]{{1,30}}", "(?:true|false)"
     return re.compile(
         rf'^{{"message_id":"{hex_digit}{{8}}-{hex_digit}{{4}}-4{hex_digit}{{3}}'
         rf'-[89ab]{hex_digit}{{3}}-{hex_digit}{{12}}",'
@@ -139,7 +153,11 @@ def _described(error: ErrorDetails) -> str:
 def _agreeing(trade: RecordedTrade) -> RecordedTrade:
     """Check that what a record says twice is the same."""
     vendor_data = trade.vendor_data
-    found = []
+    found = [
+        f"{name} is {_shown(amount)}, expected: above 0"
+        for name, amount in (("price", trade.price), ("quantity", trade.quantity))
+        if not amount.strip("0.")
+    ]
     trade_id = f"{trade.exchange}-{trade.source_sequence}"
     if trade.trade_id != trade_id:
         found.append(f"trade_id is {_shown(trade.trade_id)}, not {trade_id}")

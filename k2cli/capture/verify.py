@@ -1,43 +1,25 @@
-"""Proving a capture whole, or naming what is wrong with it, line by line."""
+"""Proving a capture whole, or naming what is wrong with it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
-
-from k2cli.capture.pending import journal_path, pending_ids
-from k2cli.capture.reader import MAX_LINE_BYTES, BrokenOff, sources_of
-from k2cli.capture.report import (
-    FileFigures,
-    Kind,
-    Place,
-    Problem,
-    Report,
-    SymbolAccount,
-)
-from k2cli.capture.schema import (
-    BACKFILL,
-    EXCHANGES,
-    canonical_lines,
-    violations,
-)
-from k2cli.completeness.sequence import Verdict
-from k2cli.errors import printable
-from k2cli.trade import MAX_ID
+from k2cli.capture.checksum import MarkedChecksum
+from k2cli.capture.compression import ENDINGS
+from k2cli.capture.manifest import foreign_manifest, manifest_path, read_manifest
+from k2cli.capture.reader import CaptureSource, sources_of
+from k2cli.capture.report import Kind
+from k2cli.capture.rotation import finished_sequence, growing_name
+from k2cli.capture.verifier import Verifier
+from k2cli.errors import OutputError, printable
 
 if TYPE_CHECKING:
-    import re
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from k2cli.capture.manifest import FinishedFile, GrowingFile, Manifest
     from k2cli.capture.reader import AnyPath
-
-MOST_PROBLEMS = 10_000
-"""Problems of one kind that are kept; further ones are only counted."""
-
-MOST_SYMBOLS = 100_000
-"""Symbols that are followed; a file with more is no capture."""
+    from k2cli.capture.report import Report
 
 
 def verify(paths: AnyPath | Iterable[AnyPath]) -> Report:
@@ -45,7 +27,7 @@ def verify(paths: AnyPath | Iterable[AnyPath]) -> Report:
 
     Args:
         paths: The capture: one file, or the files of its rotation in any order.
-            Plain, gzip or Zstandard, told by content.
+            Plain, gzip or Zstandard, told by content. Its manifest is found beside it.
 
     Returns:
         What was found; ``whole`` and ``missing`` sum it up.
@@ -53,292 +35,149 @@ def verify(paths: AnyPath | Iterable[AnyPath]) -> Report:
     Raises:
         SettingsError: If a file cannot be read.
     """
-    verifier = Verifier()
-    sources = sources_of(paths)
-    verifier.read((one.name, one.chunks()) for one in sources)
-    for source in sources:
-        verifier.read_journal(source.path)
-    return verifier.report
+    check = CaptureCheck(sources_of(paths))
+    check.run()
+    return check.with_journal()
 
 
-class Verifier:
-    """Takes a capture in chunks and notes what is wrong with it.
+class CaptureCheck:
+    """Compares a capture with itself, and its files with its manifest.
 
-    Whatever it is fed, it keeps one account per symbol, a bounded number of missing
-    ranges and problems, and the rest of one line.
+    Args:
+        sources: Its files, in order.
 
     Attributes:
-        report: What was found so far.
+        verifier: Judges what is in them.
+        manifest: The capture's; ``None`` if there is none that can be used.
     """
 
-    def __init__(self) -> None:
-        self.report = Report()
-        self._file = -1
-        # Whole lines of the present file so far, and of those before it.
-        self._lines = self._former_lines = 0
-        self._size_bytes = 0
-        self._rest = b""
-        self._in_long_line = False
-        # A last line that is no JSON is a torn one; which it is, the next line tells.
-        self._not_json = ""
-        self._next_number = 1
-        self._is_numbered = False
-        self._pattern: re.Pattern[str] | None = None
+    def __init__(self, sources: Sequence[CaptureSource]) -> None:
+        self._sources = sources
+        self._path = growing_path(sources)
+        refused, is_damaged = "", False
+        self.manifest: Manifest | None = None
+        try:
+            if self._path is not None:
+                refused = foreign_manifest(self._path)
+            if self._path is not None and not refused:
+                self.manifest = read_manifest(self._path, own=False)
+        except OutputError as exc:
+            refused, is_damaged = exc.message, True
+        self.verifier = Verifier(self.manifest)
+        report = self.verifier.report
+        report.manifest_refused = refused
+        self._is_damaged = is_damaged
+        self._entries: list[FinishedFile | GrowingFile | None] = []
+        if self.manifest is not None:
+            report.stated_sequence = self.manifest.platform_sequence
+            for source in sources:
+                entry = self._entry(self.manifest, source)
+                self._entries.append(entry)
+                if entry is not None:
+                    source.checksum = MarkedChecksum(entry.size_bytes)
 
-    @property
-    def lines(self) -> int:
-        """Whole lines read so far, of all files."""
-        return self._former_lines + self._lines
-
-    def read(self, files: Iterable[tuple[str, Iterable[bytes]]]) -> Report:
-        """Read a capture from start to end.
+    def run(
+        self,
+        followed: Callable[[CaptureSource], Iterator[bytes]] = CaptureSource.chunks,
+    ) -> Report:
+        """Read all of it.
 
         Args:
-            files: Its files in order: name, and content in chunks that may be cut
-                anywhere. A chunk iterator may raise ``BrokenOff``.
+            followed: Returns the chunks of a file.
+
+        Raises:
+            SettingsError: If a file cannot be read.
         """
-        for name, chunks in files:
-            self.begin_file(name)
-            broken_off = None
-            try:
-                for chunk in chunks:
-                    self.feed(chunk)
-            except BrokenOff as exc:
-                broken_off = exc
-            self.end_file(broken_off)
-        return self.report
+        verifier = self.verifier
+        verifier.read((one.name, followed(one)) for one in self._sources)
+        if self._is_damaged:
+            verifier.note(Kind.CHANGED, 0, verifier.report.manifest_refused)
+        self._check_names()
+        if self.manifest is not None:
+            self._check_files(self.manifest)
+        return verifier.report
 
-    def read_journal(self, path: Path) -> None:
-        """Take note of trades that wait beside a capture, all of which was read.
+    def with_journal(self) -> Report:
+        """Return what was found, with the trades that wait beside the capture."""
+        for source in self._sources:
+            self.verifier.read_journal(source.path)
+        return self.verifier.report
 
-        Args:
-            path: The capture's file.
-        """
-        for symbol, ids in pending_ids(path).items():
-            account = self.report.symbols.get(symbol)
-            written_to = account.last_id if account is not None else -1
-            waiting = sorted({each for each in ids if each > written_to})
-            if not waiting:
-                continue
-            missing = waiting[-1] - written_to - len(waiting)
-            behind = f" behind {missing:,} missing" if account is not None else ""
-            self._problem(
-                Kind.PENDING,
-                self._lines,
-                f"{printable(symbol, 40)} {waiting[0]}-{waiting[-1]}, "
-                f"{len(waiting):,} trades wait{behind} in "
-                f"{printable(journal_path(path).name)}",
-                count=len(waiting),
-            )
+    def _entry(
+        self, manifest: Manifest, source: CaptureSource
+    ) -> FinishedFile | GrowingFile | None:
+        """Return what is stated of a file, by its first record, or else by its name."""
+        name = self._path.name if self._path is not None else ""
+        by_name = finished_sequence(source.path.name, name)
+        if by_name is None and source.path.name != name:
+            return None  # it was compressed later on
+        for number in (source.first_number(), by_name):
+            if number is not None and (found := manifest.finished(number)) is not None:
+                return found
+            if number == manifest.growing.first_sequence:
+                return manifest.growing
+        return manifest.growing if by_name is None else None
 
-    def begin_file(self, name: str) -> None:
-        """Begin a file; what it holds continues the one before."""
-        self._file += 1
-        self._former_lines += self._lines
-        self._lines = self._size_bytes = 0
-        self.report.files.append(FileFigures(printable(name)))
+    def _check_names(self) -> None:
+        """Compare what is in finished files with their names."""
+        for index, source in enumerate(self._sources):
+            if self._path is None:
+                return
+            named = finished_sequence(source.path.name, self._path.name)
+            number = source.first_number()
+            if named is not None and number is not None and named != number:
+                text = f"begins with number {number:,}, by its name with {named:,}"
+                self.verifier.note(Kind.FILES, index, text)
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the file, cut anywhere."""
-        self._size_bytes += len(chunk)
-        end = chunk.rfind(b"\n") + 1
-        if not end:
-            self._keep(self._rest + chunk)
-            return
-        start = 0
-        if self._in_long_line:
-            start = chunk.index(b"\n") + 1
-            self._lines += 1
-            self._in_long_line = False
-        if start < end:
-            self._take(self._rest + chunk[start:end])
-        self._keep(chunk[end:])
-
-    def end_file(self, broken_off: BrokenOff | None = None) -> None:
-        """End the file; ``broken_off`` says why it could not be read to its end."""
-        if broken_off is not None:
-            kind = Kind.DAMAGED if broken_off.damaged else Kind.TORN
-            self._problem(kind, self._lines + 1, broken_off.message)
-        elif self._rest or self._in_long_line:
-            shown = printable(self._rest, 40) or "a long one"
-            self._problem(
-                Kind.TORN, self._lines + 1, f"the last line has no end: {shown}"
-            )
-        elif self._not_json:
-            self._problem(Kind.TORN, self._lines, self._not_json)
-            self._not_json = ""
-        self._settle_not_json(self._lines)
-        self._rest = b""
-        self._in_long_line = False
-        figures = self.report.files[-1]
-        figures.lines, figures.size_bytes = self._lines, self._size_bytes
-
-    def _keep(self, rest: bytes) -> None:
-        if self._in_long_line:
-            return
-        self._rest = rest
-        if len(rest) > MAX_LINE_BYTES:
-            self._settle_not_json(self._lines)
-            self._problem(
-                Kind.SCHEMA, self._lines + 1, f"longer than {MAX_LINE_BYTES:,} bytes"
-            )
-            self._rest = b""
-            self._in_long_line = True
-
-    def _take(self, block: bytes) -> None:
-        """Check whole lines."""
-        self._settle_not_json(self._lines)
-        # Each match is one line from start to end: as many matches as lines means that
-        # all lines match.
-        records = self._canonical(block)
-        if len(records) == block.count(b"\n"):
-            self._check_canonical(records)
-            return
-        for line in block.split(b"\n")[:-1]:
-            self._check_line(line)
-
-    def _canonical(self, block: bytes) -> list[tuple[str, ...]]:
-        """Find the lines that are beyond doubt."""
-        if self._pattern is None:
-            return []
-        try:
-            return self._pattern.findall(block.decode())
-        except UnicodeDecodeError:
-            return []
-
-    def _check_canonical(self, records: list[tuple[str, ...]]) -> None:
-        """Check the sequence of records whose lines are beyond doubt."""
-        accounts = self.report.symbols
-        number = self._next_number
-        first_line = self._lines + 1
-        for line, (id_text, symbol, time, _, _, number_text, _, repaired) in enumerate(
-            records, first_line
-        ):
-            if int(number_text) != number:
-                self._next_number = number
-                self._check_number(int(number_text), line)
-                number = int(number_text)
-            number += 1
-            trade_id = int(id_text)
-            account = accounts.get(symbol)
-            if account is not None and trade_id == account.next_id:
-                account.next_id = trade_id + 1
-                account.last_time_us = time
-                if repaired:
-                    account.repaired += 1
-            else:
-                self._observe(symbol, trade_id, int(time), bool(repaired), line)
-        self._next_number = number
-        self._is_numbered = True
-        self._lines += len(records)
-
-    def _check_line(self, line: bytes) -> None:
-        """Check one line in full."""
-        self._settle_not_json(self._lines)
-        if records := self._canonical(line + b"\n"):
-            self._check_canonical(records)
-            return
-        self._lines += 1
-        if len(line) > MAX_LINE_BYTES:
-            text = f"longer than {MAX_LINE_BYTES:,} bytes"
-            self._problem(Kind.SCHEMA, self._lines, text)
-            return
-        try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            self._not_json = f"no JSON: {printable(line, 40)}"
-            return
-        if isinstance(record, dict) and self._is_of_stream(record):
-            record["platform_sequence"] = self._next_number
-        found = violations(record)
-        if isinstance(record, dict):
-            self._check_sequence(record, found)
-        if found:
-            self._problem(Kind.SCHEMA, self._lines, "; ".join(found))
-
-    def _is_of_stream(self, record: dict[str, Any]) -> bool:
-        """Return whether a record has no number, as all of a stream's have none."""
-        unnumbered = record.get("platform_sequence", 0) is None
-        if unnumbered and not self.report.exchange and not self.report.symbols:
-            self.report.is_stream = True
-        return unnumbered and self.report.is_stream
-
-    def _check_sequence(self, record: dict[str, Any], found: list[str]) -> None:
-        """Follow the sequence by what is sound in a record; add what is not."""
-        number = record.get("platform_sequence")
-        if type(number) is int and 1 <= number <= MAX_ID:
-            self._check_number(number, self._lines)
-        else:
-            # Wrong in itself: no reason to complain about the next one too.
-            number = self._next_number
-        self._next_number = number + 1
-        exchange = record.get("exchange")
-        if self._pattern is None and exchange in EXCHANGES:
-            self.report.exchange = exchange
-            self._pattern = canonical_lines(exchange)
-        if exchange != self.report.exchange:
-            if exchange in EXCHANGES:
-                found.append(
-                    f"exchange is {exchange}, where the capture began with "
-                    f"{self.report.exchange}"
+    def _check_files(self, manifest: Manifest) -> None:
+        for index, entry in enumerate(self._entries):
+            checksum = self._sources[index].checksum
+            if entry is not None and checksum is not None:
+                text = _difference(entry, checksum, manifest)
+                if text:
+                    self.verifier.note(Kind.CHANGED, index, text)
+        last = len(self._sources) - 1
+        for file in manifest.files:
+            if not any(entry is file for entry in self._entries) and not any(
+                _is_packed(source.path.name, file.name) for source in self._sources
+            ):
+                self.verifier.note(
+                    Kind.FILES, last, f"{printable(file.name)} is left out"
                 )
-            return
-        symbol, trade_id = record.get("symbol"), record.get("source_sequence")
-        time_us, vendor_data = record.get("timestamp"), record.get("vendor_data")
-        if not (
-            type(symbol) is str
-            and symbol
-            and type(trade_id) is int
-            and 0 <= trade_id <= MAX_ID
-        ):
-            return
-        if symbol not in self.report.symbols and (
-            len(self.report.symbols) >= MOST_SYMBOLS
-        ):
-            found.append(f"symbol is one more than {MOST_SYMBOLS:,}")
-            return
-        source = vendor_data.get("source") if isinstance(vendor_data, dict) else None
-        if type(time_us) is not int:
-            time_us = 0  # nothing is later than any other trade by it
-        self._observe(symbol, trade_id, time_us, source == BACKFILL, self._lines)
+        growing = manifest.growing
+        if growing.size_bytes and not any(entry is growing for entry in self._entries):
+            shown = printable(self._path.name) if self._path is not None else ""
+            self.verifier.note(Kind.FILES, last, f"{shown} is left out")
 
-    def _check_number(self, number: int, line: int) -> None:
-        """Compare a platform_sequence with the one that is due."""
-        if number != self._next_number:
-            text = f"platform_sequence is {number:,}, not {self._next_number:,}"
-            if not self._is_numbered:
-                text += ": this is not where the capture began"
-            self._problem(Kind.NUMBERING, line, text)
-        self._is_numbered = True
 
-    def _observe(
-        self, symbol: str, trade_id: int, time_us: int, repaired: bool, line: int
-    ) -> None:
-        """Follow a symbol's ids."""
-        account = self.report.symbols.get(symbol)
-        if account is None:
-            self.report.symbols[symbol] = account = SymbolAccount(trade_id, time_us)
-            account.repaired += repaired
-            return
-        highest = account.last_id
-        verdict = account.observe(trade_id, time_us, Place(self._file, line))
-        shown = printable(symbol, 40)
-        if verdict is Verdict.DUPLICATE:
-            self._problem(Kind.DUPLICATE, line, f"{shown} {trade_id} once more")
-            return
-        account.repaired += repaired
-        # A stream hands on at once what came, and the repaired trades later.
-        if verdict is Verdict.LATE and not self.report.is_stream:
-            text = f"{shown} {trade_id} behind {highest}"
-            self._problem(Kind.DISORDER, line, text)
+def growing_path(sources: Sequence[CaptureSource]) -> Path | None:
+    """Return the file of a capture that is written; ``None`` if they are of several."""
+    found: set[Path] = set()
+    for source in sources:
+        if source.size_bytes is None:
+            return None
+        path = source.path.resolve() if source.path.is_symlink() else source.path
+        found.add(path.with_name(growing_name(path.name)))
+    if len(found) > 1:
+        # Some may have been compressed since they were finished.
+        found = {path for path in found if manifest_path(path).exists()}
+    return found.pop() if len(found) == 1 else None
 
-    def _settle_not_json(self, line: int) -> None:
-        if self._not_json:
-            self._problem(Kind.SCHEMA, line, self._not_json)
-            self._not_json = ""
 
-    def _problem(self, kind: Kind, line: int, text: str, count: int = 1) -> None:
-        self.report.counts[kind] += count
-        kept = self.report.problems[kind]
-        if len(kept) < MOST_PROBLEMS:
-            kept.append(Problem(kind, Place(self._file, line), text))
+def _difference(
+    entry: FinishedFile | GrowingFile, checksum: MarkedChecksum, manifest: Manifest
+) -> str:
+    """Say in what a file is not what is stated of it."""
+    size_bytes = checksum.size_bytes
+    if size_bytes < entry.size_bytes:
+        return f"has {size_bytes:,} of the {entry.size_bytes:,} bytes that were written"
+    if checksum.at_mark != entry.sha256:
+        return f"its first {entry.size_bytes:,} bytes are not those that were written"
+    if entry is not manifest.growing and size_bytes > entry.size_bytes:
+        return f"has {size_bytes:,} bytes, of which {entry.size_bytes:,} were written"
+    return ""
+
+
+def _is_packed(name: str, original: str) -> bool:
+    """Return whether a file is another one, compressed."""
+    return any(name == f"{original}{ending}" for ending in ENDINGS)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Self
 
+from k2cli.capture.catch_up import take_up
 from k2cli.capture.compression import compression_of
-from k2cli.capture.disk import DiskFile, sync_folder
+from k2cli.capture.disk import DiskFile, output_error, sync_folder
+from k2cli.capture.former_notes import former_notes_path
+from k2cli.capture.inventory import Inventory
+from k2cli.capture.manifest import Manifest, SymbolState, manifest_path
 from k2cli.capture.replacing import finish_replacing
 from k2cli.capture.resume import (
-    CaptureStart,
     LastTrades,
     find_last_trades,
     texts_backwards,
@@ -26,13 +32,17 @@ from k2cli.capture.rotation import (
     refuse_finished,
     texts_of_finished,
 )
+from k2cli.capture.stated_files import StatedFiles
+from k2cli.completeness.id_ranges import IdRanges
 from k2cli.errors import OutputError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from pathlib import Path
     from types import TracebackType
 
+    from k2cli.capture.catch_up import Lost
+    from k2cli.completeness.id_ranges import IdRange
     from k2cli.trade import TradeBatch
 
 # Lines are handed to the system when they amount to this, and by flush().
@@ -43,6 +53,10 @@ COMPRESSED_FLUSH_SECONDS = 1.0
 # About as many lines as fill the buffer.
 _LINES_AT_ONCE = 100
 FSYNC_SECONDS = 5.0
+
+
+def _clock_us() -> int:
+    return time.time_ns() // 1000
 
 
 class CaptureFile:
@@ -56,8 +70,7 @@ class CaptureFile:
         path: The file; its folder must exist. One named .gz or .zst is compressed.
         overwrite: Replace an existing file instead.
         rotation: When to rename the file and continue in a new one; ``None``: never.
-        fsync_seconds: How often ``sync_due`` asks for ``sync``. With 0, every
-            ``flush`` syncs; with ``None``, nothing ever does.
+        fsync_seconds: How often ``sync_due`` asks for ``sync``; with ``None``, never.
 
     Attributes:
         end: Where the capture stopped when it was opened. If there is nothing in the
@@ -67,6 +80,7 @@ class CaptureFile:
         size_bytes: Size of the file with what is still to be flushed.
         finished_files: How many files were finished since it was opened.
         finished_bytes: Their size.
+        inventory: What is in the capture, for its manifest.
 
     Raises:
         SettingsError: If its name asks for a compression that is not installed.
@@ -94,20 +108,32 @@ class CaptureFile:
         self._failure: OutputError | None = None
         self._unsynced = False
         self._synced_seconds: float | None = None
+        self._lost: Lost = {}
+        manifest = Manifest()
         finish_replacing(self._path)
         self._disk = DiskFile(self._path, self._name)
         try:
             found = self._read_state(rotation, overwrite=overwrite)
+            if self._disk.is_regular and not overwrite:
+                manifest, self._lost = take_up(
+                    self._path, self._disk, found, self._compression
+                )
         except BaseException:
             self._disk.close(remove_if_empty=self._disk.created)
             raise
-        self.end = found.end
+        # What a power cut has left may be less than was stated.
+        number = manifest.platform_sequence if manifest.files else 0
+        self.end = replace(
+            found.end,
+            platform_sequence=found.end.platform_sequence or number,
+            exchange=found.end.exchange or manifest.exchange,
+        )
         self._torn_finished = found.torn_finished
+        self.inventory = Inventory(manifest)
+        self._files = StatedFiles(self._path, manifest)
         if rotation is not None:
-            start = found.start or CaptureStart(found.end.platform_sequence + 1, 0)
-            self._rotating = RotationState(
-                rotation, start.platform_sequence, start.ingestion_us
-            )
+            begun_us = found.start.ingestion_us if found.start is not None else 0
+            self._rotating = RotationState(rotation, begun_us, _clock_us)
         self.exchange = self.end.exchange
         self.platform_sequence = self.end.platform_sequence
         self.trades_written = 0
@@ -126,6 +152,21 @@ class CaptureFile:
         return self._path if self._disk.is_regular else None
 
     @property
+    def is_writable(self) -> bool:
+        """Whether it is open and nothing has failed."""
+        return self._failure is None and not self._disk.closed
+
+    @property
+    def is_stated_anew(self) -> bool:
+        """Whether there is a manifest that is wrong once anything is written."""
+        found = self.inventory.manifest
+        return (
+            found.since_sequence == self.end.platform_sequence + 1
+            and self.end.platform_sequence > 0
+            and manifest_path(self._path).exists()
+        )
+
+    @property
     def flush_after_seconds(self) -> float:
         """How long after a ``write`` to call ``flush`` at the latest."""
         return 0.0 if self._compression is None else COMPRESSED_FLUSH_SECONDS
@@ -141,11 +182,14 @@ class CaptureFile:
     ) -> None:
         self.close()
 
-    def last_trades(self, symbols: Collection[str]) -> LastTrades:
+    def last_trades(
+        self, symbols: Collection[str]
+    ) -> dict[str, tuple[int, int | None]]:
         """Find the last trades of symbols before ``begin``, from the end backwards.
 
-        Symbols that have got no trade since are found later, too. Finished files are
-        searched as well, but no more than 256 MiB of text.
+        What the manifest does not know is searched for, in finished files as well, but
+        in no more than 256 MiB of text. Symbols
+        that have got no trade since are found later, too.
 
         Returns:
             Last trade id and trade time (Unix microseconds) by symbol, of those found.
@@ -153,7 +197,31 @@ class CaptureFile:
         Raises:
             OutputError: If a file cannot be read.
         """
-        if not self.end.platform_sequence:
+        manifest = self.inventory.manifest
+        known = manifest.symbols
+        # A time that is not known is that of a symbol with trades in the journal.
+        unknown = {
+            symbol
+            for symbol in symbols
+            if symbol in known and known[symbol].last_time_us is None
+        }
+        if manifest.since_sequence > 1:
+            unknown |= {*symbols, *self._lost} - known.keys()
+        for symbol, last in self._search(unknown).items():
+            if symbol not in known:
+                known[symbol] = SymbolState(None, *last)
+            elif known[symbol].last_id == last[0]:
+                known[symbol].last_time_us = last[1]
+        for symbol in self._lost.keys() & known.keys():
+            self._take_over(known[symbol], self._lost.pop(symbol))
+        return {
+            symbol: (known[symbol].last_id, known[symbol].last_time_us)
+            for symbol in symbols
+            if symbol in known
+        }
+
+    def _search(self, symbols: Collection[str]) -> LastTrades:
+        if not symbols or not self.end.platform_sequence:
             return {}
         finished = texts_of_finished(self._path, self._compression)
         try:
@@ -168,12 +236,24 @@ class CaptureFile:
         except OSError as exc:
             raise self._disk.error(exc) from exc
 
+    @staticmethod
+    def _take_over(state: SymbolState, lost: Iterable[IdRange]) -> None:
+        """Take over what an earlier version of k2 has noted."""
+        named = IdRanges(state.missing)
+        for ids in lost:
+            if ids.last_id <= state.last_id:
+                named.add(*ids)
+        state.missing = [(ids.first_id, ids.last_id) for ids in named]
+
     def begin(self) -> None:
         """Make the file ready to be written: empty, or cut to its last whole line.
 
         Raises:
             OutputError: If it cannot be cut.
         """
+        if self._disk.is_regular and not self.end.platform_sequence:
+            self._forget(manifest_path(self._path))
+            self._forget(former_notes_path(self._path))
         self._disk.cut(self.end.whole_bytes)
         if self._torn_finished is not None:
             cut_finished(*self._torn_finished)
@@ -181,31 +261,77 @@ class CaptureFile:
             sync_folder(self._path)
 
     def write(self, batch: TradeBatch) -> None:
-        """Append trades; ``flush`` hands them to the system.
+        """Append trades, and rotate where that is due; ``flush`` hands them on.
 
         Raises:
             OutputError: If the file cannot be written any more, or holds the trades of
                 another exchange: made-up trades never go among real ones.
         """
+        start = 0
+        while (start := self.append(batch, start)) < len(batch):
+            self.rotate()
+
+    def append(self, batch: TradeBatch, start: int = 0) -> int:
+        """Append trades, up to the first that belongs in the next file.
+
+        Args:
+            batch: The trades.
+            start: Index of the first one to append.
+
+        Returns:
+            The index of the first one that was not; if there is one, ``rotate`` is due.
+
+        Raises:
+            OutputError: As for ``write``.
+        """
+        if start:
+            batch = batch.part(start, len(batch))
         if not batch:
-            return
+            return start
         if batch.exchange != self.exchange:
             self._admit(batch.exchange)
+        if not self.platform_sequence:
+            self.inventory.manifest.capture_id = batch.message_ids[0]
         lines = batch.json_lines(self.platform_sequence + 1)
         # All at once would take fresh memory from the system each time. With rotation,
         # each line may be the first of a new file.
         at_once = _LINES_AT_ONCE if self._rotating is None else 1
-        for start in range(0, len(lines), at_once):
-            some = lines[start : start + at_once]
+        for done in range(0, len(lines), at_once):
+            some = lines[done : done + at_once]
             text = "".join(some).encode()
-            if self._rotating is not None:
-                self._rotate_if_due(self._rotating, len(text), batch.received_us)
+            if self._rotates_before(text, batch.received_us):
+                self.inventory.wrote(batch.part(0, done))
+                return start + done
             self._buffer += text
             self.platform_sequence += len(some)
             self.trades_written += len(some)
             self.size_bytes += len(text)
             if len(self._buffer) >= self._buffer_bytes:
                 self.flush()
+        self.inventory.wrote(batch)
+        return start + len(lines)
+
+    def rotate(self) -> None:
+        """Finish the file, and begin the next one; in any thread, while nobody writes.
+
+        Raises:
+            OutputError: If that is not possible.
+        """
+        if self._failure is not None:
+            raise self._failure
+        name = finished_name(self._path.name, self._files.first_sequence)
+        syncs = self._fsync_seconds is not None
+        try:
+            self._files.finish(self._disk, name, self.platform_sequence)
+            finish(self._disk, self._path, self._path.with_name(name), sync=syncs)
+            self.finished_files += 1
+            self.finished_bytes += self.size_bytes
+            self._disk = begin_next(self._path, self._name, sync=syncs)
+        except OutputError as exc:
+            self._fail(exc)
+            raise
+        self.size_bytes = 0
+        self._unsynced = False
 
     def flush(self) -> None:
         """Hand what was written to the system.
@@ -236,12 +362,10 @@ class CaptureFile:
             raise
         finally:
             self.size_bytes = self._disk.size_bytes
-        if self._fsync_seconds == 0:
-            self.sync(0)
 
     def sync_due(self, now_seconds: float) -> bool:
         """Whether it is time to call ``sync``, by a monotonic clock."""
-        if not self._fsync_seconds or not self._unsynced:
+        if self._fsync_seconds is None or not self._unsynced:
             return False
         since = self._synced_seconds
         return since is None or now_seconds - since >= self._fsync_seconds
@@ -261,6 +385,65 @@ class CaptureFile:
         except OutputError as exc:
             self._fail(exc)
             raise
+
+    def prove(self) -> None:
+        """Check that the file is as its manifest states; in any thread.
+
+        To be called before ``state`` and ``rotate``, whatever is written meanwhile.
+
+        Raises:
+            OutputError: If it is not, or cannot be read.
+        """
+        if not self._disk.is_regular:
+            return
+        try:
+            self._files.prove(self._disk, self.end.whole_bytes)
+        except OutputError as exc:
+            self._fail(exc)
+            raise
+
+    @property
+    def is_stating(self) -> bool:
+        """Whether ``go_on_stating`` is to be called, rather than ``state``."""
+        return self._files.is_stating
+
+    def state(self, size_bytes: int, number: int, *, at_once: bool = True) -> None:
+        """Write the manifest, up to date with ``inventory``; in any thread.
+
+        Args:
+            size_bytes: Size of the file when that was updated, all flushed.
+            number: ``platform_sequence`` then.
+            at_once: Whether to take whatever time that needs. Else it is written when
+                ``go_on_stating`` was called often enough; until then, ``inventory`` is
+                not to be updated, unless for a new beginning.
+
+        Raises:
+            OutputError: If the file cannot be read.
+        """
+        if self._failure is not None or not self._disk.is_regular or not number:
+            return
+        self.inventory.manifest.exchange = self.exchange
+        try:
+            self._files.state(self._disk, size_bytes, number, at_once=at_once)
+        except OutputError as exc:
+            self._fail(exc)
+            raise
+        if not self._lost and not self._files.is_stating:
+            with suppress(OSError):
+                former_notes_path(self._path).unlink(missing_ok=True)
+
+    def go_on_stating(self) -> None:
+        """Go on with what ``state`` has begun; in any thread.
+
+        Raises:
+            OutputError: If the file cannot be read.
+        """
+        if self._failure is None:
+            self._files.go_on(self._disk)
+
+    def hurry(self) -> None:
+        """Let nobody wait for checksums: the end is near."""
+        self._files.stop()
 
     def check(self) -> None:
         """Check that the file is still there, and as it was written.
@@ -312,7 +495,6 @@ class CaptureFile:
             self._path,
             self._name,
             self._compression,
-            with_start=rotation is not None,
         )
 
     def _admit(self, exchange: str) -> None:
@@ -324,29 +506,21 @@ class CaptureFile:
             )
         self.exchange = exchange
 
-    def _rotate_if_due(
-        self, rotating: RotationState, line_bytes: int, now_us: int
-    ) -> None:
-        if not rotating.due(self.size_bytes, line_bytes, now_us):
-            return
-        if self._failure is not None:
-            raise self._failure
+    def _rotates_before(self, text: bytes, now_us: int) -> bool:
+        """Return whether a line belongs in the next file; all before it is flushed."""
+        rotating = self._rotating
+        if rotating is None or not rotating.due(self.size_bytes, len(text), now_us):
+            return False
         self.flush()
         # Compressed, what was flushed may have got smaller.
-        if not rotating.due(self.size_bytes, line_bytes, now_us):
-            return
-        name = finished_name(self._path.name, rotating.first_sequence)
-        syncs = self._fsync_seconds is not None
+        return rotating.due(self.size_bytes, len(text), now_us)
+
+    def _forget(self, path: Path) -> None:
+        """Remove what is known of an earlier capture of this name."""
         try:
-            finish(self._disk, self._path, self._path.with_name(name), sync=syncs)
-            self.finished_files += 1
-            self.finished_bytes += self.size_bytes
-            self._disk = begin_next(self._path, self._name, sync=syncs)
-        except OutputError as exc:
-            self._fail(exc)
-            raise
-        self.size_bytes = 0
-        rotating.begin(self.platform_sequence + 1, now_us)
+            path.unlink(missing_ok=True)
+        except OSError as exc:
+            raise output_error(path, printable(str(path)), exc) from exc
 
     def _fail(self, failure: OutputError) -> None:
         """Write nothing any more: what comes next would leave a hole."""

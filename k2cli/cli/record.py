@@ -94,8 +94,8 @@ def record(
             "--fsync",
             metavar="SECONDS",
             parser=fsync_seconds,
-            help="Seconds between fsyncs: what a power cut may lose. 0: with every "
-            "write; never.",
+            help="Seconds between fsyncs: what a power cut may lose. 0: all the time; "
+            "never.",
             rich_help_panel=_WHERE_TO,
         ),
     ] = "5",  # type: ignore[assignment]  # Typer sends defaults through the parser

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from k2cli.capture.reader import CaptureSource
     from k2cli.capture.report import Report
-    from k2cli.capture.verify import Verifier
+    from k2cli.capture.verifier import Verifier
 
 _REDRAWN_EVERY_SECONDS = 0.25
 _LEAST_SYMBOLS = 10
@@ -120,24 +120,18 @@ def _sources(files: list[Path]) -> list[CaptureSource]:
 
 
 def _read(sources: list[CaptureSource]) -> Report:
-    from k2cli.capture.verify import Verifier
-
-    verifier = Verifier()
-    _read_files(sources, verifier)
-    for source in sources:
-        verifier.read_journal(source.path)
-    return verifier.report
-
-
-def _read_files(sources: list[CaptureSource], verifier: Verifier) -> None:
     from rich.console import Console
 
+    from k2cli.capture.verify import CaptureCheck
+
+    check = CaptureCheck(sources)
     console = Console(stderr=True)
     if not console.is_terminal or console.is_dumb_terminal:
-        verifier.read((source.name, source.chunks()) for source in sources)
-        return
-    with _Progress(console, sources, verifier) as progress:
-        verifier.read((source.name, progress.followed(source)) for source in sources)
+        check.run()
+    else:
+        with _Progress(console, sources, check.verifier) as progress:
+            check.run(progress.followed)
+    return check.with_journal()
 
 
 class _Progress:

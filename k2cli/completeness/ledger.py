@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from k2cli.completeness.sequence import SequenceTracker
+from k2cli.completeness.trade_filter import TradeFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,15 +18,20 @@ class Ledger:
     Args:
         symbols: The symbols to follow, in order; each is in the ledger even if it
             never trades.
+        trade_filter: Which of the trades go to the sinks; all by default.
 
     Attributes:
         trackers: By symbol.
+        trade_filter: As given.
         first_with: Trades that each of two redundant connections was first with, by its
             name and host.
     """
 
-    def __init__(self, symbols: Iterable[str]) -> None:
+    def __init__(
+        self, symbols: Iterable[str], trade_filter: TradeFilter | None = None
+    ) -> None:
         self.trackers = {symbol: SequenceTracker() for symbol in symbols}
+        self.trade_filter = trade_filter or TradeFilter()
         self.first_with: Counter[tuple[str, str]] = Counter()
 
     def has(self, symbol: str, trade_id: int) -> bool:

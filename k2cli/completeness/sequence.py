@@ -98,6 +98,11 @@ class SequenceTracker:
         return [*self._earlier, *IdRanges([*self._lost, *self.open])]
 
     @property
+    def given_up(self) -> list[IdRange]:
+        """Those of the missing ids that are lost; without the unnamed."""
+        return [*self._earlier, *self._lost]
+
+    @property
     def missing(self) -> int:
         """How many ids are missing."""
         earlier = sum(one.ids for one in self._earlier)
@@ -127,26 +132,31 @@ class SequenceTracker:
         self._bound_lost()
         return given_up
 
-    def resume(self, last_id: int, last_time_us: int) -> None:
+    def resume(self, last_id: int, last_time_us: int | None) -> None:
         """Continue a capture that ended with this trade.
 
         Args:
             last_id: Its trade id.
-            last_time_us: Its trade time, Unix microseconds.
+            last_time_us: Its trade time, Unix microseconds, if that is known.
         """
         self.last_id = last_id
         self._last_time_us = last_time_us
 
-    def remember_lost(self, lost: Iterable[tuple[int, int]]) -> None:
+    def remember_lost(
+        self, lost: Iterable[tuple[int, int]], *, is_exact: bool = False
+    ) -> None:
         """Add what an earlier run of the same capture gave up.
 
         Args:
             lost: Ids. Those after the end of the capture are left out: they will be
                 noticed again.
+            is_exact: Whether none are: the ids have started over since.
         """
         end = self.last_id
-        known = (IdRange(*one) for one in lost)
-        self._earlier += sorted({x for x in known if end is None or x.last_id <= end})
+        known = {IdRange(*one) for one in lost}
+        self._earlier += sorted(
+            ids for ids in known if is_exact or end is None or ids.last_id <= end
+        )
 
     def expect(self, newest_id: int) -> IdRange | None:
         """Note that the exchange has trades up to this one: what is not here is open.

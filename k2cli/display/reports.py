@@ -54,8 +54,12 @@ _PROBLEMS = {
     "missing": ("missing", "missing"),
     "duplicate": ("duplicate", "duplicates"),
     "disorder": ("out of order", "out of order"),
+    "time": ("time out of order", "times out of order"),
+    "reset": ("reset not confirmed", "resets not confirmed"),
     "schema": ("schema violation", "schema violations"),
     "numbering": ("break in the numbering", "breaks in the numbering"),
+    "files": ("not the files of the manifest", "not the files of the manifest"),
+    "changed": ("changed since it was written", "changed since they were written"),
     "pending": ("pending trade", "pending trades"),
     "torn": ("torn tail", "torn tails"),
     "damaged": ("damaged file", "damaged files"),
@@ -317,8 +321,24 @@ def verdict_lines(
         for one in report["files"]
         if one.get("deleted")
     ]
+    if (note := _manifest_note(report)) is not None:
+        lines.append(note)
     lines.append(_verdict(report))
     return lines
+
+
+def _manifest_note(report: Mapping[str, Any]) -> Text | None:
+    """Say that without a manifest less is known."""
+    if report["kind"] != "capture" or report["verdict"] == "empty":
+        return None
+    if report["stated_sequence"] is not None:
+        return None
+    refused = report["manifest_refused"]
+    why = printable(refused) if refused else "there is no manifest"
+    return Text(
+        f"{why}: a changed digit, or a missing first or last line, cannot be noticed",
+        "dim",
+    )
 
 
 def repair_plan_lines(plan: Mapping[str, Any]) -> list[Text]:
@@ -396,6 +416,8 @@ def _verdict(report: Mapping[str, Any]) -> Text:
     trades = f"{counted(report['trades'], 'trade')} of {symbols}"
     if len(report["files"]) > 1:
         trades += f" in {len(report['files']):,} files"
+    if report["left_out"]:
+        trades += f", {report['left_out']:,} left out by a filter"
     if report["verdict"] == "whole":
         if report["resets"]:
             return Text(

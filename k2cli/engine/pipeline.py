@@ -9,39 +9,11 @@ from k2cli.completeness.sequencer import both
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from decimal import Decimal
 
     from k2cli.completeness.sequencer import Deliver
+    from k2cli.completeness.trade_filter import TradeFilter
     from k2cli.engine.protocols import Sink
     from k2cli.trade import TradeBatch
-
-
-class TradeFilter:
-    """Which trades go to the sinks; the ledger counts all.
-
-    Args:
-        side: Only those of this taker side, ``"BUY"`` or ``"SELL"``.
-        min_notional: Only those worth at least this, in their quote asset.
-    """
-
-    def __init__(
-        self, side: str | None = None, min_notional: Decimal | None = None
-    ) -> None:
-        self._side = side
-        self._min_notional = min_notional
-        self.takes_all = side is None and min_notional is None
-
-    def indexes(self, batch: TradeBatch) -> Sequence[int]:
-        """Return the indexes of the trades that pass."""
-        if self.takes_all:
-            return range(len(batch))
-        side, least = self._side, self._min_notional
-        return [
-            index
-            for index in range(len(batch))
-            if (side is None or batch.side(index) == side)
-            and (least is None or batch.notional(index) >= least)
-        ]
 
 
 class Pipeline:

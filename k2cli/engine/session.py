@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from k2cli.completeness.ledger import Ledger
+from k2cli.completeness.trade_filter import TradeFilter
 from k2cli.engine.gap_monitor import GapMonitor
-from k2cli.engine.pipeline import Pipeline, TradeFilter
+from k2cli.engine.pipeline import Pipeline
 from k2cli.engine.switching import Gate, SwitchingStream
 from k2cli.errors import (
     ExchangeRefused,
@@ -145,12 +146,10 @@ class Session:
         self._max_backfill = max_backfill
         self._since_seconds = since_seconds
         self._past: HistoryFirst | None = None
-        self._pipeline = Pipeline(
-            self._sinks,
-            TradeFilter(
-                side, None if min_notional is None else Decimal(str(min_notional))
-            ),
+        self._filter = TradeFilter(
+            side, None if min_notional is None else Decimal(str(min_notional))
         )
+        self._pipeline = Pipeline(self._sinks, self._filter)
         self._stop_asked = asyncio.Event()
         self._is_hurried = False
         self._stream: SwitchingStream | None = None
@@ -291,7 +290,7 @@ class Session:
 
     async def _open(self) -> None:
         symbols = await self._venue.look_up()
-        ledger = Ledger(symbols.symbols)
+        ledger = Ledger(symbols.symbols, self._filter)
         for sink in self._sinks:
             await sink.open(symbols, ledger)
         self.ledger = ledger

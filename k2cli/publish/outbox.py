@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from k2cli.capture.compression import BrokenBlock, compression_of
+from k2cli.capture.manifest import foreign_manifest, read_manifest
 from k2cli.capture.reader import BrokenOff, CaptureSource, in_order
 from k2cli.capture.rotation import finished_files, finished_sequence
 from k2cli.errors import OutputError, SettingsError, printable
@@ -84,16 +85,29 @@ class Outbox:
     def capture(self) -> Capture | None:
         """Return which capture this is; ``None`` as long as it has no record.
 
+        It is known by its first record. Where that is not here any more, the manifest
+        still knows.
+
         Raises:
-            SettingsError: If its first file is not here.
+            SettingsError: If its first file is not here, and it has no manifest.
+            OutputError: If its manifest cannot be used.
         """
         for path in [*self._finished, self._growing]:
             if not path.exists():
                 continue
             block = next(_blocks_of(path), b"")
             if block:
-                return capture_of(_record(block.partition(b"\n")[0], path), path)
+                first = _record(block.partition(b"\n")[0], path)
+                return self._stated_capture(first) or capture_of(first, path)
         return None
+
+    def _stated_capture(self, first: Record) -> Capture | None:
+        if first.number == 1 or foreign_manifest(self._growing):
+            return None
+        manifest = read_manifest(self._growing, own=False)
+        if manifest is None or manifest.capture_id is None:
+            return None
+        return Capture(f"{first.exchange}-{manifest.capture_id}", first.exchange)
 
     def skip_to(self, number: int) -> None:
         """Pass over what comes before a ``platform_sequence``; before reading."""

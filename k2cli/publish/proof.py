@@ -15,7 +15,7 @@ from k2cli.capture.report import (
     Report,
     SymbolAccount,
 )
-from k2cli.capture.verify import MOST_PROBLEMS
+from k2cli.capture.verifier import MOST_PROBLEMS
 from k2cli.completeness.sequence import Verdict
 from k2cli.errors import printable
 
@@ -46,7 +46,7 @@ def prove(
             gone, and how many offsets that are.
         decode: Reads what is not JSON.
     """
-    report = Report()
+    report = Report(is_log=True)
     places: dict[int, int] = {}
 
     def place(partition: int) -> int:

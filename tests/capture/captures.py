@@ -177,7 +177,11 @@ def text_of(path: Path) -> bytes:
 def files_of(path: Path) -> list[Path]:
     """List the files of a rotated capture by name, the one being written last."""
     return [
-        *sorted(file for file in path.parent.iterdir() if file != path),
+        *sorted(
+            file
+            for file in path.parent.iterdir()
+            if file != path and not file.name.startswith(".")
+        ),
         *([path] if path.exists() else []),
     ]
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from k2cli.capture.manifest import read_manifest
 from k2cli.capture.merging import Outcome
-from k2cli.capture.missing import MissingRanges
 from k2cli.capture.pending import PendingJournal, pending_ids
 from k2cli.capture.reader import CaptureSource
 from k2cli.capture.repair import CaptureRepair
@@ -97,7 +97,27 @@ def btc(*ids: int) -> list[tuple[str, int]]:
 
 
 def hidden(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+    """List what is beside a capture, but for its manifest."""
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name.startswith(".") and not path.name.endswith(".manifest")
+    )
+
+
+def lost_of(path: Path) -> dict[str, list[tuple[int, int]]]:
+    """Return the ids that the manifest names as missing, by symbol."""
+    manifest = read_manifest(path)
+    assert manifest is not None
+    states = manifest.symbols.items()
+    return {symbol: state.missing for symbol, state in states if state.missing}
+
+
+def note_former(path: Path, symbol: str, first_id: int, last_id: int) -> None:
+    """Note lost ids as earlier versions of k2 have."""
+    lost = {"symbol": symbol, "first_id": first_id, "last_id": last_id}
+    with path.with_name(f".{path.name}.missing").open("a") as notes:
+        notes.write(json.dumps(lost) + "\n")
 
 
 ids_on_disk = st.lists(
@@ -159,7 +179,7 @@ def test_any_capture_with_any_holes_becomes_the_union_in_order(
             left = [n for n in there if n >= stops]
             assert pending_ids(path).get(symbol, []) == left
             assert outcome.still_pending.get(symbol, 0) == len(left)
-            lost = MissingRanges(path).read().get(symbol, [])
+            lost = lost_of(path).get(symbol, [])
             assert [n for a, b in lost for n in range(a, b + 1)] == [
                 n for n in range(first_id, ends[symbol]) if n not in there
             ]
@@ -212,11 +232,10 @@ def test_what_was_given_up_is_taken_out_of_the_notes_when_it_is_there(
 ) -> None:
     path = tmp_path / "t.jsonl"
     record(path, btc(1, 5, 9))
-    notes = MissingRanges(path)
-    notes.add("BTCUSDT", IdRange(2, 4))
+    note_former(path, "BTCUSDT", 2, 4)
     outcome = repaired(path, history_of(2, 3, 4, 6))
     assert ids_of(path) == [1, 2, 3, 4, 5, 6, 9]
-    assert notes.read() == {"BTCUSDT": [IdRange(7, 8)]}
+    assert lost_of(path) == {"BTCUSDT": [IdRange(7, 8)]}
     assert list(outcome.missing["BTCUSDT"]) == [IdRange(7, 8)]
 
 
@@ -233,9 +252,7 @@ def test_pending_trades_wait_for_what_may_be_there(
     # What was fetched behind the gap waits with them.
     assert pending_ids(path) == ({} if proven else {"BTCUSDT": [5, 6, 7, 8]})
     assert outcome.still_pending == ({} if proven else {"BTCUSDT": 4})
-    assert MissingRanges(path).read() == (
-        {"BTCUSDT": [IdRange(3, 4)]} if proven else {}
-    )
+    assert lost_of(path) == ({"BTCUSDT": [IdRange(3, 4)]} if proven else {})
 
 
 def test_give_up_merges_what_waits(tmp_path: Path) -> None:
@@ -245,7 +262,7 @@ def test_give_up_merges_what_waits(tmp_path: Path) -> None:
     outcome = repaired(path, set(), give_up=True)
     assert ids_of(path) == [1, 2, 5, 6]
     assert outcome.merged == {"BTCUSDT": 2}
-    assert MissingRanges(path).read() == {"BTCUSDT": [IdRange(3, 4)]}
+    assert lost_of(path) == {"BTCUSDT": [IdRange(3, 4)]}
     assert pending_ids(path) == {}
     # It may be there some day.
     repaired(path, history_of(3, 4))

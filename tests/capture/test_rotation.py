@@ -131,29 +131,42 @@ def test_a_size_has_no_period() -> None:
     assert Rotation(size_bytes=1).period_end_us(0) is None
 
 
+def rotating(
+    rotation: Rotation, begun_us: int, clock_us: int = 10**18
+) -> RotationState:
+    return RotationState(rotation, begun_us, lambda: clock_us)
+
+
 def test_a_file_is_due_when_the_next_line_would_not_fit() -> None:
-    rotating = RotationState(Rotation(size_bytes=100), 1, 0)
-    assert not rotating.due(90, 10, DAY_US)
-    assert rotating.due(90, 11, DAY_US)
-    assert not rotating.due(0, 1000, DAY_US)
+    by_size = rotating(Rotation(size_bytes=100), 0)
+    assert not by_size.due(90, 10, DAY_US)
+    assert by_size.due(90, 11, DAY_US)
+    assert not by_size.due(0, 1000, DAY_US)
 
 
 def test_a_file_is_due_when_its_period_is_over() -> None:
-    rotating = RotationState(Rotation(period_seconds=3600), 1, 5 * HOUR_US + 17)
-    assert not rotating.due(1, 1, 6 * HOUR_US - 1)
-    assert rotating.due(1, 1, 6 * HOUR_US)
-    rotating.begin(9, 6 * HOUR_US)
-    assert rotating.first_sequence == 9
-    assert not rotating.due(1, 1, 7 * HOUR_US - 1)
+    hourly = rotating(Rotation(period_seconds=3600), 5 * HOUR_US + 17)
+    assert not hourly.due(1, 1, 6 * HOUR_US - 1)
+    assert hourly.due(1, 1, 6 * HOUR_US)
+    assert not hourly.due(0, 1, 6 * HOUR_US)
+    assert not hourly.due(1, 1, 7 * HOUR_US - 1)
     # A trade that waited for a repair was received before.
-    assert not rotating.due(1, 1, 5 * HOUR_US)
+    assert not hourly.due(1, 1, 5 * HOUR_US)
+    assert not hourly.due(1, 1, 7 * HOUR_US - 1)
+
+
+def test_a_clock_that_was_set_back_does_not_stop_the_rotation() -> None:
+    hourly = rotating(Rotation(period_seconds=3600), 9 * HOUR_US + 17, 5 * HOUR_US + 2)
+    assert not hourly.due(1, 1, 5 * HOUR_US + 1)
+    assert not hourly.due(1, 1, 6 * HOUR_US - 1)
+    assert hourly.due(1, 1, 6 * HOUR_US)
 
 
 def test_an_empty_file_begins_with_its_first_trade() -> None:
-    rotating = RotationState(Rotation(period_seconds=3600), 1, 0)
-    assert not rotating.due(0, 1, 9 * HOUR_US)
-    assert not rotating.due(1, 1, 10 * HOUR_US - 1)
-    assert rotating.due(1, 1, 10 * HOUR_US)
+    hourly = rotating(Rotation(period_seconds=3600), 0)
+    assert not hourly.due(0, 1, 9 * HOUR_US)
+    assert not hourly.due(1, 1, 10 * HOUR_US - 1)
+    assert hourly.due(1, 1, 10 * HOUR_US)
 
 
 # A capture in several files: nothing lost and nothing twice where one follows another.

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from k2cli.capture import sink as sinks
+from k2cli.capture.manifest import manifest_path
 from k2cli.capture.sink import CaptureSink
 from k2cli.completeness.id_ranges import IdRange
 from k2cli.completeness.ledger import Ledger
 from k2cli.engine.protocols import Sink
 from k2cli.errors import OutputError, SettingsError
 
-from .captures import NAMES, batch, ids_of
+from .captures import NAMES, batch, files_of, ids_of, time_of
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
 PATIENCE_SECONDS = 20
@@ -28,7 +29,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def names_beside(path: Path) -> list[str]:
-    return [one.name for one in path.parent.iterdir()]
+    names = [one.name for one in path.parent.iterdir()]
+    return [name for name in names if name != manifest_path(path).name]
 
 
 async def begin(sink: CaptureSink) -> Ledger:
@@ -39,9 +41,21 @@ async def begin(sink: CaptureSink) -> Ledger:
 
 async def record(path: Path, *trade_ids: int) -> None:
     sink = CaptureSink(path)
-    await begin(sink)
-    sink.write(batch(*trade_ids))
+    take(sink, await begin(sink), *trade_ids)
     await sink.close()
+
+
+def take(sink: CaptureSink, ledger: Ledger, *trade_ids: int) -> None:
+    """Let trades of BTCUSDT come, as a session does."""
+    for trade_id in trade_ids:
+        ledger.trackers["BTCUSDT"].observe(trade_id, time_of(trade_id))
+    sink.write(batch(*trade_ids))
+
+
+def lose(sink: CaptureSink, ledger: Ledger, first_id: int, last_id: int) -> None:
+    """Give ids of BTCUSDT up that were jumped over."""
+    for ids in ledger.trackers["BTCUSDT"].give_up(first_id, last_id):
+        sink.lost("BTCUSDT", ids)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -153,10 +167,10 @@ async def test_lost_ids_are_remembered_until_the_capture_is_overwritten(
     path: Path,
 ) -> None:
     sink = CaptureSink(path)
-    await begin(sink)
-    sink.write(batch(1))
-    sink.lost("BTCUSDT", IdRange(2, 5))
-    sink.write(batch(6))
+    ledger = await begin(sink)
+    take(sink, ledger, 1)
+    take(sink, ledger, 6)
+    lose(sink, ledger, 2, 5)
     await sink.close()
 
     sink = CaptureSink(path)
@@ -182,7 +196,7 @@ async def test_rotation_is_a_size_or_a_time(path: Path) -> None:
     await sink.close()
     assert ids_of(path) == list(range(15))
     assert sink.files == len(names_beside(path)) == 3
-    assert sink.size_bytes == sum(one.stat().st_size for one in path.parent.iterdir())
+    assert sink.size_bytes == sum(one.stat().st_size for one in files_of(path))
     with pytest.raises(SettingsError, match="no size or time"):
         CaptureSink(path, rotation="now and then")
 

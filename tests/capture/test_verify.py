@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2cli.capture import verify as verifying
+from k2cli.capture import verifier as verifying
 from k2cli.capture.reader import MAX_LINE_BYTES, BrokenOff
 from k2cli.capture.report import Conclusion, Kind, Report
-from k2cli.capture.verify import Verifier, verify
+from k2cli.capture.verifier import Verifier
+from k2cli.capture.verify import verify
 from k2cli.errors import SettingsError
 
 T_US = 1_723_161_255_342_000

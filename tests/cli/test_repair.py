@@ -265,4 +265,5 @@ async def test_no_later_run_forgets_what_an_earlier_one_gave_up(
     await exchange.publish(trades(303, 1))
     anew = await k2.end(process)
     assert anew.status == 0
-    assert [file.name for file in k2.folder.glob(".*.missing")] == []
+    manifest = json.loads((k2.folder / f".{FILE}.manifest").read_bytes())
+    assert manifest["symbols"]["BTCUSDT"]["missing"] == []

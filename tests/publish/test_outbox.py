@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from k2cli.capture.compression import compression_of
+from k2cli.capture.manifest import Manifest, write_manifest
 from k2cli.errors import SettingsError
 from k2cli.publish.destination import BATCH_RECORDS
 from k2cli.publish.outbox import Outbox
@@ -36,6 +37,20 @@ def test_all_files_of_a_rotation_are_read_in_their_order(tmp_path: Path) -> None
     assert numbers(outbox) == [*range(1, 31)]
     assert outbox.finished
     assert outbox.behind_bytes == 0
+
+
+def test_a_capture_whose_first_file_was_moved_away_is_known_by_its_manifest(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b"".join(lines(30)[10:]))
+    with pytest.raises(SettingsError, match="not where the capture began"):
+        Outbox([path]).capture()
+    identity = "00000000-0000-4000-8000-000000000001"
+    write_manifest(path, Manifest(capture_id=identity))
+    capture = Outbox([path]).capture()
+    assert capture is not None
+    assert capture.identity == f"BINANCE-{identity}"
 
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz", "t.jsonl.zst"])
