@@ -226,6 +226,8 @@ def stream(
       k2 stream @majors --columns last,trend        # a group of the configuration
       k2 stream BTCUSDT -o btc.jsonl                # watch and record
     """
+    import sys
+
     from k2cli.cli.checks import check_options
     from k2cli.cli.run import configure_log, run_session
     from k2cli.errors import SettingsError
@@ -263,7 +265,7 @@ def stream(
         displays.append(screen)
         if since is not None:
             screen.begin_in_past(since)
-    elif since is not None and not options.quiet:
+    elif since is not None and not options.quiet and not sys.stdout.isatty():
         from k2cli.cli.past_progress import PastProgressLine
 
         displays.append(PastProgressLine(log_output))
