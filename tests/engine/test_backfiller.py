@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
+from k2cli.completeness.backfill import PAGE_TRADES
 from k2cli.completeness.id_ranges import IdRange
 from k2cli.completeness.ledger import Ledger
-from k2cli.engine.backfiller import Backfiller
+from k2cli.engine.backfiller import MOST_AT_ONCE, Backfiller
 from k2cli.errors import (
     AccessBlocked,
     AddressBanned,
@@ -22,7 +23,7 @@ from k2cli.errors import (
     TooManyRequests,
 )
 from k2cli.trade import TradeBatch
-from tests.engine.fakes import FIRST_US, FakeHistory
+from tests.engine.fakes import FIRST_US, FakeHistory, batch_of
 
 GAP = IdRange(2, 4)
 
@@ -100,7 +101,7 @@ async def test_a_refusal_lets_all_requests_wait(
 @pytest.mark.parametrize(
     "error",
     [
-        ApiError("bad request", status=400, code=-1100),
+        *(ApiError("no", status=each, code=None) for each in (400, 403, 408, 451)),
         ConnectFailed("gone", permanent=False),
         MalformedMessage("no list"),
     ],
@@ -125,6 +126,57 @@ async def test_an_empty_answer_proves_nothing_either() -> None:
         given.history.ids = set(range(1, 10))
         await given.backfiller.until_idle(20)
     assert (given.tracker.missing, given.absent) == (0, [])
+
+
+async def test_requests_are_made_side_by_side_up_to_a_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = Given()
+    last = 20 * PAGE_TRADES + 1
+    given.tracker.observe(last + 1, FIRST_US + 6)
+    under_way: list[int] = []
+    all_asked = asyncio.Event()
+    answers = asyncio.Event()
+
+    async def page(symbol: str, first_id: int, most: int) -> TradeBatch:
+        under_way.append(first_id)
+        if len(under_way) == MOST_AT_ONCE:
+            all_asked.set()
+        await answers.wait()
+        under_way.remove(first_id)
+        return batch_of(*range(first_id, first_id + most), is_backfill=True)
+
+    monkeypatch.setattr(given.history, "page", page)
+    async with given.running():
+        given.backfiller.request("BTCUSDT", IdRange(6, last))
+        await all_asked.wait()
+        assert len(set(under_way)) == MOST_AT_ONCE
+        left_seconds = given.backfiller.left_seconds
+        # 21 requests, 120 a minute.
+        assert left_seconds is not None
+        assert left_seconds == pytest.approx(10.5, abs=1)
+        answers.set()
+        await given.backfiller.until_idle(20)
+        assert given.backfiller.left_seconds == 0
+    assert (given.tracker.missing, under_way) == (0, [])
+
+
+async def test_requests_that_fail_together_count_as_one_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("k2cli.engine.backfiller._RETRY_SECONDS", 0.05)
+    given = Given()
+    given.history.ids = set(range(1, 10 * PAGE_TRADES))
+    given.history.errors = [ConnectFailed("gone", permanent=False)] * MOST_AT_ONCE
+    given.tracker.observe(8 * PAGE_TRADES, FIRST_US + 6)
+    with capture_logs() as logs:
+        async with given.running():
+            given.backfiller.request("BTCUSDT", IdRange(6, 8 * PAGE_TRADES - 1))
+            await given.backfiller.until_idle(20)
+    waits = [one["retry_in_seconds"] for one in logs if "retry_in_seconds" in one]
+    assert waits
+    assert max(waits) <= 0.1
+    assert given.tracker.missing == 0
 
 
 async def test_without_budget_nothing_is_asked() -> None:
