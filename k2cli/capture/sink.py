@@ -403,6 +403,9 @@ class CaptureSink:
     async def _store(self, now_seconds: float) -> None:
         """Sync what is due: the capture with its manifest, and the journal."""
         journal = self.journal
+        if journal is not None and journal.size_bytes:
+            # What has left the journal is not safe before it is in the file.
+            self._file.flush()
         moves, left = (journal.moves, journal.left) if journal is not None else (0, 0)
         syncs = self._file.sync_due(now_seconds)
         number = self._file.platform_sequence

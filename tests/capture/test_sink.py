@@ -294,3 +294,25 @@ async def test_a_device_can_be_written_to() -> None:
     await sink.close()
     assert sink.path is None
     assert sink.trades_written == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_the_journal_keeps_what_a_kill_would_take_from_the_capture(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks, "CHECK_SECONDS", 0.01)
+    path = tmp_path / name
+    sink = CaptureSink(path, fsync_seconds=0.01)
+    await begin(sink)
+    assert sink.journal is not None
+    sink.write(batch(1))
+    await sink.flush()
+    sink.journal.push(batch(2, 3))
+    (popped,) = sink.journal.pop("BTCUSDT", None)
+    # A compressed capture may keep it in memory for a while.
+    sink.write(popped)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while sink.journal.size_bytes:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.001)
+    assert ids_of(path) == [1, 2, 3]
+    await sink.close()
