@@ -42,7 +42,7 @@ def files(bench: Bench, effort: Effort) -> Iterator[Row]:
             f"{size_mb:,} MB" if effort.scale >= 1 else f"{size_bytes / 2**20:.3g} MB"
         )
         ours = seconds_of(bench, [*k2_command(), "verify", str(path)])
-        theirs = seconds_of(bench, [sys.executable, "-c", _READ, str(path)])
+        theirs = seconds_of(bench, reading_command(path))
         yield Row(f"verify, {name}", "s", [ours], "orjson.loads of each line", [theirs])
         resumed = bench.record(Job(2, 100, waits_for_go=False), keep=path.name)
         yield Row(
@@ -54,6 +54,11 @@ def files(bench: Bench, effort: Effort) -> Iterator[Row]:
         )
         for left in bench.folder.glob(f"*{path.name}*"):
             left.unlink()
+
+
+def reading_command(path: Path) -> list[str]:
+    """Give a command that reads each line of a capture, and does nothing with it."""
+    return [sys.executable, "-c", _READ, str(path)]
 
 
 def write_capture(path: Path, size_bytes: int) -> None:
