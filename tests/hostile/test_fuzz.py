@@ -30,6 +30,7 @@ from k2cli.binance.decoder import (
     batch_from_history,
     convert_binance_trade_to_v2,
 )
+from k2cli.binance.streams import exchange_of
 from k2cli.capture.pending import pending_ids
 from k2cli.capture.writer import CaptureFile
 from k2cli.config_file import read_table
@@ -174,27 +175,30 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-KEPT = {
-    "exchange": "h/",
-    "fetched_at_seconds": 1.0,
-    "symbols": [
-        {
-            "symbol": "BTCUSDT",
-            "base_asset": "BTC",
-            "quote_asset": "USDT",
-            "status": "TRADING",
-            "tick_size": "0.01",
-            "step_size": "0",
-        }
-    ],
+ENTRY_KEPT = {
+    "symbol": "BTCUSDT",
+    "base_asset": "BTC",
+    "quote_asset": "USDT",
+    "status": "TRADING",
+    "tick_size": "0.01",
+    "step_size": "0",
 }
+KEPT = st.builds(
+    lambda entries, changes: {
+        "exchange": exchange_of("ws://h/"),
+        "fetched_at_seconds": 1.0,
+        "symbols": [ENTRY_KEPT, {**ENTRY_KEPT, "symbol": "ETHUSDT"}, *entries],
+        **changes,
+    },
+    st.lists(changed(ENTRY_KEPT), max_size=2),
+    st.just({}) | st.dictionaries(st.sampled_from(["exchange", "symbols"]), JSON),
+)
 
 
-@given(st.binary(max_size=100) | changed(KEPT).map(text_of))
+@given(st.binary(max_size=100) | KEPT.map(text_of))
 def test_a_kept_catalog_is_read_or_ignored(content: bytes) -> None:
     with folder() as place:
         cache = CatalogCache(place)
-        cache.save("ws://h/", Catalog([], whole=True, fetched_at_seconds=1.0))
         cache._path("ws://h/").write_bytes(content)
         for info in cache.load("ws://h/") or ():
             assert all(map(is_name, (info.symbol, info.base_asset, info.quote_asset)))

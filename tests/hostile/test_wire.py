@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import shlex
-import shutil
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -14,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+
+from tests.binance.test_fast_path import by_k2
 
 from .conftest import Victim
 from .raw import (
@@ -48,15 +48,6 @@ def empty_fragments(sock: socket.socket, _: int) -> None:
     stay(sock)
 
 
-def byte_by_byte(sock: socket.socket, _: int) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    long = frame(b" " * 900_000 + b"{}")
-    for start in range(0, len(long), 90):
-        sock.sendall(long[start : start + 90])
-    sock.sendall(GOOD)
-    stay(sock)
-
-
 def empty_messages(sock: socket.socket, _: int) -> None:
     sock.sendall(frame(b"", BINARY) * 20_000 + GOOD)
     stay(sock)
@@ -82,7 +73,6 @@ def pings_unread(sock: socket.socket, count: int) -> None:
     ("attack", "most_seconds"),
     [
         (empty_fragments, 4.0),
-        (byte_by_byte, 4.0),
         (empty_messages, 4.0),
         (alternating_symbols, 4.0),
         (pings_unread, 4.0),
@@ -101,6 +91,22 @@ def test_a_stream_costs_what_it_may(
     assert cost.cpu_seconds < most_seconds
     assert cost.memory_mb < MOST_MB
     assert len(cost.err) < 20_000
+
+
+def test_a_message_in_single_bytes_costs_what_it_may() -> None:
+    whole = frame(b" " * 200_000 + b"{}") + GOOD
+    begun = time.process_time()
+    messages, _ = asyncio.run(by_k2([bytes([byte]) for byte in whole]))
+    assert messages[0] == "other"
+    assert time.process_time() - begun < 3
+
+
+def body_of_lines(sock: socket.socket, request: bytes) -> bool:
+    if request.startswith(b"GET /stream"):
+        with suppress(OSError):
+            sock.sendall(b"HTTP/1.1 500 No\r\n\r\n" + b"\n" * 2**20)
+        return True
+    return False
 
 
 def long_header(sock: socket.socket, request: bytes) -> bool:
@@ -128,6 +134,7 @@ def redirect(*locations: bytes) -> Callable[[socket.socket, bytes], bool]:
     ("raw", "said"),
     [
         (long_header, ""),
+        (body_of_lines, ""),
         (redirect(b"ws://127.0.0.2:1/stream"), "redirects to ws://127.0.0.2:1/stream"),
         (redirect(b"/a", b"/b"), "redirects to"),
         (redirect(b"http://127.0.0.1/"), "redirects to"),
@@ -229,45 +236,6 @@ def test_names_are_admitted_once(victim: Victim, server: RawServer) -> None:
     assert len(cost.out) < 5000
     kept = b"".join(file.read_bytes() for file in victim.cache.iterdir())
     assert b"touch" not in kept
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion_runs_nothing(victim: Victim, server: RawServer, shell: str) -> None:
-    if shutil.which(shell) is None:
-        pytest.skip(f"there is no {shell}")
-    victim.cache.mkdir(parents=True)
-    slug = f"catalog-127.0.0.1-{server.port}.json"
-    entry = {"symbol": "A", "base_asset": "BTC`touch pwned`", "quote_asset": "U;x"}
-    entry |= {"status": "TRADING", "tick_size": "0", "step_size": "0"}
-    kept = {
-        "exchange": f"127.0.0.1:{server.port}/ws-api/v3",
-        "fetched_at_seconds": time.time(),
-        "symbols": [entry, entry | {"base_asset": "BTC", "quote_asset": "EUR"}],
-    }
-    (victim.cache / slug).write_text(json.dumps(kept))
-    answer = subprocess.run(
-        [sys.executable, "-m", "k2cli"],
-        env=victim.environment
-        | {
-            "_K2_COMPLETE": f"complete_{shell}",
-            "COMP_WORDS": "k2 stream BTC",
-            "COMP_CWORD": "2",
-            "_TYPER_COMPLETE_ARGS": "k2 stream BTC",
-        },
-        cwd=victim.folder,
-        capture_output=True,
-        check=False,
-    ).stdout.decode()
-    assert "BTCEUR" in answer
-    assert "touch" not in answer
-    # As the shell does with what it gets.
-    subprocess.run(
-        [shell, "-c", f"eval {shlex.quote(answer)}"],
-        cwd=victim.folder,
-        check=False,
-        capture_output=True,
-    )
-    assert not (victim.folder / "pwned").exists()
 
 
 def test_secrets_appear_nowhere(victim: Victim, server: RawServer) -> None:
