@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _REDRAWN_EVERY_SECONDS = 0.25
 _LOGGED_EVERY_SECONDS = 30.0
 _MOST_REFUSALS_LOGGED = 20
+_PATIENCE_SECONDS = 0.8
 
 
 class ValueFormat(StrEnum):
@@ -155,6 +157,16 @@ def publish(
             on_progress=lambda: progress.look(publisher.ledger),
             on_retry=on_retry,
         )
+
+        def leave() -> None:
+            progress.close()
+            typer.echo(
+                f"{target} did not answer. Start k2 publish again: nothing is lost",
+                err=True,
+            )
+            os._exit(ExitStatus.INTERRUPTED)
+
+        _watch(publisher, leave)
         try:
             publisher.run()
         finally:
@@ -176,6 +188,32 @@ def _stop_on_signals(stop: threading.Event) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, request)
+
+
+def _watch(publisher: Publisher, leave: Callable[[], None]) -> None:
+    """Leave when the end is requested, and the log does not even let itself be opened.
+
+    Its client may wait where no signal is handled. Nothing is on its way then.
+    """
+    import signal
+    import socket
+    import threading
+    import time
+
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    # Written to when a signal comes, and not only when it is handled.
+    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+
+    def watch() -> None:
+        with ours, theirs:
+            ours.recv(1)
+            while True:
+                time.sleep(_PATIENCE_SECONDS)
+                if publisher.is_connecting:
+                    leave()
+
+    threading.Thread(target=watch, daemon=True, name="k2-stop").start()
 
 
 def _encoder(

@@ -92,6 +92,7 @@ class Publisher:
 
     Attributes:
         ledger: What was handed on so far.
+        is_connecting: Whether the log is being opened; nothing is on its way then.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Publisher:
         on_retry: Callable[[LogUnreachable, float], None] = lambda error, seconds: None,
     ) -> None:
         self.ledger = Ledger()
+        self.is_connecting = False
         self._outbox = outbox
         self._destination = destination
         self._retry_seconds = retry_seconds
@@ -150,13 +152,20 @@ class Publisher:
         return not (self._outbox.finished or self._wait(_IDLE_SECONDS))
 
     def _open(self, capture: Capture) -> int | None:
-        return self._retried(lambda _: self._destination.open(capture))
+        return self._retried(lambda _: self._connect(capture))
+
+    def _connect(self, capture: Capture) -> int:
+        self.is_connecting = True
+        try:
+            return self._destination.open(capture)
+        finally:
+            self.is_connecting = False
 
     def _send(self, capture: Capture, records: list[Record]) -> bool:
         def attempt(number: int) -> Sequence[Record]:
             if not number:
                 return self._destination.send(records)
-            position = self._destination.open(capture)
+            position = self._connect(capture)
             rest = [one for one in records if one.number >= position]
             # Those before were committed, though the answer was lost.
             there = records[: len(records) - len(rest)]

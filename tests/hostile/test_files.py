@@ -20,7 +20,7 @@ RECORD = ("record", "--demo", "-n", "3", "BTCUSDT", "-o")
 
 
 def test_a_bomb_that_is_resumed_costs_what_it_may(victim: Victim) -> None:
-    bomb = gzip_block(record(1, 1) * 100_000) + gzip_block(b"\n" * (60 * 2**20)) * 40
+    bomb = gzip_block(record(1, 1) * 100_000) + gzip_block(b"\n" * (300 * 2**20))
     (victim.folder / "x.jsonl.gz").write_bytes(bomb)
     cost = victim(*RECORD, "x.jsonl.gz")
     assert cost.status == 5, cost.text

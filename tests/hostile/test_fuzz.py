@@ -80,7 +80,7 @@ def changed(whole: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
             for key, value in {**whole, **other, **more}.items()
             if key not in lacking
         },
-        st.dictionaries(keys, JSON, max_size=3),
+        st.dictionaries(keys, JSON | ODD_TEXTS, max_size=3),
         st.sets(keys, max_size=2),
         st.dictionaries(st.text(max_size=8), JSON, max_size=1),
     )
