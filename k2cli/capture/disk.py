@@ -28,11 +28,11 @@ _HINTS = {
 }
 
 
-def lock(fd: int) -> bool:
+def lock(fd: int) -> bool | None:
     """Lock an open file against other writers, until it is closed.
 
     Returns:
-        Whether nobody else holds it; a file system without locks counts as that.
+        Whether nobody else holds it; ``None`` if the file system has no locks.
     """
     try:
         if sys.platform == "win32":
@@ -48,7 +48,8 @@ def lock(fd: int) -> bool:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
         # As some network file systems answer.
-        return exc.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+        none = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+        return None if exc.errno in none else False
     return True
 
 
@@ -64,6 +65,7 @@ class DiskFile:
     Attributes:
         is_regular: Whether it is a file, and no device or pipe.
         created: Whether it did not exist before.
+        has_lock: Whether it is locked; some file systems have no locks.
         size_bytes: Its size, as far as it was written by us.
 
     Raises:
@@ -263,8 +265,10 @@ class DiskFile:
             status = os.fstat(fd)
             self.is_regular = stat.S_ISREG(status.st_mode)
             self.size_bytes = status.st_size if self.is_regular else 0
-            if self.is_regular and not lock(fd):
+            locked = lock(fd) if self.is_regular else True
+            if locked is False:
                 raise self._taken()
+            self.has_lock = locked is not None
         except BaseException:
             os.close(fd)
             raise

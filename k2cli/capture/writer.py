@@ -8,6 +8,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Self
 
+import structlog
+
 from k2cli.capture.catch_up import take_up
 from k2cli.capture.compression import compression_of
 from k2cli.capture.disk import DiskFile, output_error, sync_folder
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from structlog.typing import FilteringBoundLogger
+
     from k2cli.capture.catch_up import Lost
     from k2cli.completeness.id_ranges import IdRange
     from k2cli.trade import TradeBatch
@@ -53,6 +57,9 @@ COMPRESSED_FLUSH_SECONDS = 1.0
 # About as many lines as fill the buffer.
 _LINES_AT_ONCE = 100
 FSYNC_SECONDS = 5.0
+
+
+log: FilteringBoundLogger = structlog.get_logger()
 
 
 def _clock_us() -> int:
@@ -100,6 +107,9 @@ class CaptureFile:
         self._compression = compression_of(path.name)
         # A rotated file stays beside its successor, wherever a link leads.
         self._path = path.resolve() if path.is_symlink() else path
+        if path.exists() and not self._path.exists():
+            # A link like /dev/stdout, to what has no name.
+            self._path = path
         self._fsync_seconds = fsync_seconds
         self._buffer = bytearray()
         compressed = self._compression is not None
@@ -251,6 +261,11 @@ class CaptureFile:
         Raises:
             OutputError: If it cannot be cut.
         """
+        if not self._disk.has_lock:
+            log.warning(
+                "The file system has no locks: nothing keeps a second recorder out",
+                file=self._name,
+            )
         if self._disk.is_regular and not self.end.platform_sequence:
             self._forget(manifest_path(self._path))
             self._forget(former_notes_path(self._path))

@@ -367,8 +367,11 @@ class _Run:
             account["files"] = self._capture.files
             account["size_bytes"] = self._capture.size_bytes
             account["trades_written"] = self._capture.trades_written
+            account["trades_unwritten"] = self._capture.trades_unwritten
             account["platform_sequence"] = self._capture.platform_sequence
-        venue, error = self._venue, session.error
+        venue = self._venue
+        # A failure of a write ends the run, one at the end only what is under way.
+        error = session.error or sys.exception()
         played = venue is not None and venue.finished and venue.finished.is_set()
         if venue is not None and played and venue.damage and not ledger.missing:
             account["verdict"] = "damaged"

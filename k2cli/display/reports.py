@@ -234,7 +234,9 @@ def _result(account: Mapping[str, Any]) -> Text:
     if account["repaired"]:
         text += f", {account['repaired']:,} of them repaired"
     if account["verdict"] == "unwritten":
-        return Text(f"not all written: {text} received", ERROR_STYLE)
+        unwritten = account.get("trades_unwritten", 0)
+        lost = f", {unwritten:,} of them not written" if unwritten else ""
+        return Text(f"not all written: {text} received{lost}", ERROR_STYLE)
     if account["verdict"] == "damaged":
         return Text(f"the recording's end is damaged: {text} before it", ERROR_STYLE)
     if account["verdict"] == "pending":

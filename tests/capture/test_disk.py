@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from k2cli.capture.disk import DiskFile
 from k2cli.capture.rotation import Rotation
 from k2cli.capture.writer import CaptureFile
 from k2cli.errors import OutputError
 
-from .captures import batch, ids_of, write_ids
+from .captures import batch, ids_of, line_of, write_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -274,3 +275,37 @@ def test_a_file_is_not_closed_while_the_disk_is_waited_for(
         assert synced
         thread.join()
     go_on.set()
+
+
+@posix_only
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    import fcntl
+
+    def no_lock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    with structlog.testing.capture_logs() as logs, CaptureFile(path) as capture:
+        capture.begin()
+        write_ids(capture, 1)
+    assert ["no locks" in entry["event"] for entry in logs] == [True]
+    assert ids_of(path) == [1]
+
+
+@posix_only
+def test_a_link_to_what_has_no_name_is_written_to(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    link = tmp_path / "stdout"
+    link.symlink_to(f"/dev/fd/{writing}")
+    if not link.exists():
+        pytest.skip("no /dev/fd")
+    with CaptureFile(link) as capture:
+        capture.begin()
+        write_ids(capture, 1)
+        assert capture.path is None
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        assert pipe.read() == line_of(1, 1)

@@ -311,6 +311,10 @@ async def test_a_full_disk_ends_it_with_status_5(
 
     assert ended.status == 5
     assert "/dev/full cannot be written: No space left" in ended.err
+    # The account is made of what was received and of what was written.
+    found = re.search(r"not all written: (\d+) trades? received, (\d+) of", ended.err)
+    assert found is not None
+    assert found[1] == found[2]
     assert "Traceback" not in ended.err
 
 
