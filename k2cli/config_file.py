@@ -11,8 +11,6 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from platformdirs import user_config_path
-
 from k2cli.errors import SettingsError, printable
 from k2cli.files import read_bounded
 
@@ -29,6 +27,8 @@ _MOST_BYTES = 2**20
 
 def default_config_file() -> Path:
     """Return the place of config.toml in the user's configuration folder."""
+    from platformdirs import user_config_path  # not where only help is printed
+
     return user_config_path("k2", appauthor=False) / "config.toml"
 
 

@@ -20,8 +20,8 @@ from k2cli.errors import UnknownSymbol, printable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from k2cli.binance.shards import Shard
     from k2cli.config import BinanceConfig
+    from k2cli.shards import Shard
     from k2cli.trade import TradeBatch
 
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from k2cli.binance.shards import MOST_SHARDS, Shard
 from k2cli.cli.completion import (
     complete_alert,
     complete_base,
     complete_quote,
     complete_symbol,
 )
+from k2cli.shards import MOST_SHARDS, Shard
 from k2cli.text import printable
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from k2cli.binance.lookup import CatalogSource
-from k2cli.binance.shards import Shard
 from k2cli.binance.venue import BinanceVenue, SymbolSelection
 from k2cli.config import BinanceConfig
 from k2cli.errors import UnknownSymbol
+from k2cli.shards import Shard
 from k2cli.simulator import Market, SimulatedExchange
 from k2cli.trade import TradeBatch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from k2cli.binance.shards import Shard
+from k2cli.shards import Shard
 
 SYMBOLS = [f"{base}{quote}" for base in range(500) for quote in ("USDT", "BTC", "币")]
 
