@@ -79,7 +79,7 @@ def users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(variable)
     folder = tmp_path / "config" / "k2"
     folder.mkdir(parents=True)
-    monkeypatch.setattr("k2cli.config_file.user_config_path", lambda *_, **__: folder)
+    monkeypatch.setattr("platformdirs.user_config_path", lambda *_, **__: folder)
     return folder
 
 

@@ -254,7 +254,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         if link.startswith("https://"):
             continue
         path, _, anchor = link.partition("#")
-        target = page.parent / path
+        target = page.parent / path if path else page
         assert target.is_file(), link
         assert not anchor or anchor in anchors(target), link
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from k2cli.binance.symbols import normalize_symbols
 from k2cli.binance.venue import BinanceVenue, SymbolSelection
 from k2cli.cli import groups
 from k2cli.config import BinanceConfig, load_config
+from k2cli.config_file import default_config_file, read_table
 from k2cli.errors import SettingsError, printable
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class OpenVenue:
         finished: Set when a replay has been played to its end.
         damage: Why the end of a recording is not whole, if it is not.
         reread: Returns the same exchange with the symbols that are configured now;
-            ``None`` for an embedded one.
+            ``None`` where nobody configures them.
     """
 
     venue: BinanceVenue
@@ -137,7 +139,7 @@ async def open_venue(
         yield OpenVenue(
             venue=venue_of(config),
             max_reconnect_attempts=config.max_reconnect_attempts,
-            reread=reread,
+            reread=reread if _can_be_configured_anew(options) else None,
         )
         return
 
@@ -195,3 +197,17 @@ def _check_together(options: TailOptions) -> None:
         raise SettingsError(f"{' and '.join(both)} do not go together", "Leave one out")
     if options.speed is not None and options.replay is None:
         raise SettingsError("--speed goes with --replay FILE", "Add it, or leave both")
+
+
+def _can_be_configured_anew(options: TailOptions) -> bool:
+    """Return whether a service manager, or whoever wrote config.toml, may say SIGHUP.
+
+    To a recording of symbols that were typed, it says that the terminal is gone.
+    """
+    if "NOTIFY_SOCKET" in os.environ:
+        return True
+    typed = (options.named_symbols, options.symbols, options.quote, options.base)
+    if any(typed) or options.all_symbols or "K2_BINANCE_SYMBOLS" in os.environ:
+        return False
+    file = options.config or default_config_file()
+    return "symbols" in read_table(file, required=False)
