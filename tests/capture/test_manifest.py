@@ -24,9 +24,10 @@ from k2cli.completeness.id_ranges import IdRange
 from k2cli.completeness.ledger import Ledger
 from k2cli.completeness.sequence import SequenceTracker
 from k2cli.completeness.trade_filter import TradeFilter
-from k2cli.errors import OutputError
+from k2cli.errors import OutputError, SettingsError
 
 from .captures import NAMES, batch, ids_of, line_of, records_of, text_of, time_of
+from .test_repair_files import history_of, repaired
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -437,3 +438,43 @@ def test_the_writer_alone_needs_no_manifest(path: Path) -> None:
         for trade_id in range(9):
             capture.write(batch(trade_id))
     assert ids_of(path) == list(range(9))
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_repair_keeps_it_true(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    async with Run(path, rotation="1m") as run:
+        run.take(1, 2)
+        run.tracker().observe(6, time_of(6))
+        run.lose(3, 5)
+        run.sink.write(batch(6))
+        run.take(*range(7, 16))
+    assert stated(path).symbols["BTCUSDT"].missing == [(3, 5)]
+    outcome = repaired(path, history_of(3, 4))
+    assert outcome.filled == {"BTCUSDT": 2}
+    bitcoin = stated(path).symbols["BTCUSDT"]
+    assert (bitcoin.first_id, bitcoin.last_id, bitcoin.trades) == (1, 15, 14)
+    assert bitcoin.missing == [(5, 5)]
+    report = verify([*finished_files(path), path])
+    assert (report.findings, report.missing) == (1, 1)
+    async with Run(path, rotation="1m") as again:
+        assert again.tracker().last_id == 15
+        assert again.tracker().missing_ranges == [IdRange(5, 5)]
+        again.take(16)
+    repaired(path, history_of(5))
+    assert ids_of(path) == list(range(1, 17))
+    assert stated(path).symbols["BTCUSDT"].missing == []
+    assert verify([*finished_files(path), path]).whole
+
+
+async def test_a_changed_or_filtered_capture_is_not_repaired(path: Path) -> None:
+    async with Run(path, side="SELL") as run:
+        run.take(1, 3)
+    with pytest.raises(SettingsError, match="was recorded with --side"):
+        repaired(path, history_of(2))
+    await record(path, 1, 2, 6, overwrite=True)
+    change_a_price(path)
+    content = text_of(path)
+    with pytest.raises(SettingsError, match="are not those that were written"):
+        repaired(path, history_of(3, 4, 5))
+    assert text_of(path) == content
