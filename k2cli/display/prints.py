@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections import deque
 from copy import copy
-from itertools import chain, count
+from itertools import count
 from math import inf
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +38,7 @@ TAPE_PRINTS = 250
 
 
 def fills_of(batch: TradeBatch) -> Iterator[Fills]:
-    """Return the trades of a batch, those that follow one another in one order as one.
+    """Return the trades of a batch, those of one order as one, as orders begin.
 
     Every trade passes here: it does no more than it must.
     """
@@ -51,50 +50,53 @@ def fills_of(batch: TradeBatch) -> Iterator[Fills]:
     else:
         times = list(batch.timestamps_us())
         milliseconds = [us // 1000 for us in times]
-    orders = list(zip(batch.symbols, batch.sides(), milliseconds, strict=True))
-    trade_ids, price_digits, size_digits = (
-        *(batch.trade_ids, batch.prices, batch.quantities),
-    )
-    is_backfill = batch.is_backfill
-    trades = 0
-    for place, order, following, price, size in zip(
+    symbols, trade_ids = batch.symbols, batch.trade_ids
+    price_digits, size_digits = batch.prices, batch.quantities
+    orders: list[list[Any]] = []
+    latest: dict[str, list[Any]] = {}
+    for place, symbol, side, millisecond, price, size in zip(
         count(),
-        orders,
-        chain(orders[1:], (None,)),
+        symbols,
+        batch.sides(),
+        milliseconds,
         map(float, price_digits),
         map(float, size_digits),
         strict=False,
     ):
-        if not trades:
-            trades = 1
-            first = high = low = last = price
-            total = largest = size
-            notional = price * size
-            before = 0.0
-        else:
-            trades += 1
-            total += size
-            notional += price * size
-            if size > largest:
-                largest = size
-            if price != last:
-                before, last = last, price
-                if price > high:
-                    high = price
-                elif price < low:
-                    low = price
-        if order == following:
+        order = latest.get(symbol)
+        if order is None or order[1] != millisecond or order[0] != side:
+            # fmt: off
+            latest[symbol] = order = [
+                side, millisecond, place, 1, size, price * size, size,
+                price, price, price, price, 0.0,
+            ]
+            # fmt: on
+            orders.append(order)
             continue
-        symbol, side, _ = order
+        order[2] = place
+        order[3] += 1
+        order[4] += size
+        order[5] += price * size
+        if size > order[6]:
+            order[6] = size
+        if price != order[10]:
+            order[11], order[10] = order[10], price
+            if price > order[8]:
+                order[8] = price
+            elif price < order[9]:
+                order[9] = price
+    is_backfill = batch.is_backfill
+    # fmt: off
+    for (
+        side, _, place, trades, total, notional, largest, first, high, low, last, before
+    ) in orders:
         time_us = int(times[place])
-        # fmt: off
         yield (
-            symbol, side, price_digits[place], size_digits[place], is_backfill,
+            symbols[place], side, price_digits[place], size_digits[place], is_backfill,
             trades, int(trade_ids[place]), time_us, time_us // 1000,
             total, notional, largest, first, high, low, last, before,
         )
-        # fmt: on
-        trades = 0
+    # fmt: on
 
 
 class Print:
@@ -184,9 +186,10 @@ class Tapes:
 
     def raise_floor(self, one: Print) -> None:
         """Put a print on the tapes whose floor it has reached since the last time."""
-        reached = bisect(FLOORS_USD, one.usd)
-        for tape in self._tapes[one.floors : reached]:
-            tape.append(one)
+        usd, reached = one.usd, one.floors
+        while usd >= _FLOORS_ABOVE[reached]:
+            self._tapes[reached].append(one)
+            reached += 1
         one.floors, one.next_floor_usd = reached, _FLOORS_ABOVE[reached]
 
     def latest(self, floor: int = 0) -> list[Print]:

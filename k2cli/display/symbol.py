@@ -210,14 +210,14 @@ class SymbolState:
         self.trades += trades
         self.volume += size
         self.notional += notional
-        self.delta += notional if is_buy else -notional
+        self.delta = delta = self.delta + (notional if is_buy else -notional)
         if high > self.high:
             self.high = high
         if low < self.low:
             self.low = low
 
         usd = notional * self.usd_rate
-        latest = self.print
+        latest, detail = self.print, self.detail
         if (
             latest is not None
             and latest.millisecond == millisecond
@@ -237,13 +237,12 @@ class SymbolState:
             latest = self.print = Print(
                 fills, millisecond, trades, size, notional, largest, usd
             )
-            if self.detail is not None:
-                self.detail.prints.append(latest)
-        latest.delta = self.delta
+            if detail is not None:
+                detail.prints.append(latest)
+        latest.delta = delta
         if latest.notional > self.large_notional:
             latest.is_large = self._is_large(latest.notional)
 
-        detail = self.detail
         if (is_backfill and not is_past) or (
             # An exchange that restarts its ids has lower ids at later times.
             trade_id < self.last[6] and time_us <= self.last[7]
