@@ -208,6 +208,7 @@ class _Run:
         options = self._options
         waiting = asyncio.create_task(self._say_what_is_waited_for())
         self._print_ledger_on_signal()
+        stop: Stop | None = None
         try:
             async with open_venue(
                 options, self._max_delay_seconds, self._since_seconds or 0.0
@@ -232,7 +233,8 @@ class _Run:
                     await self._run(session, venue, stop, reloader)
         finally:
             waiting.cancel()
-            with talk(patient=True):
+            # Who was told to end waits for no reader that does not read.
+            with talk(patient=stop is None or not stop.is_signalled):
                 self._print_ledger()
         is_complete = session.ledger.verdict == "complete"
         return ExitStatus.DONE if is_complete else ExitStatus.INCOMPLETE

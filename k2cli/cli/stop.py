@@ -55,6 +55,11 @@ class Stop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_heard = threading.Event()
 
+    @property
+    def is_signalled(self) -> bool:
+        """Whether a signal has asked for the end."""
+        return self._is_signalled
+
     def before_exit(self, restore: Callable[[], None]) -> None:
         """Have something done even if a second signal ends the process at once."""
         self._at_exit.append(restore)

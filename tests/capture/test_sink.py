@@ -11,7 +11,9 @@ import pytest
 
 from k2cli.capture import sink as sinks
 from k2cli.capture.manifest import manifest_path
+from k2cli.capture.pending import journal_path
 from k2cli.capture.sink import CaptureSink
+from k2cli.capture.writer import CaptureFile
 from k2cli.completeness.id_ranges import IdRange
 from k2cli.completeness.ledger import Ledger
 from k2cli.engine.protocols import Sink
@@ -316,3 +318,28 @@ async def test_the_journal_keeps_what_a_kill_would_take_from_the_capture(
             await asyncio.sleep(0.001)
     assert ids_of(path) == [1, 2, 3]
     await sink.close()
+
+
+async def test_the_journal_keeps_what_waits_for_a_rotation(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_rotate = threading.Event()
+    rotate = CaptureFile.rotate
+
+    def rotate_late(file: CaptureFile) -> None:
+        may_rotate.wait(PATIENCE_SECONDS)
+        rotate(file)
+
+    monkeypatch.setattr(CaptureFile, "rotate", rotate_late)
+    sink = CaptureSink(path, rotation="1KB", fsync_seconds=None)
+    await begin(sink)
+    assert sink.journal is not None
+    sink.journal.push(batch(*range(1, 6)))
+    for popped in sink.journal.pop("BTCUSDT", None):
+        sink.write(popped)
+    # What was pushed is flushed soon, whatever the rotation does.
+    await asyncio.sleep(0.01)
+    assert sink.journal.size_bytes > 0
+    may_rotate.set()
+    await sink.close()
+    assert not journal_path(path).exists()
