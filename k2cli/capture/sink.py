@@ -407,6 +407,7 @@ class CaptureSink:
             # What has left the journal is not safe before it is in the file.
             self._file.flush()
         moves, left = (journal.moves, journal.left) if journal is not None else (0, 0)
+        is_written = not self._queue
         syncs = self._file.sync_due(now_seconds)
         number = self._file.platform_sequence
         is_stated = (
@@ -426,7 +427,7 @@ class CaptureSink:
         elif syncs:
             async with self._lock:
                 await asyncio.to_thread(self._file.sync, now_seconds)
-        if syncs and journal is not None:
+        if syncs and is_written and journal is not None:
             journal.trim(left, sync=True)
         if (
             journal is not None
@@ -476,7 +477,7 @@ class CaptureSink:
             self._is_due.set()
         if self.journal is not None:
             self.journal.flush()
-            if self._fsync_seconds is None:
+            if self._fsync_seconds is None and not self._queue:
                 self.journal.trim(self.journal.left)
 
     def _close_files(self) -> None:

@@ -134,7 +134,10 @@ def test_a_log_that_nobody_reads_ends_no_recording(
     assert len((victim.folder / "x.jsonl").read_bytes().splitlines()) == 60
 
 
-def test_a_log_reader_that_does_not_read_holds_nothing_up(victim: Victim) -> None:
+@pytest.mark.parametrize("limit", ["'-n', '60'", "'--duration', '1h'"])
+def test_a_log_reader_that_does_not_read_holds_nothing_up(
+    victim: Victim, limit: str
+) -> None:
     # The pipe is full before the recording begins, and nobody ever reads it.
     (victim.folder / "fill").write_text(
         "import os, fcntl\n"
@@ -143,8 +146,8 @@ def test_a_log_reader_that_does_not_read_holds_nothing_up(victim: Victim) -> Non
         "    while True: os.write(2, b'x')\n"
         "except BlockingIOError: os.set_blocking(2, True)\n"
         "import sys\n"
-        "sys.argv = ['k2', 'record', '--demo', '-n', '60', '-o', 'x.jsonl',\n"
-        "            '--log-level', 'debug']\n"
+        "sys.argv = ['k2', 'record', '--demo', '-o', 'x.jsonl', '--log-level',\n"
+        f"            'debug', {limit}]\n"
         "from k2cli.__main__ import main\n"
         "main()\n"
     )
@@ -158,14 +161,19 @@ def test_a_log_reader_that_does_not_read_holds_nothing_up(victim: Victim) -> Non
     )
     capture = victim.folder / "x.jsonl"
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not capture.exists() or capture.read_bytes().count(b"\n") < 60:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    # Its account is for somebody who reads; a signal ends the wait for that.
-    process.terminate()
-    process.wait(3)
-    os.close(reading)
-    os.close(writing)
+    try:
+        while not capture.exists() or capture.read_bytes().count(b"\n") < 60:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        # Its account is for somebody who reads; a signal ends the wait for that,
+        # and comes before it as well.
+        process.terminate()
+        process.wait(10)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
+        os.close(writing)
 
 
 def test_nothing_received_is_said(victim: Victim, server: RawServer) -> None:

@@ -205,7 +205,7 @@ def test_a_history_of_junk_is_one_line(victim: Victim, server: RawServer) -> Non
         return frame(head + b"7," * 100_000 + b"7]}")
 
     def gap(sock: socket.socket, _: int) -> None:
-        sock.sendall(trade(1) + trade(9) + trade(10))
+        sock.sendall(trade(1) + trade(1002) + trade(1003))
         stay(sock)
 
     server.api, server.streams = junk, gap
