@@ -336,6 +336,7 @@ def test_the_faults_are_all_documented() -> None:
     assert [row.partition("@")[0] for row in rows[1:]] == known
 
 
+@pytest.mark.slow
 async def test_the_keys_of_what_comes_out_are_all_documented(tmp_path: Path) -> None:
     async with SimulatedExchange(Market(seed=1, rate=4000)) as exchange:
         csv = await run_k2(tmp_path, exchange, "stream", "--format", "csv", "-n", "1")

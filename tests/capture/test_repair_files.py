@@ -404,6 +404,7 @@ def apply_and_die(path: Path, call: int) -> bool:
         leave(status)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz"])
 @pytest.mark.parametrize("then", ["repair", "record"])

@@ -85,6 +85,7 @@ async def test_the_shell_offers_what_there_is(
     assert await in_bash(k2, *line.split(" ")) == offered
 
 
+@pytest.mark.slow
 @needs_bash
 async def test_groups_and_columns_are_offered(k2: K2) -> None:
     file = Path(k2.folder) / "config.toml"
@@ -100,6 +101,7 @@ async def test_groups_and_columns_are_offered(k2: K2) -> None:
     ]
 
 
+@pytest.mark.slow
 @needs_bash
 async def test_only_the_exchange_at_hand_is_offered(k2: K2) -> None:
     keep_a_catalog(k2, "ws://127.0.0.1:9/ws-api/v3")

@@ -219,6 +219,7 @@ async def test_a_wrong_command_line_is_one_line_and_status_2(
     assert says in line
 
 
+@pytest.mark.slow
 async def test_settings_from_environment_and_file(
     k2: K2, market: SimulatedExchange
 ) -> None:

@@ -137,6 +137,7 @@ async def test_a_lone_trade_is_on_disk_without_delay(
     assert (await k2.end(process)).status == 0
 
 
+@pytest.mark.slow
 async def test_a_second_run_goes_on_with_the_file(
     k2: K2, exchange: SimulatedExchange
 ) -> None:
@@ -179,6 +180,7 @@ async def test_overwrite_starts_anew(k2: K2, market: SimulatedExchange) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"), [("t.jsonl", "40kB"), ("t.jsonl.gz", "5kB"), ("t.zst", "5kB")]
 )

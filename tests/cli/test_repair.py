@@ -105,7 +105,16 @@ async def test_the_time_between_two_runs_is_repaired(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        "SIGINT",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("SIGTERM", "SIGHUP", "SIGKILL")
+        ),
+    ],
+)
 async def test_a_signal_in_the_middle_of_a_repair_leaves_what_has_come_to_the_next_run(
     k2: K2, exchange: SimulatedExchange, number: str
 ) -> None:
@@ -142,6 +151,7 @@ async def test_a_signal_in_the_middle_of_a_repair_leaves_what_has_come_to_the_ne
     assert list(k2.folder.glob(".*.pending")) == []
 
 
+@pytest.mark.slow
 async def test_repairs_may_take_longer_than_a_slow_reader_is_waited_for(
     k2: K2, exchange: SimulatedExchange
 ) -> None:
@@ -156,6 +166,7 @@ async def test_repairs_may_take_longer_than_a_slow_reader_is_waited_for(
     assert ended.status == 0
 
 
+@pytest.mark.slow
 async def test_what_waits_for_a_pipe_is_written_at_the_end_and_the_gap_is_named(
     k2: K2, exchange: SimulatedExchange
 ) -> None:
@@ -176,6 +187,7 @@ async def test_what_waits_for_a_pipe_is_written_at_the_end_and_the_gap_is_named(
     assert account["verdict"] == "incomplete"
 
 
+@pytest.mark.slow
 async def test_what_waits_stays_when_the_exchange_is_lost(
     k2: K2, exchange: SimulatedExchange
 ) -> None:
@@ -231,6 +243,7 @@ async def test_a_stream_that_is_not_repaired_says_what_it_lacks(
     assert "BTCUSDT lacks 101-105\n" in ended.err
 
 
+@pytest.mark.slow
 async def test_no_later_run_forgets_what_an_earlier_one_gave_up(
     k2: K2, exchange: SimulatedExchange
 ) -> None:

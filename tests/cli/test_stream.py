@@ -134,6 +134,7 @@ async def test_a_pipe_that_nobody_reads_does_not_hold_up_a_second_signal(
     assert ended.status == 130
 
 
+@pytest.mark.slow
 async def test_a_pipe_that_nobody_reads_does_not_hold_up_the_end_for_long(
     k2: K2, market: SimulatedExchange
 ) -> None:

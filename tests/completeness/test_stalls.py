@@ -60,6 +60,7 @@ def test_a_symbol_that_has_not_traded_is_looked_up_at_once_and_then_like_others(
     assert looks == [1, 30, 60, 120, 240]
 
 
+@pytest.mark.slow
 def test_thousands_of_quiet_symbols_are_looked_up_together_and_seldom() -> None:
     detector = StallDetector(0.0)
     trades = {f"S{number}USDT": number % 3 for number in range(3500)}
@@ -73,6 +74,7 @@ def test_thousands_of_quiet_symbols_are_looked_up_together_and_seldom() -> None:
     assert len(looks) < 20
 
 
+@pytest.mark.slow
 def test_looks_take_a_small_part_of_the_request_budget() -> None:
     detector = StallDetector(0.0)
     trades = {f"S{number}USDT": 1 for number in range(3500)}

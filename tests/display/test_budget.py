@@ -42,6 +42,7 @@ def lively(count: int, per_redraw: int) -> Iterator[tuple[MarketState, float]]:
         now_seconds += 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "height", "count", "per_redraw", "most_bytes"),
     [

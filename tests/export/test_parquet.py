@@ -89,6 +89,7 @@ def test_message_ids_come_on_request(tmp_path: Path) -> None:
     assert found == [orjson.loads(line)["message_id"] for line in lines]
 
 
+@pytest.mark.slow
 def test_rows_have_the_order_of_the_capture(tmp_path: Path) -> None:
     lines = capture(70_000, symbols=("ETHUSDT", "BTCUSDT", "SOLUSDT"))
     export(lines, tmp_path / "t.parquet")

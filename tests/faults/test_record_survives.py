@@ -71,6 +71,7 @@ async def test_each_fault_alone(siege: SiegeMaker, fault: str) -> None:
     await play(siege, fault)
 
 
+@pytest.mark.slow
 async def test_a_half_open_connection_is_noticed_by_its_pings(
     siege: SiegeMaker,
 ) -> None:
@@ -147,6 +148,7 @@ async def test_kill_9_with_gaps_open_loses_nothing_that_was_on_disk(
     assert k2cli.verify(besieged.file).whole
 
 
+@pytest.mark.slow
 async def test_what_the_history_lacks_too_is_named_exactly(siege: SiegeMaker) -> None:
     besieged = await siege.in_process(
         ["skip@1500:40", "short-history@1500:40", "skip@1600:300", "drop@2500"]

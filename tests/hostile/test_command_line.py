@@ -122,6 +122,7 @@ def test_streams_that_are_not_there(
         assert all(line.startswith(b'{"message_id"') for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redirection", ["2>&1 >/dev/null | :", "2>/dev/full"])
 def test_a_log_that_nobody_reads_ends_no_recording(
     victim: Victim, redirection: str
@@ -134,6 +135,7 @@ def test_a_log_that_nobody_reads_ends_no_recording(
     assert len((victim.folder / "x.jsonl").read_bytes().splitlines()) == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["'-n', '60'", "'--duration', '1h'"])
 def test_a_log_reader_that_does_not_read_holds_nothing_up(
     victim: Victim, limit: str
@@ -176,6 +178,7 @@ def test_a_log_reader_that_does_not_read_holds_nothing_up(
         os.close(writing)
 
 
+@pytest.mark.slow
 def test_nothing_received_is_said(victim: Victim, server: RawServer) -> None:
     cost = victim("stream", "BTCUSDT", "ETHBTC", "--json", "--duration", "2s")
     assert cost.status == 4  # ETHBTC is not there

@@ -19,6 +19,7 @@ MOST_MB = 250.0
 RECORD = ("record", "--demo", "-n", "3", "BTCUSDT", "-o")
 
 
+@pytest.mark.slow
 def test_a_bomb_that_is_resumed_costs_what_it_may(victim: Victim) -> None:
     bomb = gzip_block(record(1, 1) * 100_000) + gzip_block(b"\n" * (300 * 2**20))
     (victim.folder / "x.jsonl.gz").write_bytes(bomb)
@@ -28,6 +29,7 @@ def test_a_bomb_that_is_resumed_costs_what_it_may(victim: Victim) -> None:
     assert cost.cpu_seconds < 12
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("zstandard") is None, reason="there is no Zstandard")
 def test_a_frame_that_unpacks_to_gigabytes_costs_what_it_may(victim: Victim) -> None:
     # A raw frame: magic, header, and RLE blocks of 128 KiB, four bytes each.
@@ -170,6 +172,7 @@ def test_no_file_that_replaces_another_is_opened_through_a_link(
         (victim.folder / link).unlink(missing_ok=True)
 
 
+@pytest.mark.slow
 def test_a_journal_that_k2_did_not_write_is_refused(
     victim: Victim, server: RawServer
 ) -> None:

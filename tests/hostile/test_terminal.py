@@ -203,6 +203,7 @@ def _events(sock: socket.socket, count: int) -> None:
         stay(sock)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row",
     [

@@ -69,6 +69,7 @@ def pings_unread(sock: socket.socket, count: int) -> None:
         stay(sock)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "most_seconds"),
     [
@@ -130,6 +131,7 @@ def redirect(*locations: bytes) -> Callable[[socket.socket, bytes], bool]:
     return answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
@@ -160,6 +162,7 @@ def test_a_handshake_costs_what_it_may(
     assert cost.cpu_seconds < 12
 
 
+@pytest.mark.slow
 def test_a_header_may_come_twice(victim: Victim, server: RawServer) -> None:
     def twice(sock: socket.socket, request: bytes) -> bool:
         if not request.startswith(b"GET /stream"):
@@ -176,6 +179,7 @@ def test_a_header_may_come_twice(victim: Victim, server: RawServer) -> None:
     assert json.loads(cost.out)["exchange"] == "BINANCE"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reply",
     [
@@ -197,6 +201,7 @@ def test_an_api_reply_costs_what_it_may(
     assert len(cost.err) < 20_000
 
 
+@pytest.mark.slow
 def test_a_history_of_junk_is_one_line(victim: Victim, server: RawServer) -> None:
     def junk(method: str, request: dict[str, int]) -> bytes | None:
         if not method.startswith("trades"):
@@ -265,6 +270,7 @@ def test_secrets_appear_nowhere(victim: Victim, server: RawServer) -> None:
     assert wrong.status == 2
 
 
+@pytest.mark.slow
 def test_rest_that_drips_is_not_waited_for(victim: Victim, server: RawServer) -> None:
     dripping = threading.Event()
 

@@ -13,6 +13,7 @@ import pytest
 from .conftest import K2, LONG, SYMBOLS, publish_through_kills, until
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(600 if LONG else 120),
     # The client leaves a warning or two to the end of its loop.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -90,7 +91,6 @@ def test_every_trade_once_on_its_subject(k2: K2, nats_server: Any, stream: str) 
     assert found[0].headers["Nats-Msg-Id"] == "BINANCE-BTCUSDT-1010"
 
 
-@pytest.mark.slow
 def test_killed_publishers_and_a_killed_server_lose_and_double_nothing(
     k2: K2, nats_server: Any, stream: str
 ) -> None:

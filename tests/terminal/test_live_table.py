@@ -50,6 +50,7 @@ async def test_a_table_that_updates(
     assert await screen.ended() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["ctrl-c", "SIGTERM", "count", "duration"])
 async def test_the_terminal_is_given_back_in_every_ending(
     terminal: MakeTerminal, market: SimulatedExchange, ending: str
@@ -156,6 +157,7 @@ async def test_log_lines_never_go_through_the_table(
     assert b"Connected to Binance WebSocket" in after
 
 
+@pytest.mark.slow
 async def test_it_draws_at_most_a_few_times_a_second(
     terminal: MakeTerminal, market: SimulatedExchange
 ) -> None:

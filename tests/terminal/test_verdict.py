@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from k2cli.simulator import SimulatedExchange
 
 from .conftest import Terminal
@@ -23,6 +25,7 @@ async def recorded(
     return terminal(80, 24)
 
 
+@pytest.mark.slow
 async def test_a_bar_comes_and_goes_and_the_verdict_stays(
     terminal: MakeTerminal, market: SimulatedExchange
 ) -> None:
@@ -41,6 +44,7 @@ async def test_a_bar_comes_and_goes_and_the_verdict_stays(
     assert "\x1b[1;32mwhole" in sent
 
 
+@pytest.mark.slow
 async def test_of_many_symbols_a_screen_shows_what_fits_unless_all_are_asked_for(
     terminal: MakeTerminal, market: SimulatedExchange
 ) -> None:
