@@ -88,6 +88,10 @@ async def test_it_runs(
         }
         if "export" in example:
             pytest.importorskip("duckdb")
+        if "@majors" in example:
+            config = tmp_path / "k2" / "config.toml"
+            config.parent.mkdir()
+            config.write_text('[groups]\nmajors = ["BTCUSDT", "ETHUSDT"]\n')
         if "trades.jsonl" in example and "record" not in example:
             # What comes before it: a recording, in several files if they are asked for.
             name = "trades.jsonl.zst" if ".zst" in example else "trades.jsonl"
