@@ -71,7 +71,7 @@ def frames(symbol_count: int, trades: int) -> Frames:
                 f'{{"stream":"{symbol.lower()}@trade","data":{{"e":"trade",'
                 f'"E":{time_us + 900},"s":"{symbol}","t":{trade_id},'
                 f'"p":"{price // 10**6}.{price % 10**6:06d}00",'
-                f'"q":"0.{random.getrandbits(20):07d}0","T":{time_us},'
+                f'"q":"0.{random.getrandbits(20) + 1:07d}0","T":{time_us},'
                 f'"m":{"true" if random.getrandbits(1) else "false"},'
                 f'"M":true}}}}'.encode()
             )
