@@ -192,7 +192,7 @@ def _trades(snapshot: SessionSnapshot) -> Iterator[Finding]:
     trade = snapshot.last_trade
     if trade is None:
         seconds = f"{_FIRST_TRADE_SECONDS:.0f} s"
-        yield False, "trades", f"connected, but none came in {seconds}"
+        yield False, "trades", f"none came in {seconds}"
         return
     yield True, "trades", f"{trade.symbol} {trade.side} at {trade.price}"
     lag = lag_us(trade)
