@@ -33,7 +33,44 @@ _ALWAYS = ("trades", "rate", "last_id", "missing")
 log: FilteringBoundLogger = structlog.get_logger()
 
 
-class RecordingProgress(Redrawn):
+class RedrawnLine(Redrawn):
+    """What stays in place on a terminal, below the log lines.
+
+    Args:
+        console: On stderr.
+        log_output: On a terminal, log lines scroll by above it.
+    """
+
+    def __init__(self, console: Console, log_output: LogOutput) -> None:
+        self._console = console
+        self._log_output = log_output
+        self._live: Live | None = None
+        self._closing = ExitStack()
+        self._view: RunView | None = None
+
+    def start(self, view: RunView) -> None:
+        """Begin, if stderr is a terminal."""
+        if not self._console.is_terminal or self._console.is_dumb_terminal:
+            return
+        self._view = view
+        self._live = live_line(self._console)
+        self._closing.enter_context(self._log_output.diverted(self._print))
+        self._live.start()
+        self._closing.callback(self._live.stop)
+        view.before_exit(self._live.stop)
+        self.start_drawing(view, 1 / REDRAWS_PER_SECOND)
+
+    def stop(self) -> None:
+        """Take the line away; harmless twice."""
+        self.stop_drawing()
+        with suppress(OSError):
+            self._closing.close()
+
+    def _print(self, line: str) -> None:
+        self._console.print(Text.from_ansi(line))
+
+
+class RecordingProgress(RedrawnLine):
     """The progress of a recording on stderr.
 
     A line that stays in place on a terminal, a log line now and then elsewhere.
@@ -52,11 +89,7 @@ class RecordingProgress(Redrawn):
         *,
         per_symbol: bool = False,
     ) -> None:
-        self._console = console
-        self._log_output = log_output
-        self._live: Live | None = None
-        self._closing = ExitStack()
-        self._view: RunView | None = None
+        super().__init__(console, log_output)
         self._started_seconds = time.monotonic()
         self._pace = CountRate(self._started_seconds)
         self._per_symbol = per_symbol
@@ -66,25 +99,10 @@ class RecordingProgress(Redrawn):
 
     def start(self, view: RunView) -> None:
         """Show that it begins."""
-        self._view = view
-        if not self._console.is_terminal or self._console.is_dumb_terminal:
+        super().start(view)
+        if self._live is None:
+            self._view = view
             self.start_drawing(view, LOGGED_EVERY_SECONDS)
-            return
-        self._live = live_line(self._console)
-        self._closing.enter_context(self._log_output.diverted(self._print))
-        self._live.start()
-        self._closing.callback(self._live.stop)
-        view.before_exit(self._live.stop)
-        self.start_drawing(view, 1 / REDRAWS_PER_SECOND)
-
-    def stop(self) -> None:
-        """Take the progress line away."""
-        self.stop_drawing()
-        with suppress(OSError):
-            self._closing.close()
-
-    def _print(self, line: str) -> None:
-        self._console.print(Text.from_ansi(line))
 
     def draw(self) -> None:
         """Show how it is doing."""
